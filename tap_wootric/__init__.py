@@ -1,0 +1,1 @@
+"""Singer tap for Wootric (InMoment): end users and survey responses, none of them lost."""

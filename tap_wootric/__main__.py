@@ -1,0 +1,28 @@
+"""The command `tap-wootric`."""
+
+from __future__ import annotations
+
+import sys
+
+import requests
+from singer_sdk.exceptions import ConfigValidationError, FatalAPIError, RetriableAPIError
+
+from tap_wootric.answers import describe
+from tap_wootric.tap import TapWootric
+
+
+def main() -> None:
+    """Run the SDK's command, with a line instead of a traceback for what the person who runs it can mend."""
+    try:
+        TapWootric.cli()
+    except ConfigValidationError as error:
+        problems = error.errors
+    except (FatalAPIError, RetriableAPIError, requests.RequestException) as error:
+        problems = [describe(error)]
+    for problem in problems:
+        TapWootric.logger.error(problem)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What an answer of the API says: JSON, or an error worth reading."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+
+_LONGEST_MESSAGE = 200
+
+
+def read_answer(response: requests.Response) -> Any:
+    """Return the JSON of an answer, with numbers that have a fraction as `Decimal`.
+
+    Raises:
+        FatalAPIError: The API refuses the request; asking again would not help.
+        RetriableAPIError: The server has a fault, asks for patience, or answers something else than JSON.
+    """
+    try:
+        # NaN and its like are no JSON, but Python would read them as numbers that cannot be written again.
+        answer = json.loads(response.content, parse_float=Decimal, parse_constant=str)
+    except ValueError:
+        answer = None
+    is_error = isinstance(answer, dict) and answer.get("type") == "error_list"
+    if response.ok and answer is not None and not is_error:
+        return answer
+    what = f"{response.status_code} {response.reason} for {urlsplit(response.url).path}"
+    if response.ok and answer is None:
+        raise RetriableAPIError(f"{what}, but the answer is not JSON", response)
+    if is_error:
+        what += f": {_message(answer)}"
+    status = response.status_code
+    if response.ok or status >= requests.codes.server_error or status == requests.codes.too_many_requests:
+        raise RetriableAPIError(what, response)
+    raise FatalAPIError(what)
+
+
+def _message(answer: dict[str, Any]) -> str:
+    """Return what an error_list says; the rest of an error's body may hold a customer's data."""
+    errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
+    text = "; ".join(f"{error.get('status')} {error.get('message') or ''}".strip() for error in errors)
+    return text[:_LONGEST_MESSAGE] or "error_list"
+
+
+def describe(error: BaseException) -> str:
+    """Say in one line what went wrong, without the parameters, the URL and the body that a text may carry."""
+    if isinstance(error, requests.Timeout):
+        return "the API did not answer in time"
+    if isinstance(error, requests.RequestException):
+        return f"the API could not be reached ({_root(error)})"
+    return str(error)
+
+
+def _root(error: BaseException) -> str:
+    """Return the innermost reason of a failed connection: `Connection refused` and the like."""
+    cause: BaseException | None = error
+    while cause is not None:
+        error = cause
+        nested = next((item for item in cause.args if isinstance(item, BaseException)), None)
+        cause = getattr(cause, "reason", None) or cause.__cause__ or cause.__context__ or nested
+        if not isinstance(cause, BaseException):
+            break
+    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__

@@ -1,0 +1,259 @@
+"""The stream that all streams are: it asks page by page, and knows from where, up to where and how far it got."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+import backoff
+import requests
+from singer_sdk import RESTStream, SchemaDirectory, StreamSchema
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
+
+from tap_wootric import schemas, seek
+from tap_wootric.answers import describe, read_answer
+from tap_wootric.rows import Record, Shaper, unix_seconds, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from backoff.types import Details
+    from singer_sdk.helpers.types import Context
+
+    from tap_wootric.auth import WootricAuthenticator
+    from tap_wootric.tap import TapWootric
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_DAY = 86_400
+_TRIES = 9
+_LONGEST_PAUSE = 64
+"""Seconds. Between nine tries lie pauses of 2, 4, 8, 16, 32, 64, 64 and 64: a bit over four minutes."""
+
+
+class WootricStream(RESTStream[Any]):
+    """A list of the Wootric API, read in the order that `seek.py` gives.
+
+    INCREMENTAL reads by `updated_at`, from the bookmark to the start of the sync. FULL_TABLE reads by `created_at`,
+    which no update changes, so that no row that exists is left out; then it lets the target drop all others.
+    """
+
+    name: str
+    primary_keys: Sequence[str] = ("id",)
+    replication_key = "updated_at"
+    is_sorted = True
+    schema = StreamSchema(SchemaDirectory(schemas))
+
+    STATE_MSG_FREQUENCY = 500
+
+    def __init__(self, tap: TapWootric) -> None:
+        super().__init__(tap)
+        self._wootric = tap
+        self._shape = Shaper(self.schema, self._log_odd)
+        self._reached = ""
+        self._horizon = ""
+
+    # What to read
+
+    def get_records(self, context: Context | None) -> Iterable[Record]:
+        """Yield the rows of one sync, oldest first.
+
+        Raises:
+            FatalAPIError: The API refuses a request, or its answers cannot be trusted.
+            RetriableAPIError: The API kept failing for minutes.
+            requests.RequestException: The same, without so much as an answer.
+        """
+        start = self._server_time()
+        full = self.replication_method == REPLICATION_FULL_TABLE
+        query = self._everything(start) if full else self._changes(start, context)
+        with self.get_http_request_counter() as requests_made:
+            ask = self._retried(self._page)
+
+            def fetch(query: seek.Query) -> list[Record]:
+                requests_made.increment()
+                return ask(query)
+
+            try:
+                for record in seek.read(fetch, query):
+                    if stamp := record.get("updated_at"):
+                        self._reached = f"{stamp[:19]}Z"
+                    yield record
+            except seek.SeekError as error:
+                raise FatalAPIError(f"{self.name}: {error}") from error
+        if self._stream_version:
+            self._write_activate_version_message(self._stream_version)
+
+    def _changes(self, start: int, context: Context | None) -> seek.Query:
+        """Return the query for an incremental sync that starts at a Unix second."""
+        horizon = start - self._lookback
+        self._horizon = utc(horizon)
+        since = self.get_starting_timestamp(context)
+        gte = int(since.timestamp()) if since else 0
+        if gte > horizon:
+            # A bookmark past the horizon comes from another tap, another clock or a smaller lookback_window.
+            gte = max(horizon, self._start_date)
+            self._pull_bookmark_back(start)
+        return seek.Query("updated_at", updated_at=seek.Span(gte, start + 1))
+
+    def _everything(self, start: int) -> seek.Query:
+        """Return the query for a full-table sync that starts at a Unix second."""
+        if not self.get_batch_config(self.config):
+            self._stream_version = start
+        # A target drops what is not among these rows, so they reach past the start by as much as clocks may differ.
+        return seek.Query(
+            "created_at",
+            updated_at=seek.Span(gte=self._start_date),
+            created_at=seek.Span(lt=start + self._lookback + 1),
+        )
+
+    @property
+    def _lookback(self) -> int:
+        """Seconds."""
+        return int(self.config["lookback_window"])
+
+    @property
+    def _start_date(self) -> int:
+        """Unix seconds; 0 where there is no start_date."""
+        start_date = self.config.get("start_date")
+        return unix_seconds(start_date) if start_date else 0
+
+    def _server_time(self) -> int:
+        """Return the server's Unix second, which a token's answer tells if no other did."""
+        if not self.authenticator.is_token_valid():
+            self._retried(self.authenticator.update_access_token)()
+        return int(self._wootric.governor.now())
+
+    # Bookmarks
+
+    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:  # noqa: ARG002
+        """Move the bookmark to the row that was reached, but never past the horizon, and never back.
+
+        A row's `updated_at` is set before its transaction commits, so behind the rows just read more may appear.
+        Whatever lies past the horizon is therefore read again by the next sync.
+
+        This overrides a private method of the SDK, which has no public hook for a bookmark that lags behind its
+        stream. The second of the row comes from `get_records`, because the field may be deselected.
+        """
+        bookmark = min(self._reached, self._horizon)
+        if bookmark > self.stream_state.get("replication_key_value", ""):
+            super()._increment_stream_state({"updated_at": bookmark}, context=context)
+
+    def _pull_bookmark_back(self, start: int) -> None:
+        bookmark = self.stream_state.get("replication_key_value", "")
+        if bookmark > utc(start + _DAY):
+            raise FatalAPIError(
+                f"The bookmark of {self.name}, {bookmark}, lies in the future: correct the state, or leave it out "
+                "to read everything again"
+            )
+        if bookmark > self._horizon:
+            self.stream_state["replication_key_value"] = self._horizon
+
+    @property
+    def emit_activate_version_messages(self) -> bool:
+        """No: the SDK sends the message before the rows, and a target would drop the old ones first.
+
+        A sync that fails in between would leave an empty table. `get_records` sends it after the last row.
+        """
+        return False
+
+    # One request
+
+    def _page(self, query: seek.Query) -> list[Record]:
+        """Ask for a page."""
+        rows = self._ask(parameters(query))
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RetriableAPIError(f"The answer of {self.path} is not a list of rows")
+        records = [self._shape(row) for row in rows]
+        if any(record.get("id") is None for record in records):
+            raise FatalAPIError(f"{self.path} sent a row without a usable id, which is the key of {self.name}")
+        return records
+
+    def _ask(self, params: dict[str, Any]) -> Any:
+        """Return the JSON that the API answers; a token that it refuses is replaced once."""
+        response = self._send(params)
+        if response.status_code == requests.codes.unauthorized:
+            self.authenticator.refuse(response)
+            response = self._send(params)
+        return read_answer(response)
+
+    def _send(self, params: dict[str, Any]) -> requests.Response:
+        governor = self._wootric.governor
+        governor.wait(self.path)
+        response = self.requests_session.get(
+            self.get_url(None),
+            params=params,
+            headers=self.http_headers,
+            auth=self.authenticator,
+            timeout=self.timeout,
+        )
+        governor.observe(self.path, response)
+        return response
+
+    @property
+    def url_base(self) -> str:
+        """The API's base URL, without a slash at its end."""
+        return str(self.config["api_url"])
+
+    @property
+    def authenticator(self) -> WootricAuthenticator:
+        """The tap's authenticator: one token for all streams."""
+        return self._wootric.authenticator
+
+    @property
+    def http_headers(self) -> dict[str, str]:
+        """Headers of every request but the token."""
+        return {"Accept": "application/json", "User-Agent": self.user_agent}
+
+    @property
+    def timeout(self) -> int:
+        """Seconds to wait for an answer."""
+        return int(self.config["request_timeout"])
+
+    # Trying again
+
+    def _retried(self, ask: Callable[P, T]) -> Callable[P, T]:
+        """Return a function that asks again, after a pause, where that may help."""
+        return cast("Callable[P, T]", self.request_decorator(cast("Any", ask)))
+
+    def backoff_max_tries(self) -> int:
+        """How often one request is made before it counts as failed."""
+        return _TRIES
+
+    def backoff_wait_generator(self) -> Generator[float, None, None]:
+        """Seconds between tries."""
+        return backoff.expo(base=2, factor=2, max_value=_LONGEST_PAUSE)
+
+    def backoff_handler(self, details: Details) -> None:
+        """Say in one line why, and for how long, the tap waits; no parameters and no body."""
+        self.log(
+            "Trying again in %.0f seconds (%d of %d): %s",
+            details["wait"],
+            details["tries"],
+            _TRIES,
+            describe(details["exception"]),
+            level=logging.WARNING,
+        )
+
+    def _log_odd(self, field: str, known: bool) -> None:  # noqa: FBT001 - A callback's argument.
+        why = "holds a value that is not of its type" if known else "is not in the schema"
+        self.log("The field %s of %s %s: it goes into extra_fields", field, self.name, why, level=logging.WARNING)
+
+
+def parameters(query: seek.Query) -> dict[str, Any]:
+    """Return a query in the API's words; times are Unix seconds."""
+    params: dict[str, Any] = {
+        "per_page": seek.PAGE_SIZE,
+        "sort_key": query.order_by,
+        "sort_order": "desc" if query.descending else "asc",
+    }
+    for name, span in (("updated", query.updated_at), ("created", query.created_at)):
+        if span.gte > 0:
+            params[f"{name}[gte]"] = span.gte
+        if span.lt < seek.FOREVER:
+            params[f"{name}[lt]"] = span.lt
+    if query.page > 1:
+        params["page"] = query.page
+    return params

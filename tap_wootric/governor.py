@@ -1,0 +1,83 @@
+"""How fast to ask: as fast as the API allows, and never faster.
+
+Some endpoints are limited per account. Those send `X-Rate-Limit-Limit`, `-Remaining` and `-Reset` (a Unix time)
+with each answer; an endpoint that does not is not slowed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from email.utils import parsedate_to_datetime
+
+import requests
+
+logger = logging.getLogger(__name__)
+
+_FALLBACK = 60.0
+"""Seconds to wait where a reset makes no sense; the documented limit is one of requests a minute."""
+_LONGEST = 900.0
+"""A wait of more seconds than this is no rate limit's, and is replaced by the fallback."""
+_WORTH_A_LINE = 5.0
+_REFUSED = (requests.codes.too_many_requests, requests.codes.service_unavailable)
+
+
+class Governor:
+    """Keeps the time of the server, and the requests within its limits, for all streams of a tap.
+
+    Waits are measured on the server's clock (the `Date` of its answers), so a wrong clock here does no harm.
+    """
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None
+        self._opens: dict[str, float] = {}
+
+    def now(self) -> float:
+        """Return the server's time in Unix seconds, or ours while no answer has told it.
+
+        A `Date` is cut to the second, so this is up to a second early, never late.
+        """
+        return time.time() if self._ahead is None else time.monotonic() + self._ahead
+
+    def wait(self, endpoint: str) -> None:
+        """Sleep until the endpoint, named by its path, takes requests again."""
+        seconds = self._opens.pop(endpoint, 0) - self.now()
+        if seconds <= 0:
+            return
+        if seconds >= _WORTH_A_LINE:
+            logger.info("Waiting %.0f seconds for the rate limit of %s", seconds, endpoint)
+        time.sleep(seconds)
+
+    def observe(self, endpoint: str, response: requests.Response) -> None:
+        """Learn from an answer what the server's time is, and when the endpoint takes the next request."""
+        self._set_clock(response.headers.get("Date"))
+        remaining = _number(response.headers.get("X-Rate-Limit-Remaining"))
+        if response.status_code in _REFUSED or (remaining is not None and remaining <= 0):
+            now = self.now()
+            opens = self._opening(response, now)
+            if opens is not None:
+                self._opens[endpoint] = opens if 0 <= opens - now <= _LONGEST else now + _FALLBACK
+
+    def _set_clock(self, date: str | None) -> None:
+        try:
+            ahead = parsedate_to_datetime(date or "").timestamp() - time.monotonic()
+        except ValueError:
+            return
+        self._ahead = ahead if self._ahead is None else max(self._ahead, ahead)
+
+    def _opening(self, response: requests.Response, now: float) -> float | None:
+        """Return when the endpoint opens, in the server's Unix seconds, or None where the answer does not tell."""
+        after = response.headers.get("Retry-After", "")
+        if (seconds := _number(after)) is not None:
+            return now + seconds
+        try:
+            return parsedate_to_datetime(after).timestamp()
+        except ValueError:
+            return _number(response.headers.get("X-Rate-Limit-Reset"))
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None

@@ -1,0 +1,178 @@
+"""How a row of the API becomes a record: times in UTC, integer ids, and nothing thrown away.
+
+A record has the form that its stream's JSON schema gives. What has no place in that form goes, as it came,
+into `extra_fields`: fields that the schema does not name, and values that cannot be brought to its types.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pendulum
+from pendulum.parsing.exceptions import ParserError
+from singer_sdk.singerlib.json import serialize_json
+
+Row = Mapping[str, Any]
+"""A row as the API sent it; a number with a fraction is a `Decimal`."""
+
+Record = dict[str, Any]
+"""A row in the form of its stream's schema."""
+
+EXTRA_FIELDS = "extra_fields"
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d+)? ?(UTC|[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+_UNIX_TIME = re.compile(r"(\d{1,12})(\.\d+)?", re.ASCII)
+_INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BIGGEST_INTEGER = 2**63 - 1  # The widest integer column of the usual warehouses.
+
+
+class Shaper:
+    """Shapes the rows of one stream.
+
+    Args:
+        schema: The stream's schema: objects, arrays of text, free-form objects, text, integers, booleans and
+            date-times, each with null or without.
+        on_odd: Called once for each field that goes into `extra_fields`, with its path (`survey.color`), and with
+            whether the schema names it.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], on_odd: Callable[[str, bool], None]) -> None:
+        self._object = _Object(schema, "", on_odd)
+
+    def __call__(self, row: Row) -> Record:
+        """Return the row as a record, `extra_fields` included; the row is left as it is."""
+        record, extra = self._object.shape(row)
+        record[EXTRA_FIELDS] = extra or None
+        return record
+
+
+class _Object:
+    """The shape of an object whose fields the schema names."""
+
+    def __init__(self, schema: Mapping[str, Any], path: str, on_odd: Callable[[str, bool], None]) -> None:
+        self._path = path
+        self._on_odd = on_odd
+        self._reported: set[str] = set()
+        self._objects: dict[str, _Object] = {}
+        self._values: dict[str, Callable[[Any], Any]] = {}
+        for name, field in schema["properties"].items():
+            if name == EXTRA_FIELDS:
+                continue
+            if "properties" in field:
+                self._objects[name] = _Object(field, f"{path}{name}.", on_odd)
+            else:
+                self._values[name] = _converter(field)
+
+    def shape(self, row: Row) -> tuple[Record, dict[str, Any]]:
+        """Return the object in its schema's form, and what has no place in that form."""
+        record: Record = {}
+        extra: dict[str, Any] = {}
+        for name, value in row.items():
+            if convert := self._values.get(name):
+                try:
+                    record[name] = None if value is None else convert(value)
+                except ValueError:
+                    record[name] = None
+                    self._set_aside(extra, name, value, named=True)
+            elif (inner := self._objects.get(name)) and (value is None or isinstance(value, Mapping)):
+                record[name] = value
+                if value is not None:
+                    record[name], rest = inner.shape(value)
+                    if rest:
+                        extra[name] = rest
+            else:
+                if inner:
+                    record[name] = None
+                self._set_aside(extra, name, value, named=inner is not None)
+        return record, extra
+
+    def _set_aside(self, extra: dict[str, Any], name: str, value: Any, *, named: bool) -> None:
+        extra[name] = value
+        if name not in self._reported:
+            self._reported.add(name)
+            self._on_odd(f"{self._path}{name}", named)
+
+
+def _converter(field: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Return the function for a field's type; it raises ValueError where a value cannot be brought to it."""
+    if field.get("format") == "date-time":
+        return utc
+    types = field["type"] if isinstance(field["type"], list) else [field["type"]]
+    kind = next(name for name in types if name != "null")
+    return {"integer": _integer, "boolean": _boolean, "string": _text, "array": _texts, "object": _free}[kind]
+
+
+def utc(value: object) -> str:
+    """Bring a time to the form `2016-12-16T17:05:13Z`, with a fraction where it has one.
+
+    Known are the forms that the API sends or documents: `2016-12-16 09:05:13 -0800`, with a T, a fraction, a colon
+    in the offset, or no offset (which means UTC), and Unix seconds; and whatever else pendulum reads as a date.
+
+    Raises:
+        ValueError: It is no time, or lies outside the years 1 to 9999.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        raise ValueError("not a time")  # noqa: TRY004 - To the caller, a wrong type is a wrong value.
+    text = str(value).strip()
+    try:
+        if match := _TIME.fullmatch(text):
+            day, clock, fraction, offset = match.groups()
+            moment = datetime.fromisoformat(f"{day}T{clock}{offset if offset and offset[0] in '+-' else 'Z'}")
+        elif match := _UNIX_TIME.fullmatch(text):
+            seconds, fraction = match.groups()
+            moment = _EPOCH + timedelta(seconds=int(seconds))
+        elif re.match(r"\d{4}-\d\d-\d\d", text):
+            parsed = pendulum.parse(text)
+            if not isinstance(parsed, pendulum.DateTime):
+                raise ValueError("not a time")
+            moment, fraction = parsed, f"{parsed:.%f}".rstrip("0").rstrip(".")
+        else:
+            raise ValueError("not a time")
+        whole = moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()
+    except (OverflowError, ParserError) as error:
+        raise ValueError("not a time") from error
+    return f"{whole}{fraction or ''}Z"
+
+
+def unix_seconds(time: str) -> int:
+    """Return the whole Unix second that a time in the form of `utc` falls into."""
+    return int(datetime.fromisoformat(f"{time[:19]}Z").timestamp())
+
+
+def _integer(value: Any) -> int:
+    """Text becomes its number, a time its Unix seconds."""
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
+        return unix_seconds(utc(value))
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise ValueError("not an integer")  # noqa: TRY004 - To the caller, a wrong type is a wrong value.
+    number = int(value)
+    if number != Decimal(value) or abs(number) > _BIGGEST_INTEGER:
+        raise ValueError("not an integer")
+    return number
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    truth = {"true": True, "false": False, "1": True, "0": False}.get(str(value).lower())
+    if truth is None:
+        raise ValueError("not a boolean")
+    return truth
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else serialize_json(value, ensure_ascii=False)
+
+
+def _texts(value: Any) -> list[str | None]:
+    values = value if isinstance(value, list) else [value]
+    return [None if item is None else _text(item) for item in values]
+
+
+def _free(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {"_raw": value}

@@ -1,0 +1,281 @@
+"""In which order to ask for the rows of a live list, so that none is lost. No HTTP and no SDK in here.
+
+A page is the head of a sorted list at the moment of the request, and between two requests the list changes. So
+no request counts on what an earlier one saw, but for this: whatever is older than the last row of a page was on
+that page or on one before it. The next request therefore starts at that row's second and skips the ids that were
+seen in it. A row that leaves the list can only pull later rows forward, into a page that is not read yet.
+
+A **crowded second**, one that fills a whole page, cannot be passed that way. Its rows are read by the other
+clock instead: the same reading, sorted by creation within the second of the update (or the reverse). A second
+that is crowded on both clocks leaves nothing but page numbers; see `_both_clocks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from tap_wootric.rows import Record, unix_seconds
+
+PAGE_SIZE = 50
+"""The most rows that the API puts on one page (documented)."""
+
+LAST_PAGE = 30
+"""The highest page number that the API answers (documented)."""
+
+Clock = Literal["updated_at", "created_at"]
+
+_OTHER: dict[Clock, Clock] = {"updated_at": "created_at", "created_at": "updated_at"}
+FOREVER = unix_seconds("9999-12-31T23:59:59Z")
+"""The end of a range that has none."""
+
+_TURNS = 40
+"""How often the pages of one second are read up and down before giving up."""
+_TURNS_CUT_OFF = 5
+"""The same where page 30 is full, so that more turns would not bring the rows behind it."""
+_QUIET_TURNS = 20
+"""After so many turns without a new row there is none. A turn shows at least 1 - 1/e of the rows where each request
+brings them in a new order, so a row escapes all of them at odds of e**-20."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Whole seconds from `gte` to before `lt`, as Unix seconds.
+
+    Half-open ranges on whole seconds mean the same whether the API stores fractions of a second or not; every
+    other comparison does not (a row shown as 10:00:05 may be 10:00:05.7).
+    """
+
+    gte: int = 0
+    lt: int = FOREVER
+
+    @classmethod
+    def second(cls, second: int) -> Span:
+        """Return the span of one second."""
+        return cls(second, second + 1)
+
+    def __contains__(self, second: int) -> bool:
+        return self.gte <= second < self.lt
+
+    def __len__(self) -> int:
+        return max(0, self.lt - self.gte)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One request for a page of a list."""
+
+    order_by: Clock
+    updated_at: Span = field(default_factory=Span)
+    created_at: Span = field(default_factory=Span)
+    descending: bool = False
+    page: int = 1
+
+    def span(self, clock: Clock) -> Span:
+        """Return the range that the rows have to be in on a clock."""
+        return self.updated_at if clock == "updated_at" else self.created_at
+
+    def within(self, clock: Clock, span: Span) -> Query:
+        """Return the same query with another range on a clock."""
+        return replace(self, updated_at=span) if clock == "updated_at" else replace(self, created_at=span)
+
+
+Fetch = Callable[[Query], list[Record]]
+"""Returns the page that answers a query: records with an `id`, and with both stamps in the form of `rows.utc`.
+A stamp may be missing; such a row belongs where the API put it."""
+
+
+class SeekError(Exception):
+    """Going on would lose rows."""
+
+
+class WrongAnswerError(SeekError):
+    """A page does not answer its query: it is out of order or out of range."""
+
+
+class UnprovenSecondError(SeekError):
+    """The rows of one second could not be shown to be complete."""
+
+
+def read(fetch: Fetch, query: Query) -> Iterator[Record]:
+    """Yield every record in the query's ranges once, in the order of its clock, to the second.
+
+    A row that stands still while this runs is among them, whatever the other rows do.
+
+    Raises:
+        UnprovenSecondError: A second is too crowded on both clocks, or never settles.
+        WrongAnswerError: The API does not filter or does not sort as it was asked to.
+    """
+    clock = query.order_by
+    seen: set[int] = set()  # What was yielded of the second that the query starts at.
+    while query.span(clock):
+        page = _page(fetch, query)
+        yield from (record for _, record in page if record["id"] not in seen)
+        if len(page) < PAGE_SIZE:
+            return
+        start, (first, _), (last, _) = query.span(clock).gte, page[0], page[-1]
+        in_last = {record["id"] for second, record in page if second == last}
+        if first < last:
+            start, seen = last, in_last
+        else:
+            seen = in_last | seen if last == start else in_last
+            crowd = _crowded_second(fetch, query.within(clock, Span.second(last)))
+            yield from (record for record in crowd if record["id"] not in seen)
+            start, seen = last + 1, set()
+        query = query.within(clock, Span(start, query.span(clock).lt))
+
+
+def _page(fetch: Fetch, query: Query) -> list[tuple[int, Record]]:
+    """Fetch a page, see to it that it answers the query, and return its records with their seconds."""
+    records = fetch(query)
+    for clock in _OTHER:
+        span = query.span(clock)
+        stamps = () if span == Span() else (record.get(clock) for record in records)
+        if not all(unix_seconds(stamp) in span for stamp in stamps if stamp):
+            raise WrongAnswerError(f"rows came from outside the range of {clock} that was asked for")
+    seconds = _seconds(records, query)
+    if seconds != sorted(seconds, reverse=query.descending):
+        raise WrongAnswerError(f"rows that were to be sorted by {query.order_by} came in another order")
+    return list(zip(seconds, records, strict=True))
+
+
+def _seconds(records: list[Record], query: Query) -> list[int]:
+    """Return the records' seconds on the query's clock; one without a stamp takes that of the row before it."""
+    stamps = [record.get(query.order_by) for record in records]
+    if len(records) >= PAGE_SIZE and not any(stamps):
+        raise WrongAnswerError(f"rows came without {query.order_by}")
+    second = query.span(query.order_by).gte
+    return [second := unix_seconds(stamp) if stamp else second for stamp in stamps]
+
+
+def _crowded_second(fetch: Fetch, query: Query) -> Iterator[Record]:
+    """Yield the records of one second of the query's clock, by the other clock where that one is less crowded."""
+    other = _OTHER[query.order_by]
+    if len(query.span(other)) > 1:
+        return read(fetch, replace(query, order_by=other))
+    return _both_clocks(fetch, query)
+
+
+def _both_clocks(fetch: Fetch, query: Query) -> Iterator[Record]:
+    """Yield the records of one second that is crowded on both clocks, and prove that they are complete.
+
+    No row enters a second that is past, but rows leave it when they are updated or deleted, and each one pulls
+    the rows behind it forward. Pages that are read upwards then miss rows. Pages that are read **downwards**,
+    from the last to the first, do not: a row can only move towards the pages that are still to be read. That
+    holds while the order is stable, which is not promised among equal stamps. So the pages are read up and down,
+    turn by turn, until one of these shows that nothing is missing:
+
+    - **The count**, in any order. A page that is not full tells how many rows there were at the time. Once as
+      many have been seen at that time or later, they are all of them.
+    - **The sequence**. Two readings with the rows in the same sequence: the order is stable, and what was read
+      downwards is complete.
+    - **The silence**. Many turns without a new row, in an order that is not stable: chance has shown them all.
+
+    Pages end at 30, so past 1,500 rows the second is also read from its other end, and the two have to meet.
+    """
+    tally = _Tally()
+    known = quiet = 0
+    previous, sequence, end = yield from _up_and_down(fetch, query, tally, 1)
+    for turn in range(1, _TURNS):
+        cut_off = end > LAST_PAGE
+        quiet = quiet + 1 if len(tally.seen) == known else 0
+        known = len(tally.seen)
+        if tally.is_complete() or (quiet >= _QUIET_TURNS and not cut_off):
+            return
+        if _same_sequence(previous, sequence):
+            if not cut_off:
+                return
+            _, backwards, _ = yield from _up_and_down(fetch, replace(query, descending=True), tally, end)
+            if _have_met(sequence, backwards):
+                return
+        if cut_off and turn == _TURNS_CUT_OFF:
+            break
+        previous = sequence
+        _, sequence, end = yield from _up_and_down(fetch, query, tally, end)
+    updated, created = (datetime.fromtimestamp(span.gte, UTC) for span in (query.updated_at, query.created_at))
+    raise UnprovenSecondError(
+        f"{len(tally.seen)} rows that were created at {created:%Y-%m-%dT%H:%M:%SZ} and updated at "
+        f"{updated:%Y-%m-%dT%H:%M:%SZ} came in {tally.requests} requests, and there may be more: within one second "
+        f"there are only page numbers to go by, which end at {LAST_PAGE}"
+    )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Which rows of a second were seen when, counted in requests, and how many there were at the most."""
+
+    requests: int = 0
+    seen: dict[int, int] = field(default_factory=dict)
+    at_most: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, number: int, page: list[Record]) -> list[Record]:
+        """Count a page, and return those of its records that no earlier one held."""
+        self.requests += 1
+        new = [record for record in page if record["id"] not in self.seen]
+        self.seen |= {record["id"]: self.requests for record in page}
+        if len(page) < PAGE_SIZE:
+            self.at_most.append((self.requests, (number - 1) * PAGE_SIZE + len(page)))
+        return new
+
+    def is_complete(self) -> bool:
+        """Return whether, since some request, as many rows were seen as there were at the time of it."""
+        return any(sum(last >= since for last in self.seen.values()) >= rows for since, rows in self.at_most)
+
+
+def _up_and_down(
+    fetch: Fetch, query: Query, tally: _Tally, start: int
+) -> Generator[Record, None, tuple[list[int], list[int], int]]:
+    """Read a second's pages up from page `start` to the last one, and from there down to the first.
+
+    Yields:
+        The records that the tally did not have.
+
+    Returns:
+        The ids in their sequence as read upwards and as read downwards, and the number of the first page that
+        was not full.
+    """
+
+    def ask(number: int) -> Generator[Record, None, list[int]]:
+        page = [record for _, record in _page(fetch, replace(query, page=number))]
+        yield from tally.add(number, page)
+        return [record["id"] for record in page]
+
+    up: list[int] = []
+    end = min(start, LAST_PAGE)
+    ids = yield from ask(end)
+    while len(ids) >= PAGE_SIZE and end < LAST_PAGE:
+        up += ids
+        end += 1
+        ids = yield from ask(end)
+    up += ids
+    down = ids
+    last = end
+    if len(ids) >= PAGE_SIZE:
+        end += 1
+    for number in range(last - 1, 0, -1):
+        ids = yield from ask(number)
+        down = ids + down
+        if len(ids) < PAGE_SIZE:
+            end = number
+    return up, down, end
+
+
+def _same_sequence(one: Iterable[int], other: Iterable[int]) -> bool:
+    """Return whether two sequences share ids, more than chance could order alike, in the same order."""
+    one, other = list(dict.fromkeys(one)), list(dict.fromkeys(other))
+    shared = set(one) & set(other)
+    return len(shared) >= PAGE_SIZE // 2 and [i for i in one if i in shared] == [i for i in other if i in shared]
+
+
+def _have_met(forwards: Sequence[int], backwards: Sequence[int]) -> bool:
+    """Return whether two readings of a list, from its two ends, leave no row between them.
+
+    They share two rows that stand one way round in the one and the other way round in the other. A row that both
+    missed would lie behind both rows and before both, which cannot be. (The order among equal stamps need not be
+    reversed with the rest, so a single shared row would not do, nor would rows that stand alike in both.)
+    """
+    places = {one: place for place, one in enumerate(backwards)}
+    shared = [places[one] for one in forwards if one in places]
+    return len(shared) > 1 and shared[0] > shared[-1]

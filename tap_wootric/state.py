@@ -1,0 +1,44 @@
+"""The forms of a state that are understood, brought to the SDK's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tap_wootric.rows import utc
+
+_KEY = "updated_at"
+
+
+def understand(state: Mapping[str, Any], streams: Collection[str]) -> dict[str, Any]:
+    """Return a state with a bookmark in UTC and whole seconds for each stream that has one.
+
+    Besides the SDK's form, these are understood: `{"end_users": "2020-01-01T00:00:00Z"}`, which singer-io's tap
+    writes, and `{"bookmarks": {"end_users": {"updated_at": "2020-01-01T00:00:00Z"}}}`.
+
+    Args:
+        state: The content of a state file.
+        streams: The names of the tap's streams; what the state says of others is kept as it is.
+
+    Raises:
+        ValueError: It is none of these. The text says why.
+    """
+    bookmarks = state.get("bookmarks") or {}
+    if not isinstance(bookmarks, Mapping):
+        raise ValueError("its bookmarks are not a JSON object")  # noqa: TRY004 - What is in a file is a value.
+    flat = {name: {_KEY: state[name]} for name in streams if state.get(name)}
+    return {"bookmarks": {name: _bookmark(name, entry, streams) for name, entry in {**flat, **bookmarks}.items()}}
+
+
+def _bookmark(name: str, entry: Any, streams: Collection[str]) -> Any:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"its bookmark of {name} is not a JSON object")  # noqa: TRY004 - The same.
+    if name not in streams:
+        return entry
+    value = entry.get("replication_key_value") if entry.get("replication_key") == _KEY else entry.get(_KEY)
+    if value is None:
+        return {}
+    try:
+        return {"replication_key": _KEY, "replication_key_value": f"{utc(value)[:19]}Z"}
+    except ValueError:
+        raise ValueError(f"its bookmark of {name} is not a time") from None

@@ -1,0 +1,93 @@
+"""Starts the sandbox, and runs a command with the settings of the tap that lead to it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.sandbox.account import Account
+from tests.sandbox.server import Sandbox
+
+
+def main() -> int:
+    """Return the command's exit status."""
+    options = _parse()
+    account = Account(options.end_users, options.responses, options.seed)
+    for table in account.tables.values():
+        account.crowd(table, options.crowd)
+        account.crowd(table, options.crowd_both, both_clocks=True)
+    sandbox = Sandbox(
+        account,
+        updates=options.updates,
+        deletes=options.deletes,
+        inserts=options.inserts,
+        shuffle_ties=options.shuffle_ties,
+        whole_seconds=options.whole_seconds,
+    )
+    with sandbox:
+        settings = {f"TAP_WOOTRIC_{name.upper()}": value for name, value in sandbox.config.items()}
+        if not options.command:
+            return _serve(settings)
+        begun = time.time()
+        status = subprocess.run(options.command, env={**os.environ, **settings}, check=False).returncode  # noqa: S603 - The user's own.
+        _report(sandbox, status, begun)
+    return status
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=__doc__)
+    parser.add_argument("--end-users", type=int, default=300, help="how many (default: %(default)s)")
+    parser.add_argument("--responses", type=int, default=500, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same account")
+    parser.add_argument("--crowd", type=int, default=0, help="as many more rows in one second of update")
+    parser.add_argument("--crowd-both", type=int, default=0, help="the same, created and updated in one second")
+    parser.add_argument("--updates", type=float, default=0, help="rows updated after each page (default: 0)")
+    parser.add_argument("--deletes", type=float, default=0, help="rows deleted after each page (default: 0)")
+    parser.add_argument("--inserts", type=float, default=0, help="rows inserted after each page (default: 0)")
+    parser.add_argument("--shuffle-ties", action="store_true", help="order equal stamps anew at each request")
+    parser.add_argument("--whole-seconds", action="store_true", help="store stamps without their fractions")
+    parser.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        metavar="-- COMMAND …",
+        help="without one, serve until interrupted",
+    )
+    options = parser.parse_args()
+    if options.command[:1] == ["--"]:
+        del options.command[0]
+    return options
+
+
+def _serve(settings: dict[str, str]) -> int:
+    for name, value in settings.items():
+        sys.stdout.write(f"export {name}={value}\n")
+    sys.stdout.flush()
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _report(sandbox: Sandbox, status: int, begun: float) -> None:
+    """Say on stderr what became of the account's rows, and where they are."""
+    lines = ["", "It worked." if status == 0 else f"The command failed with status {status}."]
+    for name, table in sandbox.account.tables.items():
+        lines.append(
+            f"  {len(sandbox.pages(name))} requests were made for {name}, of which there are {len(table.rows)}."
+        )
+        file = Path("output") / f"{name}.jsonl"
+        if file.exists() and file.stat().st_mtime >= begun - 1:
+            with file.open(encoding="utf-8") as rows:
+                ids = {json.loads(row)["id"] for row in rows}
+            lines.append(f"  {file} holds {len(ids & table.rows.keys())} of them, one a line.")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

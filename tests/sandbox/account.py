@@ -1,0 +1,175 @@
+"""A made-up account: tables of rows that can change while somebody reads them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+SECOND = 1_000_000
+"""Stamps are microseconds since 1970."""
+
+BEGIN = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * SECOND
+END = int(datetime(2025, 12, 31, tzinfo=UTC).timestamp()) * SECOND
+"""The years that accounts are made up for. They are fixed, so that a second sync of one finds nothing new."""
+
+_ZONE = ZoneInfo("America/Los_Angeles")
+_WORDS = ("fast", "slow", "kind", "dear", "søt", "高い", "prima", "🙂", "clear", "odd")
+
+Body = dict[str, Any]
+
+
+def shown(stamp: int) -> str:
+    """A stamp as the API shows it: in seconds, with an offset that follows daylight saving."""
+    return datetime.fromtimestamp(stamp // SECOND, _ZONE).strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def in_utc(stamp: int) -> str:
+    """A stamp as the tap is to write it."""
+    return datetime.fromtimestamp(stamp // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(slots=True)
+class Row:
+    id: int
+    created: int
+    updated: int
+    body: Body
+    properties: Body
+    """A part of the body; it holds the number of the row's updates as `revision`."""
+
+    def stamp(self, column: str) -> int:
+        return self.updated if column == "updated" else self.created
+
+    def rendered(self) -> Body:
+        return {
+            "id": self.id,
+            "created_at": shown(self.created),
+            "updated_at": shown(self.updated),
+            **self.body,
+        }
+
+
+class Table:
+    """The rows of one list."""
+
+    def __init__(self, make: Callable[[random.Random, int], tuple[Body, Body]], rng: random.Random) -> None:
+        self.rows: dict[int, Row] = {}
+        self._make = make
+        self._rng = rng
+        self._next_id = 1
+
+    def insert(self, created: int, updated: int | None = None) -> Row:
+        body, properties = self._make(self._rng, self._next_id)
+        properties["revision"] = 0
+        row = Row(self._next_id, created, created if updated is None else updated, body, properties)
+        self.rows[row.id] = row
+        self._next_id += 1
+        return row
+
+    def update(self, row: Row, at: int) -> None:
+        row.updated = at
+        row.properties["revision"] += 1
+
+    def delete(self, row: Row) -> None:
+        del self.rows[row.id]
+
+    def some(self, count: int) -> list[Row]:
+        """Pick rows at random."""
+        return [self.rows[one] for one in self._rng.sample(list(self.rows), min(count, len(self.rows)))]
+
+    def as_it_stands(self) -> dict[int, tuple[str, int]]:
+        """What a reader who lost nothing has of each row: when it was last updated, and how often."""
+        return {row.id: (in_utc(row.updated), row.properties["revision"]) for row in self.rows.values()}
+
+
+class Account:
+    """End users and responses, made up from a seed; the same seed makes the same account."""
+
+    def __init__(self, end_users: int = 0, responses: int = 0, seed: int = 0) -> None:
+        self.rng = random.Random(seed)
+        self.end_users = Table(_end_user, self.rng)
+        self.responses = Table(_response, self.rng)
+        self.tables = {"end_users": self.end_users, "responses": self.responses}
+        for table, count in ((self.end_users, end_users), (self.responses, responses)):
+            for _ in range(count):
+                table.insert(*self.stamps())
+
+    def stamps(self) -> tuple[int, int]:
+        """A creation, and an update after it."""
+        created = self.rng.randrange(BEGIN, END)
+        return created, self.rng.randrange(created, END)
+
+    def crowd(self, table: Table, count: int, *, both_clocks: bool = False) -> int:
+        """Insert rows that were all updated, or created and updated, in one second, and return the second."""
+        second = self.rng.randrange(END - 90 * 86_400 * SECOND, END) // SECOND * SECOND
+        for _ in range(count):
+            created = second if both_clocks else self.rng.randrange(BEGIN, second - SECOND)
+            fraction = sorted(self.rng.randrange(SECOND) for _ in range(2))
+            if both_clocks:
+                table.insert(second + fraction[0], second + fraction[1])
+            else:
+                table.insert(created, second + fraction[1])
+        return second // SECOND
+
+
+def _end_user(rng: random.Random, number: int) -> tuple[Body, Body]:
+    properties: Body = {
+        "Department": rng.choice(["Marketing", "Sales", None]),
+        "revenue amount": str(rng.randrange(10_000)),
+        "plan.name": rng.choice(_WORDS),
+        "": rng.random(),
+    }
+    known_by_mail = rng.random() < 0.95
+    body: Body = {
+        "email": f"user-{number}@example.com" if known_by_mail else None,
+        "last_surveyed": shown(rng.randrange(BEGIN, END)) if rng.random() < 0.5 else None,
+        "external_created_at": rng.randrange(BEGIN, END) // SECOND,
+        "last_seen_at": None,
+        "properties": properties,
+        "phone_number": None if known_by_mail else f"+1415555{number % 10_000:04}",
+        "external_id": f"external-{number}",
+        "last_response": {
+            "id": number,
+            "score": rng.randrange(11),
+            "text": rng.choice(_WORDS),
+            "survey": {"channel": "web"},
+        },
+        "settings": {
+            "email_nps": True,
+            "mobile_nps": True,
+            "web_nps": rng.random() < 0.5,
+            "force_mobile_survey": None,
+            "force_web_survey": None,
+            "surveys_disabled_by_end_user": None,
+        },
+    }
+    return body, properties
+
+
+def _response(rng: random.Random, number: int) -> tuple[Body, Body]:
+    properties: Body = {"persona": "Individual", "revenue_amount": rng.randrange(10_000)}
+    body: Body = {
+        "end_user_id": number,
+        "survey_id": 1 + number % 3,
+        "score": rng.randrange(11),
+        "text": " ".join(rng.choices(_WORDS, k=6)) if rng.random() < 0.8 else None,
+        "completed": rng.random() < 0.5,
+        "excluded_from_calculations": False,
+        "ip_address": "127.0.0.1",
+        "origin_url": "https://example.com",
+        "tags": rng.sample(["PERFORMANCE", "PRICE", "SUPPORT"], rng.randrange(3)),
+        "notes": [],
+        "end_user": {
+            "id": number,
+            "email": f"user-{number}@example.com",
+            "external_id": None,
+            "external_created_at": rng.randrange(BEGIN, END) // SECOND,
+            "created_at": shown(rng.randrange(BEGIN, END)),
+            "properties": properties,
+        },
+    }
+    return body, properties

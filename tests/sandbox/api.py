@@ -1,0 +1,145 @@
+"""What the API answers, and the ways in which it may be nasty. No HTTP in here."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from tests.sandbox.account import SECOND, Account, Row, Table
+
+CLIENT_ID = "sandbox-client-id"
+CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - It opens nothing.
+
+LAST_PAGE = 30
+MOST_ROWS = 50
+
+_COMPARE: dict[str, Callable[[int, int], bool]] = {
+    "eq": int.__eq__,
+    "lt": int.__lt__,
+    "lte": int.__le__,
+    "gt": int.__gt__,
+    "gte": int.__ge__,
+}
+_FILTER = re.compile(r"(created|updated)\[(\w+)\]")
+_SORT_KEYS = {"end_users": ("email", "created_at", "updated_at"), "responses": ("created_at", "updated_at")}
+
+Answer = tuple[HTTPStatus, Any]
+
+
+@dataclass
+class Switches:
+    """What is unsure about the real API, and what makes it hard to read."""
+
+    updates: float = 0
+    """Rows updated after each page of a list; half a row is one at every second page or so."""
+    deletes: float = 0
+    inserts: float = 0
+    whole_seconds: bool = False
+    """Whether stamps are stored as they are shown. Else they are stored in microseconds."""
+    shuffle_ties: bool = False
+    """Whether rows with equal stamps come in a new order at each request."""
+    token_lifetime: float = 7200
+    """Seconds."""
+
+
+@dataclass
+class Api:
+    account: Account
+    switches: Switches
+    clock: Callable[[], float] = time.time
+    """The server's time, Unix seconds."""
+    tokens: dict[str, float] = field(default_factory=dict)
+    """Each token with its end, Unix seconds."""
+
+    def answer(
+        self, method: str, path: str, query: Mapping[str, str], form: Mapping[str, str], authorization: str
+    ) -> Answer:
+        if (method, path) == ("POST", "/oauth/token"):
+            return self._token(query, form)
+        if self.tokens.get(authorization.removeprefix("Bearer "), 0) <= self.clock():
+            return _error(HTTPStatus.UNAUTHORIZED, "unauthorized", "The access token is invalid")
+        table = self.account.tables.get(path.removeprefix("/v1/"))
+        if method != "GET" or table is None:
+            return _error(HTTPStatus.NOT_FOUND, "record_not_found", "There is nothing here")
+        try:
+            page = self._page(path.removeprefix("/v1/"), table, query)
+        except ValueError as error:
+            return _error(HTTPStatus.BAD_REQUEST, "invalid_parameter", str(error))
+        rendered = [row.rendered() for row in page]
+        self._live_on(table)
+        return HTTPStatus.OK, rendered
+
+    def _token(self, query: Mapping[str, str], form: Mapping[str, str]) -> Answer:
+        if query or form != {
+            "grant_type": "client_credentials",
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+        }:
+            return HTTPStatus.UNAUTHORIZED, {"error": "invalid_client", "error_description": "Unknown client"}
+        token = f"sandbox-token-{len(self.tokens) + 1}"
+        self.tokens[token] = self.clock() + self.switches.token_lifetime
+        return HTTPStatus.OK, {
+            "access_token": token,
+            "token_type": "bearer",
+            "expires_in": self.switches.token_lifetime,
+            "scope": "delete_account admin respond export read survey invalidate_response",
+            "created_at": int(self.clock()),
+        }
+
+    def _page(self, name: str, table: Table, query: Mapping[str, str]) -> list[Row]:
+        number, size = int(query.get("page", 1)), min(int(query.get("per_page", 25)), MOST_ROWS)
+        if not 1 <= number <= LAST_PAGE or size < 1:
+            raise ValueError(f"page must be between 1 and {LAST_PAGE}")
+        key = query.get("sort_key", _SORT_KEYS[name][0])
+        if key not in _SORT_KEYS[name]:
+            raise ValueError("sort_key is unknown")
+        order = query.get("sort_order", "asc" if name == "end_users" else "desc")
+        rows = self._filtered(table, query)
+        if self.switches.shuffle_ties:
+            self.account.rng.shuffle(rows)
+        if key == "email":
+            rows.sort(key=lambda row: row.body["email"] or "", reverse=order == "desc")
+        else:
+            column = key.removesuffix("_at")
+            rows.sort(key=lambda row: self._stored(row, column), reverse=order == "desc")
+        return rows[(number - 1) * size : number * size]
+
+    def _filtered(self, table: Table, query: Mapping[str, str]) -> list[Row]:
+        rows = list(table.rows.values())
+        for parameter, value in query.items():
+            if not (match := _FILTER.fullmatch(parameter)):
+                continue
+            column, operator = match.groups()
+            if operator not in _COMPARE:
+                raise ValueError(f"{parameter} is unknown")
+            compare, bound = _COMPARE[operator], int(value) * SECOND
+            rows = [row for row in rows if compare(self._stored(row, column), bound)]
+        if "email" in query:
+            rows = [row for row in rows if row.body.get("email") == query["email"]]
+        return rows
+
+    def _stored(self, row: Row, column: str) -> int:
+        stamp = row.stamp(column)
+        return stamp // SECOND * SECOND if self.switches.whole_seconds else stamp
+
+    def _live_on(self, table: Table) -> None:
+        """Let the account change, as accounts do while they are read."""
+        now = int(self.clock() * SECOND)
+        for row in table.some(self._whole(self.switches.updates)):
+            table.update(row, now)
+        for row in table.some(self._whole(self.switches.deletes)):
+            table.delete(row)
+        for _ in range(self._whole(self.switches.inserts)):
+            table.insert(now)
+
+    def _whole(self, number: float) -> int:
+        return int(number) + (self.account.rng.random() < number % 1)
+
+
+def _error(status: HTTPStatus, code: str, message: str) -> Answer:
+    errors = [{"status": code, "message": message, "field": None}]
+    return status, {"type": "error_list", "errors": errors}

@@ -1,0 +1,95 @@
+"""Runs the command `tap-wootric` and reads what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+_TIMEOUT = 120
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the command left behind."""
+
+    status: int
+    out: str
+    log: str
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def of_type(self, kind: str, stream: str | None = None) -> list[dict[str, Any]]:
+        return [m for m in self.messages if m["type"] == kind and stream in (None, m.get("stream"))]
+
+    def records(self, stream: str) -> list[dict[str, Any]]:
+        return [message["record"] for message in self.of_type("RECORD", stream)]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The last STATE."""
+        state: dict[str, Any] = self.of_type("STATE")[-1]["value"]
+        return state
+
+    def bookmark(self, stream: str) -> str:
+        return str(self.state["bookmarks"][stream]["replication_key_value"])
+
+    @property
+    def errors(self) -> list[str]:
+        return [line.split(" | ")[-1] for line in self.log.splitlines() if "| ERROR" in line or "| CRITICAL" in line]
+
+
+def tap(
+    *arguments: str,
+    config: Mapping[str, Any] | None = None,
+    state: Any = None,
+    catalog: Any = None,
+    env: Mapping[str, str] | None = None,
+) -> Run:
+    """Run the command to its end, with what is given in files."""
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "tap_wootric", *arguments]
+        for option, content in (("--config", config), ("--state", state), ("--catalog", catalog)):
+            if content is not None:
+                file = Path(folder) / f"{option[2:]}.json"
+                file.write_text(json.dumps(content))
+                command += [option, str(file)]
+        done = subprocess.run(  # noqa: S603 - The command is the one under test.
+            command,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            env={**_environment(), **(env or {})},
+            timeout=_TIMEOUT,
+        )
+    return Run(done.returncode, done.stdout, done.stderr)
+
+
+def catalog_of(*arguments: str) -> dict[str, Any]:
+    """Return what the tap discovers."""
+    catalog: dict[str, Any] = json.loads(tap(*arguments, "--discover").out)
+    return catalog
+
+
+def seen(records: list[dict[str, Any]]) -> dict[int, tuple[str, int]]:
+    """What a target that keeps the latest of each row has of it: when it was last updated, and how often."""
+    return {record["id"]: (record["updated_at"], _properties(record)["revision"]) for record in records}
+
+
+def _properties(record: Mapping[str, Any]) -> dict[str, Any]:
+    properties: dict[str, Any] = (record.get("end_user") or record)["properties"]
+    return properties
+
+
+def _environment() -> dict[str, str]:
+    """The environment, but for settings of the tap, and with compiled modules kept: the SDK is large."""
+    dropped = ("TAP_WOOTRIC_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

@@ -1,0 +1,203 @@
+"""The command: what it prints, and what it refuses in one line before the first request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from singer_sdk.testing import SuiteConfig, get_tap_test_class
+
+from tap_wootric.tap import TapWootric
+from tests.sandbox import Account, Sandbox
+from tests.tap import Run, catalog_of, tap
+
+SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
+GOOD = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1:9"}
+"""Settings with which nothing is wrong but that nobody answers there."""
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_discover_prints_a_catalog_without_settings_or_a_word_with_the_api() -> None:
+    run = tap("--discover")
+    assert run.status == 0
+    assert run.errors == []
+    catalog = json.loads(run.out)
+    keys = ("tap_stream_id", "key_properties", "replication_key", "replication_method")
+    assert [tuple(entry[key] for key in keys) for entry in catalog["streams"]] == [
+        ("end_users", ["id"], "updated_at", "INCREMENTAL"),
+        ("responses", ["id"], "updated_at", "INCREMENTAL"),
+    ]
+
+
+def test_discover_with_settings_prints_the_same() -> None:
+    assert json.loads(tap("--discover", config=GOOD).out) == catalog_of()
+
+
+def test_about_lists_every_setting_in_every_format() -> None:
+    names = [*TapWootric.config_jsonschema["properties"]]
+    text = tap("--about").out
+    markdown = tap("--about", "--format", "markdown").out
+    about = json.loads(tap("--about", "--format", "json").out)
+    for name in names:
+        assert name in text
+        assert f"| {name} " in markdown
+        assert about["settings"]["properties"][name]["description"]
+
+
+def test_version_names_the_tap() -> None:
+    assert tap("--version").out.startswith("tap-wootric v")
+
+
+def test_test_reads_a_row_of_each_stream() -> None:
+    with Sandbox(Account(60, 60)) as sandbox:
+        run = tap("--test", config=sandbox.config)
+    assert run.status == 0, run.log
+    assert {message["stream"] for message in run.of_type("RECORD")} == {"end_users", "responses"}
+    assert [len(sandbox.pages(stream)) for stream in ("end_users", "responses")] == [1, 1]
+
+
+def test_settings_come_from_files_and_the_environment() -> None:
+    with Sandbox(Account(3)) as sandbox:
+        settings = dict(sandbox.config)
+        secret = settings.pop("client_secret")
+        run = tap("--config", "ENV", config=settings, env={"TAP_WOOTRIC_CLIENT_SECRET": secret})
+    assert len(run.records("end_users")) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"client_id": None, "client_secret": None}, "client_id is not set and client_secret is not set"),
+        ({"client_id": None}, "client_id is not set"),
+        ({"client_secret": None}, "client_secret is not set"),
+        ({"client_secret": ""}, "client_secret is empty"),
+        ({"client_secret": "  "}, "client_secret is empty"),
+        ({"client_secret": [SECRET]}, "client_secret must be text"),
+        ({"client_id": 12345678}, "client_id must be text"),
+        ({"client_secert": SECRET}, "The setting client_secert is unknown: did you mean client_secret?"),
+        ({"startdate": "2024-01-01"}, "The setting startdate is unknown: did you mean start_date?"),
+        ({"start_date": "yesterday"}, "start_date must be a date or a time"),
+        ({"start_date": "12:30"}, "start_date must be a date or a time"),
+        ({"start_date": "20240101"}, "start_date must be a date or a time"),
+        ({"start_date": 20240101}, "start_date must be text"),
+        ({"api_url": "api.wootric.com"}, "api_url must be like https://api.wootric.com"),
+        ({"api_url": "https://"}, "api_url must be like https://api.wootric.com"),
+        ({"api_url": "https://api.wootric.com:port"}, "api_url must be like https://api.wootric.com"),
+        ({"api_url": ""}, "api_url must be like https://api.wootric.com"),
+        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds, 0 or more"),
+        ({"lookback_window": "300"}, "lookback_window must be a whole number of seconds, 0 or more"),
+        ({"request_timeout": 0}, "request_timeout must be a whole number of seconds, 1 or more"),
+    ],
+)
+@pytest.mark.parametrize("mode", [[], ["--test"]], ids=["sync", "test"])
+def test_a_wrong_setting_is_refused_in_one_line(settings: dict[str, Any], name: str, mode: list[str]) -> None:
+    config = {key: value for key, value in {**GOOD, **settings}.items() if value is not None}
+    refused(tap(*mode, config=config), name)
+
+
+def refused(run: Run, complaint: str) -> None:
+    """Check that a run ended before it asked anything, with one line that says why, and without the secret."""
+    assert run.status == 1
+    assert run.out == ""
+    assert [error for error in run.errors if error != "Config validation failed"] == [
+        error for error in run.errors if error.startswith(complaint)
+    ], run.log
+    assert len([error for error in run.errors if error.startswith(complaint)]) == 1, run.log
+    assert "Traceback" not in run.log
+    assert SECRET not in run.log
+
+
+def test_a_number_in_the_environment_that_is_none_is_refused_in_one_line() -> None:
+    run = tap("--config", "ENV", config=GOOD, env={"TAP_WOOTRIC_LOOKBACK_WINDOW": "five"})
+    refused(run, "lookback_window (from TAP_WOOTRIC_LOOKBACK_WINDOW) must be a whole number")
+
+
+def test_a_setting_like_no_other_is_left_alone() -> None:
+    with Sandbox(Account(1)) as sandbox:
+        assert tap(config={**sandbox.config, "comment": "nightly job"}).status == 0
+
+
+def test_a_null_setting_is_one_that_is_not_set() -> None:
+    with Sandbox(Account(1)) as sandbox:
+        run = tap(config={**sandbox.config, "start_date": None, "lookback_window": None})
+    assert len(run.records("end_users")) == 1
+
+
+@pytest.mark.parametrize("option", ["--config", "--state", "--catalog"])
+@pytest.mark.parametrize("content", ["{", "", "[1]"])
+def test_a_file_that_holds_no_json_object_is_refused_in_one_line(option: str, content: str, tmp_path: Path) -> None:
+    file = tmp_path / "given.json"
+    file.write_text(content)
+    refused(tap(option, str(file), config=GOOD), f"What {option} names cannot be used: ")
+
+
+@pytest.mark.parametrize("option", ["--config", "--state", "--catalog"])
+def test_a_file_that_is_not_there_is_named(option: str, tmp_path: Path) -> None:
+    run = tap(option, str(tmp_path / "missing.json"), config=GOOD)
+    assert run.status != 0
+    assert "missing.json" in run.log.splitlines()[-1]
+    assert "Traceback" not in run.log
+
+
+@pytest.mark.parametrize(
+    ("state", "complaint"),
+    [
+        ({"bookmarks": [1]}, "The state cannot be used: its bookmarks are not a JSON object"),
+        ({"bookmarks": {"end_users": "x"}}, "The state cannot be used: its bookmark of end_users is not"),
+        ({"end_users": "lately"}, "The state cannot be used: its bookmark of end_users is not a time"),
+    ],
+)
+def test_a_state_that_is_none_is_refused_in_one_line(state: Any, complaint: str) -> None:
+    refused(tap(config=GOOD, state=state), complaint)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"end_users": "2025-06-01T02:00:00+02:00"},
+        {"bookmarks": {"end_users": {"updated_at": "2025-06-01T00:00:00.000000Z"}}},
+        {"bookmarks": {"end_users": {"replication_key": "updated_at", "replication_key_value": "2025-06-01"}}},
+    ],
+    ids=["singer-io's tap", "singer-python's bookmarks", "the SDK's"],
+)
+def test_a_state_in_each_known_form_is_gone_on_from(state: Any) -> None:
+    with Sandbox(Account(100)) as sandbox:
+        run = tap(config=sandbox.config, state=state)
+    stamps = [row[0] for row in sandbox.account.end_users.as_it_stands().values()]
+    expected = sorted(stamp for stamp in stamps if stamp >= "2025-06-01T00:00:00Z")
+    assert [record["updated_at"] for record in run.records("end_users")] == expected
+
+
+def test_a_bookmark_in_the_future_is_refused_in_one_line() -> None:
+    with Sandbox(Account(1)) as sandbox:
+        run = tap(config=sandbox.config, state={"end_users": "2099-01-01T00:00:00Z"})
+    assert run.status == 1
+    assert "The bookmark of end_users, 2099-01-01T00:00:00Z, lies in the future" in run.errors[-1]
+    assert "Traceback" not in run.log
+    assert run.records("end_users") == []
+
+
+def test_the_schemas_are_what_a_reviewer_has_seen(tmp_path: Path) -> None:
+    """A changed schema is a changed table: the snapshot makes it a diff that somebody reads."""
+    snapshot = Path(__file__).parent / "catalog.json"
+    (tmp_path / "catalog.json").write_text(json.dumps(catalog_of(), indent=2, sort_keys=True) + "\n")
+    assert (tmp_path / "catalog.json").read_text() == snapshot.read_text()
+
+
+_ACCOUNT = Sandbox(Account(20, 20))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _served() -> Any:
+    with _ACCOUNT:
+        yield
+
+
+TestSdk = get_tap_test_class(
+    TapWootric,
+    config=_ACCOUNT.config,
+    suite_config=SuiteConfig(max_records_limit=20),
+)

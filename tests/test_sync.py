@@ -1,0 +1,282 @@
+"""The promise, through the command: what a sync and the next one emit is the account as it stands."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import END, SECOND
+from tests.sandbox.server import Clock
+from tests.tap import Run, catalog_of, seen, tap
+
+NOW = END / SECOND + 1_000
+"""The server's time in most tests here: rows from before it are old, those from a sync on are within the horizon."""
+
+LIVE = {"updates": 6, "deletes": 0.5}
+
+
+def sync(sandbox: Sandbox, state: Any = None, **options: Any) -> Run:
+    """Run the tap, and see that it succeeds."""
+    run = tap(config={**sandbox.config, **options.pop("settings", {})}, state=state, **options)
+    assert run.status == 0, run.log
+    return run
+
+
+def full_table(*streams: str) -> dict[str, Any]:
+    """Return a catalog with streams that are selected, and read as a whole."""
+    catalog = catalog_of()
+    for entry in catalog["streams"]:
+        root = next(item["metadata"] for item in entry["metadata"] if not item["breadcrumb"])
+        root["selected"] = entry["tap_stream_id"] in streams
+        root["replication-method"] = "FULL_TABLE"
+    return catalog
+
+
+@pytest.mark.parametrize("stream", ["end_users", "responses"])
+def test_a_full_sync_emits_every_row_once_in_few_requests(stream: str) -> None:
+    with Sandbox(Account(**{stream: 3_000}), Clock(NOW)) as sandbox:
+        run = sync(sandbox)
+    records = run.records(stream)
+    assert seen(records) == sandbox.account.tables[stream].as_it_stands()
+    assert len(records) == 3_000
+    assert len(sandbox.pages(stream)) <= 1.05 * 3_000 / 50 + 6
+
+
+def test_thousands_of_rows_in_one_second_cost_no_more_than_others() -> None:
+    account = Account(3_000)
+    account.crowd(account.end_users, 4_000)
+    with Sandbox(account, Clock(NOW), shuffle_ties=True, whole_seconds=True) as sandbox:
+        records = sync(sandbox).records("end_users")
+    assert seen(records) == account.end_users.as_it_stands()
+    assert len(records) == 7_000
+    assert len(sandbox.pages("end_users")) <= 1.05 * 7_000 / 50 + 6
+
+
+def test_a_second_sync_asks_once_a_stream_where_nothing_is_new() -> None:
+    with Sandbox(Account(1_000, 1_000), Clock(NOW)) as sandbox:
+        state = sync(sandbox).state
+        before = len(sandbox.requests)
+        again = sync(sandbox, state)
+    assert [request.path for request in sandbox.requests[before:]] == [
+        "/oauth/token",
+        "/v1/end_users",
+        "/v1/responses",
+    ]
+    assert len(again.of_type("RECORD")) == 2  # The rows of the bookmarks' seconds.
+    assert again.state == state
+
+
+def test_a_second_sync_emits_what_changed_in_few_requests() -> None:
+    account = Account(1_200)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        state = sync(sandbox).state
+        sandbox.clock.advance(86_400)
+        changed = account.end_users.some(150)
+        for second, row in enumerate(changed):
+            account.end_users.update(row, int(sandbox.clock() - second * 60) * SECOND)
+        before = len(sandbox.pages("end_users"))
+        records = sync(sandbox, state).records("end_users")
+    assert {row.id for row in changed} <= {record["id"] for record in records}
+    assert len(records) <= 151
+    assert len(sandbox.pages("end_users")) - before <= 8
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_row_is_lost_while_six_rows_and_a_half_change_at_every_request(seed: int) -> None:
+    account = Account(12_000, seed=seed)
+    before = account.end_users.as_it_stands()
+    with Sandbox(account, Clock(NOW), **LIVE) as sandbox:
+        first = sync(sandbox)
+        after = account.end_users.as_it_stands()
+        sandbox.switches.updates = sandbox.switches.deletes = 0
+        second = sync(sandbox, first.state)
+    read = {record["id"] for record in first.records("end_users")}
+    assert {one for one, row in after.items() if before.get(one) == row} <= read
+    target = seen(first.records("end_users") + second.records("end_users"))
+    assert {one: target.get(one) for one in after} == after
+
+
+@pytest.mark.parametrize(
+    "nasty",
+    [
+        pytest.param({"crowd": 400}, id="updated in one second"),
+        pytest.param({"crowd": 400, "shuffle_ties": True, "whole_seconds": True}, id="the same, ties in any order"),
+        pytest.param({"crowd_both": 400}, id="created and updated in one second"),
+        pytest.param(
+            {"crowd_both": 120, "shuffle_ties": True, "whole_seconds": True}, id="the same, ties in any order"
+        ),
+    ],
+)
+def test_nothing_is_missing_after_the_next_sync_of_a_crowded_account_that_is_in_use(
+    nasty: dict[str, Any],
+) -> None:
+    account = Account(1_000, 500)
+    for table in account.tables.values():
+        account.crowd(table, nasty.pop("crowd", 0) if table is account.end_users else 200)
+        account.crowd(table, nasty.pop("crowd_both", 0) if table is account.end_users else 80, both_clocks=True)
+    with Sandbox(account, Clock(NOW), **LIVE, inserts=1, **nasty) as sandbox:
+        first = sync(sandbox)
+        sandbox.switches.updates = sandbox.switches.deletes = sandbox.switches.inserts = 0
+        second = sync(sandbox, first.state)
+    for name, table in account.tables.items():
+        target = seen(first.records(name) + second.records(name))
+        assert {one: target.get(one) for one in table.rows} == table.as_it_stands()
+
+
+def test_a_row_that_appears_behind_the_rows_already_read_comes_with_the_next_sync() -> None:
+    account = Account(100)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        newest = account.end_users.insert(int(NOW - 5) * SECOND)
+        first = sync(sandbox)
+        assert newest.id in seen(first.records("end_users"))
+        late = account.end_users.insert(int(NOW - 65) * SECOND)
+        sandbox.clock.advance(3_600)
+        second = sync(sandbox, first.state)
+        third = sync(sandbox, second.state)
+    assert first.bookmark("end_users") <= "2025-12-31T00:11:40Z"  # 300 seconds before the sync.
+    assert set(seen(second.records("end_users"))) >= {late.id, newest.id}
+    assert set(seen(third.records("end_users"))) == {newest.id}
+
+
+def test_rows_older_than_the_horizon_are_emitted_once_and_the_bookmark_is_the_last_of_them() -> None:
+    account = Account(50)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = sync(sandbox)
+    assert run.bookmark("end_users") == max(record["updated_at"] for record in run.records("end_users"))
+
+
+def test_a_wider_lookback_window_is_reread_at_once() -> None:
+    account = Account()
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        hour_ago = account.end_users.insert(int(NOW - 3_600) * SECOND)
+        account.end_users.insert(int(NOW - 600) * SECOND)
+        state = sync(sandbox).state
+        wider = sync(sandbox, state, settings={"lookback_window": 7_200})
+    assert hour_ago.id in seen(wider.records("end_users"))
+
+
+def test_a_state_comes_at_least_every_500_records_and_at_the_end() -> None:
+    with Sandbox(Account(1_400, 700), Clock(NOW)) as sandbox:
+        run = sync(sandbox)
+    between, longest = 0, 0
+    for message in run.messages:
+        between = 0 if message["type"] == "STATE" else between + (message["type"] == "RECORD")
+        longest = max(longest, between)
+    assert longest <= 500
+    assert run.messages[-1]["type"] == "STATE"
+
+
+def test_start_date_leaves_out_what_was_updated_before() -> None:
+    with Sandbox(Account(500), Clock(NOW)) as sandbox:
+        records = sync(sandbox, settings={"start_date": "2025-06-01"}).records("end_users")
+    table = sandbox.account.end_users.as_it_stands()
+    assert seen(records) == {one: row for one, row in table.items() if row[0] >= "2025-06-01T00:00:00Z"}
+
+
+def test_everything_is_read_without_a_start_date() -> None:
+    account = Account(50)
+    account.end_users.insert(SECOND)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        config = {name: value for name, value in sandbox.config.items() if name != "start_date"}
+        run = tap(config=config)
+    assert seen(run.records("end_users")) == account.end_users.as_it_stands()
+
+
+def test_a_full_table_sync_reads_everything_and_then_lets_the_target_drop_the_rest() -> None:
+    account = Account(700)
+    with Sandbox(account, Clock(NOW), **LIVE) as sandbox:
+        state = sync(sandbox).state
+        there = set(account.end_users.rows)
+        run = sync(sandbox, state, catalog=full_table("end_users"))
+    records = run.of_type("RECORD")
+    (activate,) = run.of_type("ACTIVATE_VERSION")
+    assert {message["version"] for message in records} == {activate["version"]}
+    position = run.messages.index(activate)
+    assert all(message["type"] != "RECORD" for message in run.messages[position:])
+    # Rows that are updated meanwhile are among them: the target would drop them otherwise.
+    assert there & set(account.end_users.rows) <= {message["record"]["id"] for message in records}
+    assert not run.of_type("RECORD", "responses")
+    assert run.state["bookmarks"]["end_users"] == state["bookmarks"]["end_users"]
+
+
+def test_a_full_table_sync_keeps_to_the_start_date() -> None:
+    with Sandbox(Account(500), Clock(NOW)) as sandbox:
+        run = sync(sandbox, settings={"start_date": "2025-06-01"}, catalog=full_table("end_users"))
+    table = sandbox.account.end_users.as_it_stands()
+    expected = {one: row for one, row in table.items() if row[0] >= "2025-06-01T00:00:00Z"}
+    assert seen(run.records("end_users")) == expected
+
+
+def test_an_incremental_sync_lets_the_target_drop_nothing() -> None:
+    with Sandbox(Account(10, 10), Clock(NOW)) as sandbox:
+        assert not sync(sandbox).of_type("ACTIVATE_VERSION")
+
+
+def test_a_catalog_without_keys_does_not_change_how_a_stream_is_read() -> None:
+    catalog = catalog_of()
+    for entry in catalog["streams"]:
+        for key in ("key_properties", "replication_key", "replication_method"):
+            entry.pop(key)
+        entry["metadata"] = [{"breadcrumb": [], "metadata": {"selected": True}}]
+    with Sandbox(Account(10), Clock(NOW)) as sandbox:
+        run = sync(sandbox, catalog=catalog)
+    (schema,) = run.of_type("SCHEMA", "end_users")
+    assert schema["key_properties"] == ["id"]
+    assert run.bookmark("end_users")
+
+
+def test_streams_and_fields_are_selected_at_every_depth() -> None:
+    catalog = catalog_of()
+    for entry in catalog["streams"]:
+        for item in entry["metadata"]:
+            if item["breadcrumb"] in (
+                [],
+                ["properties", "email"],
+                ["properties", "settings", "properties", "web_nps"],
+            ):
+                item["metadata"]["selected"] = not item["breadcrumb"] and entry["tap_stream_id"] == "end_users"
+    with Sandbox(Account(5, 5), Clock(NOW)) as sandbox:
+        run = sync(sandbox, catalog=catalog)
+    assert not run.of_type("SCHEMA", "responses")
+    (schema,) = run.of_type("SCHEMA", "end_users")
+    for thing in (schema["schema"]["properties"], *run.records("end_users")):
+        assert "email" not in thing
+        assert "phone_number" in thing
+    assert "web_nps" not in run.records("end_users")[0]["settings"]
+
+
+def test_the_bookmark_moves_where_updated_at_is_not_selected() -> None:
+    catalog = catalog_of()
+    for entry in catalog["streams"]:
+        for item in entry["metadata"]:
+            if item["breadcrumb"] == ["properties", "updated_at"]:
+                item["metadata"] = {"inclusion": "available", "selected": False}
+            elif not item["breadcrumb"]:
+                item["metadata"]["selected"] = True
+    with Sandbox(Account(5), Clock(NOW)) as sandbox:
+        run = sync(sandbox, catalog=catalog)
+    assert run.bookmark("end_users") == max(row[0] for row in sandbox.account.end_users.as_it_stands().values())
+
+
+def test_stream_maps_reach_into_properties() -> None:
+    maps = {"end_users": {"department": "properties['Department']", "email": "md5(email) if email else None"}}
+    with Sandbox(Account(20), Clock(NOW)) as sandbox:
+        records = sync(sandbox, settings={"stream_maps": maps}).records("end_users")
+    rows = sandbox.account.end_users.rows
+    assert [r["department"] for r in records] == [rows[r["id"]].properties["Department"] for r in records]
+    assert not any("@" in (record["email"] or "") for record in records)
+
+
+def test_flattening_writes_properties_as_json_text() -> None:
+    flatten = {"flattening_enabled": True, "flattening_max_depth": 3}
+    with Sandbox(Account(20, 20), Clock(NOW)) as sandbox:
+        run = sync(sandbox, settings=flatten)
+    users, responses = sandbox.account.end_users.rows, sandbox.account.responses.rows
+    for record in run.records("end_users"):
+        assert json.loads(record["properties"]) == users[record["id"]].properties
+        assert record["last_response__survey__channel"] == "web"
+    for record in run.records("responses"):
+        assert json.loads(record["end_user__properties"]) == responses[record["id"]].properties
