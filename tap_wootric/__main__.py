@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import requests
@@ -13,6 +14,7 @@ from tap_wootric.tap import TapWootric
 
 def main() -> None:
     """Run the SDK's command, with a line instead of a traceback for what the person who runs it can mend."""
+    logging.getLogger("urllib3").setLevel(logging.INFO)  # Its debug lines hold what the URLs ask for.
     try:
         TapWootric.cli()
     except ConfigValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 _LONGEST_MESSAGE = 200
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+"""What may be a half of a surrogate pair; nearly always it is one of two halves that belong together."""
 
 
 def read_answer(response: requests.Response) -> Any:
@@ -23,8 +26,10 @@ def read_answer(response: requests.Response) -> Any:
     try:
         # NaN and its like are no JSON, but Python would read them as numbers that cannot be written again.
         answer = json.loads(response.content, parse_float=Decimal, parse_constant=str)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
+    if _HALF_PAIR.search(response.content):
+        answer = _whole(answer)
     is_error = isinstance(answer, dict) and answer.get("type") == "error_list"
     if response.ok and answer is not None and not is_error:
         return answer
@@ -37,6 +42,20 @@ def read_answer(response: requests.Response) -> Any:
     if response.ok or status >= requests.codes.server_error or status == requests.codes.too_many_requests:
         raise RetriableAPIError(what, response)
     raise FatalAPIError(what)
+
+
+def _whole(value: Any) -> Any:
+    """Return a JSON value in whose texts each half of a surrogate pair is a U+FFFD.
+
+    JSON can spell such a half, but it is no character: no database takes it, and most programs fail to write it.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {_whole(name): _whole(item) for name, item in value.items()}
+    return value
 
 
 def _message(answer: dict[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +14,7 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.answers import read_answer
 from tap_wootric.governor import Governor
+from tap_wootric.settings import grant
 
 PATH = "/oauth/token"
 
@@ -23,32 +26,30 @@ _REFUSED = (requests.codes.bad_request, requests.codes.unauthorized, requests.co
 
 
 class WootricAuthenticator(OAuthAuthenticator):
-    """Puts one token, got with the client credentials, on the requests of all streams of a tap.
+    """Puts one token on the requests of all streams of a tap.
 
     Args:
-        config: The tap's settings.
+        config: The tap's settings, checked and completed.
         governor: Learns the server's time from the token's answer.
     """
 
     def __init__(self, config: Mapping[str, Any], governor: Governor) -> None:
-        super().__init__(
-            auth_endpoint=f"{config['api_url']}{PATH}",
-            client_id=config["client_id"],
-            client_secret=config["client_secret"],
-            oauth_headers={"Accept": "application/json", "User-Agent": config["user_agent"]},
-        )
+        super().__init__(auth_endpoint=f"{config['api_url']}{PATH}")
+        self._settings = grant(config)
+        self._credentials = {name: config[name] for name in self._settings}
+        # Documented for the password grant alone: which account is meant, of a user who has several.
+        by_password = "password" in self._settings
+        self._query = {"account_token": config["account_token"]} if by_password and "account_token" in config else {}
+        self._headers = {"Accept": "application/json", "User-Agent": config["user_agent"]}
         self._timeout = config["request_timeout"]
         self._governor = governor
         self._renew_at = 0.0
 
     @property
     def oauth_request_body(self) -> dict[str, Any]:
-        """The form that asks for a token."""
-        return {
-            "grant_type": "client_credentials",
-            "client_id": self.client_id,
-            "client_secret": self.client_secret,
-        }
+        """The form that asks for a token with the credentials."""
+        kind = "password" if "password" in self._settings else "client_credentials"
+        return {"grant_type": kind, **self._credentials}
 
     def is_token_valid(self) -> bool:
         """Return whether there is a token that need not be renewed yet."""
@@ -60,34 +61,51 @@ class WootricAuthenticator(OAuthAuthenticator):
             self.access_token = None
 
     def update_access_token(self) -> None:
-        """Fetch a token.
+        """Fetch a token, with the refresh token where there is one (documented for the password grant alone).
 
         Raises:
             FatalAPIError: The credentials are refused.
             RetriableAPIError: There is no token in the answer, or the server has a fault.
             requests.RequestException: There is no answer.
         """
+        if self.refresh_token:
+            form = {"grant_type": "refresh_token", "refresh_token": self.refresh_token}
+            self.refresh_token = None  # It serves once; whatever comes of it, the credentials are next.
+            with contextlib.suppress(FatalAPIError):
+                self._fetch(form)
+                return
+        self._fetch(self.oauth_request_body)
+
+    def _fetch(self, form: Mapping[str, Any]) -> None:
         self._governor.wait(PATH)
         asked_at = time.monotonic()
         response = requests.post(
-            self.auth_endpoint,
-            data=self.oauth_request_body,
-            headers=self._oauth_headers,
-            timeout=self._timeout,
+            self.auth_endpoint, params=self._query, data=form, headers=self._headers, timeout=self._timeout
         )
         self._governor.observe(PATH, response)
         if response.status_code in _REFUSED:
             raise FatalAPIError(
-                f"Wootric refuses the credentials ({response.status_code} for {PATH}): check client_id and "
-                "client_secret, and that api_url is the account's region"
+                f"Wootric refuses the credentials ({response.status_code} for {PATH}): check "
+                f"{' and '.join(self._settings)}, and that the region is the account's"
+            )
+        if response.status_code == requests.codes.not_found:
+            raise FatalAPIError(
+                f"There is no such account, or no API (404 for {PATH}): check account_token and api_url"
             )
         answer = read_answer(response)
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str) or not token:
             raise RetriableAPIError(f"The answer of {PATH} holds no access_token", response)
-        try:
-            lifetime = float(answer.get("expires_in") or _LIFETIME)
-        except (TypeError, ValueError):
-            lifetime = _LIFETIME
         self.access_token = token
+        self.refresh_token = answer.get("refresh_token")
+        lifetime = _seconds(answer.get("expires_in"))
         self._renew_at = asked_at + lifetime - min(_MARGIN, lifetime / 2)
+
+
+def _seconds(expires_in: object) -> float:
+    """Return a token's lifetime, which may come as text or not at all."""
+    try:
+        seconds = float(str(expires_in))
+    except ValueError:
+        return _LIFETIME
+    return seconds if 0 < seconds < math.inf else _LIFETIME

@@ -14,6 +14,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_wootric import schemas, seek
 from tap_wootric.answers import describe, read_answer
+from tap_wootric.progress import Progress
 from tap_wootric.rows import Record, Shaper, unix_seconds, utc
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _DAY = 86_400
+_YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
 _TRIES = 9
 _LONGEST_PAUSE = 64
 """Seconds. Between nine tries lie pauses of 2, 4, 8, 16, 32, 64, 64 and 64: a bit over four minutes."""
@@ -49,6 +51,9 @@ class WootricStream(RESTStream[Any]):
 
     STATE_MSG_FREQUENCY = 500
 
+    filters_updates = True
+    """Whether the API is known to filter this list by `updated`. Where it is not, a request finds out."""
+
     def __init__(self, tap: TapWootric) -> None:
         super().__init__(tap)
         self._wootric = tap
@@ -66,48 +71,85 @@ class WootricStream(RESTStream[Any]):
             RetriableAPIError: The API kept failing for minutes.
             requests.RequestException: The same, without so much as an answer.
         """
-        start = self._server_time()
-        full = self.replication_method == REPLICATION_FULL_TABLE
-        query = self._everything(start) if full else self._changes(start, context)
-        with self.get_http_request_counter() as requests_made:
-            ask = self._retried(self._page)
+        try:
+            start = self._server_time()
+            since = self._since(start, context)
+            with self.get_http_request_counter() as requests_made, Progress(self, since, start) as progress:
+                ask = self._retried(self._page)
 
-            def fetch(query: seek.Query) -> list[Record]:
-                requests_made.increment()
-                return ask(query)
+                def fetch(query: seek.Query) -> list[Record]:
+                    requests_made.increment()
+                    progress.requests += 1
+                    return ask(query)
 
-            try:
-                for record in seek.read(fetch, query):
-                    if stamp := record.get("updated_at"):
-                        self._reached = f"{stamp[:19]}Z"
-                    yield record
-            except seek.SeekError as error:
+                query = self._query(since, start, filters_updates=self._filters_updates(fetch))
+                yield from self._wanted(seek.read(fetch, query), since, query, progress)
+        except Exception as error:
+            self._write_state_message()  # Private: the SDK itself writes no state where a stream fails.
+            if isinstance(error, seek.SeekError):
                 raise FatalAPIError(f"{self.name}: {error}") from error
+            raise
+        self._increment_stream_state({}, context=context)
         if self._stream_version:
             self._write_activate_version_message(self._stream_version)
 
-    def _changes(self, start: int, context: Context | None) -> seek.Query:
-        """Return the query for an incremental sync that starts at a Unix second."""
+    def _since(self, start: int, context: Context | None) -> int:
+        """Return the second, in Unix seconds, of the oldest update that the sync is to bring."""
+        if self._is_full:
+            return self._start_date
         horizon = start - self._lookback
         self._horizon = utc(horizon)
-        since = self.get_starting_timestamp(context)
-        gte = int(since.timestamp()) if since else 0
-        if gte > horizon:
+        bookmark = self.get_starting_timestamp(context)
+        since = int(bookmark.timestamp()) if bookmark else 0
+        if since > horizon:
             # A bookmark past the horizon comes from another tap, another clock or a smaller lookback_window.
-            gte = max(horizon, self._start_date)
             self._pull_bookmark_back(start)
-        return seek.Query("updated_at", updated_at=seek.Span(gte, start + 1))
+            return max(horizon, self._start_date)
+        return since
 
-    def _everything(self, start: int) -> seek.Query:
-        """Return the query for a full-table sync that starts at a Unix second."""
-        if not self.get_batch_config(self.config):
+    def _query(self, since: int, start: int, *, filters_updates: bool) -> seek.Query:
+        """Return the query for a sync that starts at a Unix second, and wants what was updated since another."""
+        if self._is_full and not self.get_batch_config(self.config):
             self._stream_version = start
-        # A target drops what is not among these rows, so they reach past the start by as much as clocks may differ.
-        return seek.Query(
-            "created_at",
-            updated_at=seek.Span(gte=self._start_date),
-            created_at=seek.Span(lt=start + self._lookback + 1),
+        if filters_updates and not self._is_full:
+            return seek.Query("updated_at", updated_at=seek.Span(since, start + 1))
+        # A target drops what a full table lacks: let it reach past the start, by as much as clocks may differ.
+        end = start + 1 + (self._lookback if self._is_full else 0)
+        if filters_updates:
+            return seek.Query("created_at", updated_at=seek.Span(gte=since), created_at=seek.Span(lt=end))
+        return seek.Query("created_at", created_at=seek.Span(self._start_date, end), one_clock=True)
+
+    def _filters_updates(self, fetch: seek.Fetch) -> bool:
+        """Return whether the API filters by `updated`; one that does not ignores the parameter without a word."""
+        if self.filters_updates or not fetch(seek.Query("updated_at", updated_at=seek.Span(gte=_YEAR_2100))):
+            return True
+        self.log(
+            "This API does not filter %s by updated_at: each sync asks for all of them that were created since "
+            "start_date, and emits those that were updated since the last one",
+            self.name,
+            level=logging.WARNING,
         )
+        return False
+
+    def _wanted(self, records: Iterable[Record], since: int, query: seek.Query, progress: Progress) -> Iterable[Record]:
+        """Yield the records that were updated since a Unix second, and keep track of how far the reading got."""
+        oldest, newest = utc(since)[:19], ""
+        for record in records:
+            progress.at(record.get(query.order_by))
+            if stamp := (record.get("updated_at") or "")[:19]:
+                if stamp < oldest:
+                    continue
+                newest = max(newest, stamp)
+                if query.order_by == "updated_at":
+                    self._reached = f"{newest}Z"
+            progress.rows += 1
+            yield record
+        if newest:
+            self._reached = f"{newest}Z"
+
+    @property
+    def _is_full(self) -> bool:
+        return self.replication_method == REPLICATION_FULL_TABLE
 
     @property
     def _lookback(self) -> int:
@@ -125,6 +167,11 @@ class WootricStream(RESTStream[Any]):
         if not self.authenticator.is_token_valid():
             self._retried(self.authenticator.update_access_token)()
         return int(self._wootric.governor.now())
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the tap has spent waiting for rate limits."""
+        return self._wootric.governor.waited
 
     # Bookmarks
 

@@ -26,11 +26,15 @@ class Governor:
     """Keeps the time of the server, and the requests within its limits, for all streams of a tap.
 
     Waits are measured on the server's clock (the `Date` of its answers), so a wrong clock here does no harm.
+
+    Attributes:
+        waited: Seconds spent waiting.
     """
 
     def __init__(self) -> None:
         self._ahead: float | None = None
         self._opens: dict[str, float] = {}
+        self.waited = 0.0
 
     def now(self) -> float:
         """Return the server's time in Unix seconds, or ours while no answer has told it.
@@ -47,6 +51,7 @@ class Governor:
         if seconds >= _WORTH_A_LINE:
             logger.info("Waiting %.0f seconds for the rate limit of %s", seconds, endpoint)
         time.sleep(seconds)
+        self.waited += seconds
 
     def observe(self, endpoint: str, response: requests.Response) -> None:
         """Learn from an answer what the server's time is, and when the endpoint takes the next request."""

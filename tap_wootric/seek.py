@@ -72,6 +72,8 @@ class Query:
     created_at: Span = field(default_factory=Span)
     descending: bool = False
     page: int = 1
+    one_clock: bool = False
+    """Whether the API sorts and filters by the clock of `order_by` alone."""
 
     def span(self, clock: Clock) -> Span:
         """Return the range that the rows have to be in on a clock."""
@@ -153,7 +155,7 @@ def _seconds(records: list[Record], query: Query) -> list[int]:
 def _crowded_second(fetch: Fetch, query: Query) -> Iterator[Record]:
     """Yield the records of one second of the query's clock, by the other clock where that one is less crowded."""
     other = _OTHER[query.order_by]
-    if len(query.span(other)) > 1:
+    if len(query.span(other)) > 1 and not query.one_clock:
         return read(fetch, replace(query, order_by=other))
     return _both_clocks(fetch, query)
 

@@ -17,6 +17,7 @@ class Responses(WootricStream):
 
     name = "responses"
     path = "/v1/responses"
+    filters_updates = False  # Documented later than for end users; an older deployment ignores it.
 
 
 STREAMS: tuple[type[WootricStream], ...] = (EndUsers, Responses)

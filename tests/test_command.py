@@ -56,7 +56,7 @@ def test_test_reads_a_row_of_each_stream() -> None:
         run = tap("--test", config=sandbox.config)
     assert run.status == 0, run.log
     assert {message["stream"] for message in run.of_type("RECORD")} == {"end_users", "responses"}
-    assert [len(sandbox.pages(stream)) for stream in ("end_users", "responses")] == [1, 1]
+    assert [len(sandbox.pages(stream)) for stream in ("end_users", "responses")] == [1, 2]
 
 
 def test_settings_come_from_files_and_the_environment() -> None:
@@ -86,7 +86,12 @@ def test_settings_come_from_files_and_the_environment() -> None:
         ({"api_url": "api.wootric.com"}, "api_url must be like https://api.wootric.com"),
         ({"api_url": "https://"}, "api_url must be like https://api.wootric.com"),
         ({"api_url": "https://api.wootric.com:port"}, "api_url must be like https://api.wootric.com"),
-        ({"api_url": ""}, "api_url must be like https://api.wootric.com"),
+        ({"username": "user"}, "client_id and client_secret are set, and username or password too"),
+        ({"client_id": None, "client_secret": None, "username": "user"}, "password is not set"),
+        ({"client_id": None, "client_secret": None, "password": SECRET}, "username is not set"),
+        ({"region": "asia"}, "region must be one of us, eu, au"),
+        ({"account_token": SECRET}, "account_token must begin with NPS-"),
+        ({"account_token": "NPS-EU-1", "region": "au"}, "region is au, but account_token is one of the region eu"),
         ({"lookback_window": -1}, "lookback_window must be a whole number of seconds, 0 or more"),
         ({"lookback_window": "300"}, "lookback_window must be a whole number of seconds, 0 or more"),
         ({"request_timeout": 0}, "request_timeout must be a whole number of seconds, 1 or more"),
@@ -110,6 +115,23 @@ def refused(run: Run, complaint: str) -> None:
     assert SECRET not in run.log
 
 
+@pytest.mark.parametrize(
+    ("settings", "host"),
+    [
+        ({}, "https://api.wootric.com"),
+        ({"region": "eu"}, "https://api.wootric.eu"),
+        ({"account_token": "NPS-AU-1a2b"}, "https://api.wootric.au"),
+        ({"account_token": "NPS-EU-1a2b", "region": "eu"}, "https://api.wootric.eu"),
+        ({"account_token": "NPS-1a2b"}, "https://api.wootric.com"),
+        ({"region": "au", "api_url": "http://localhost:8080/wootric/"}, "http://localhost:8080/wootric"),
+    ],
+)
+def test_the_region_or_the_account_token_picks_the_host_and_api_url_wins(settings: dict[str, Any], host: str) -> None:
+    tap_ = TapWootric(config={"client_id": "id", "client_secret": SECRET, **settings})
+    assert tap_.streams["responses"].get_url(None) == f"{host}/v1/responses"  # type: ignore[attr-defined]
+    assert tap_.authenticator.auth_endpoint == f"{host}/oauth/token"
+
+
 def test_a_number_in_the_environment_that_is_none_is_refused_in_one_line() -> None:
     run = tap("--config", "ENV", config=GOOD, env={"TAP_WOOTRIC_LOOKBACK_WINDOW": "five"})
     refused(run, "lookback_window (from TAP_WOOTRIC_LOOKBACK_WINDOW) must be a whole number")
@@ -120,9 +142,10 @@ def test_a_setting_like_no_other_is_left_alone() -> None:
         assert tap(config={**sandbox.config, "comment": "nightly job"}).status == 0
 
 
-def test_a_null_setting_is_one_that_is_not_set() -> None:
+@pytest.mark.parametrize("nothing", [{"start_date": None, "lookback_window": None}, {"start_date": "", "region": ""}])
+def test_a_setting_that_is_null_or_empty_is_one_that_is_not_set(nothing: dict[str, Any]) -> None:
     with Sandbox(Account(1)) as sandbox:
-        run = tap(config={**sandbox.config, "start_date": None, "lookback_window": None})
+        run = tap(config={**sandbox.config, **nothing})
     assert len(run.records("end_users")) == 1
 
 

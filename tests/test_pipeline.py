@@ -31,7 +31,7 @@ def test_the_readmes_first_command_brings_every_row_into_files(tmp_path: Path) -
                 "It worked.",
                 "  7 requests were made for end_users, of which there are 300.",
                 "  output/end_users.jsonl holds 300 of them, one a line.",
-                "  11 requests were made for responses, of which there are 500.",
+                "  12 requests were made for responses, of which there are 500.",
                 "  output/responses.jsonl holds 500 of them, one a line.",
                 "",
             ]

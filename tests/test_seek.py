@@ -34,9 +34,12 @@ class Reader:
         self.requests += 1
         self._now += 0.2
         words = {name: str(value) for name, value in parameters(query).items()}
-        status, page = self._api.answer("GET", "/v1/end_users", words, {}, "Bearer token")
-        assert status == 200, page
-        return [{**row, "created_at": utc(row["created_at"]), "updated_at": utc(row["updated_at"])} for row in page]
+        answer = self._api.answer("GET", "/v1/end_users", words, {}, "Bearer token")
+        assert answer.status == 200, answer.content
+        return [
+            {**row, "created_at": utc(row["created_at"]), "updated_at": utc(row["updated_at"])}
+            for row in answer.content
+        ]
 
     def read(self, order_by: seek.Clock = "updated_at") -> list[Record]:
         until = seek.Span(lt=int(NOW) + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -13,6 +14,8 @@ from tests.sandbox.account import SECOND, Account, Row, Table
 
 CLIENT_ID = "sandbox-client-id"
 CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - It opens nothing.
+USERNAME = "sandbox@example.com"
+PASSWORD = "sandbox-password"  # noqa: S105 - The same.
 
 LAST_PAGE = 30
 MOST_ROWS = 50
@@ -27,7 +30,12 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 _FILTER = re.compile(r"(created|updated)\[(\w+)\]")
 _SORT_KEYS = {"end_users": ("email", "created_at", "updated_at"), "responses": ("created_at", "updated_at")}
 
-Answer = tuple[HTTPStatus, Any]
+
+@dataclass
+class Answer:
+    status: int
+    content: Any
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -42,8 +50,16 @@ class Switches:
     """Whether stamps are stored as they are shown. Else they are stored in microseconds."""
     shuffle_ties: bool = False
     """Whether rows with equal stamps come in a new order at each request."""
+    ignores_updated: bool = False
+    """Whether responses are not filtered by `updated` and not sorted by `updated_at`, as on an older deployment."""
+    limit: int = 0
+    """Requests that each list takes in a window; any number where it is 0."""
+    limit_seconds: int = 60
+    """The length of a window; windows begin at whole multiples of it."""
     token_lifetime: float = 7200
     """Seconds."""
+    token: dict[str, Any] = field(default_factory=dict)
+    """What a token's answer says differently; None leaves a field out."""
 
 
 @dataclass
@@ -55,40 +71,68 @@ class Api:
     tokens: dict[str, float] = field(default_factory=dict)
     """Each token with its end, Unix seconds."""
 
+    def __post_init__(self) -> None:
+        self._counts: Counter[tuple[str, int]] = Counter()
+        self._refresh_token = ""
+
     def answer(
         self, method: str, path: str, query: Mapping[str, str], form: Mapping[str, str], authorization: str
     ) -> Answer:
         if (method, path) == ("POST", "/oauth/token"):
-            return self._token(query, form)
+            return self._token(form)
         if self.tokens.get(authorization.removeprefix("Bearer "), 0) <= self.clock():
             return _error(HTTPStatus.UNAUTHORIZED, "unauthorized", "The access token is invalid")
-        table = self.account.tables.get(path.removeprefix("/v1/"))
+        name = path.removeprefix("/v1/")
+        table = self.account.tables.get(name)
         if method != "GET" or table is None:
             return _error(HTTPStatus.NOT_FOUND, "record_not_found", "There is nothing here")
+        headers, is_over = self._count(name)
+        if is_over:
+            return Answer(HTTPStatus.TOO_MANY_REQUESTS, {"error": "Too many requests"}, headers)
         try:
-            page = self._page(path.removeprefix("/v1/"), table, query)
+            page = self._page(name, table, query)
         except ValueError as error:
             return _error(HTTPStatus.BAD_REQUEST, "invalid_parameter", str(error))
         rendered = [row.rendered() for row in page]
         self._live_on(table)
-        return HTTPStatus.OK, rendered
+        return Answer(HTTPStatus.OK, rendered, headers)
 
-    def _token(self, query: Mapping[str, str], form: Mapping[str, str]) -> Answer:
-        if query or form != {
-            "grant_type": "client_credentials",
-            "client_id": CLIENT_ID,
-            "client_secret": CLIENT_SECRET,
-        }:
-            return HTTPStatus.UNAUTHORIZED, {"error": "invalid_client", "error_description": "Unknown client"}
-        token = f"sandbox-token-{len(self.tokens) + 1}"
-        self.tokens[token] = self.clock() + self.switches.token_lifetime
-        return HTTPStatus.OK, {
-            "access_token": token,
+    def _count(self, name: str) -> tuple[dict[str, str], bool]:
+        """Count a request; return what the answer says of the limit, and whether the request is over it."""
+        if not self.switches.limit:
+            return {}, False
+        window = int(self.clock() // self.switches.limit_seconds)
+        self._counts[name, window] += 1
+        left = self.switches.limit - self._counts[name, window]
+        headers = {
+            "X-Rate-Limit-Limit": str(self.switches.limit),
+            "X-Rate-Limit-Remaining": str(max(left, 0)),
+            "X-Rate-Limit-Reset": str((window + 1) * self.switches.limit_seconds),
+        }
+        return headers, left < 0
+
+    def _token(self, form: Mapping[str, str]) -> Answer:
+        grants: list[dict[str, str]] = [
+            {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET},
+            {"grant_type": "password", "username": USERNAME, "password": PASSWORD},
+            {"grant_type": "refresh_token", "refresh_token": self._refresh_token},
+        ]
+        if form not in grants:
+            content = {"error": "invalid_client", "error_description": "The client is unknown"}
+            return Answer(HTTPStatus.UNAUTHORIZED, content)
+        number = len(self.tokens) + 1
+        self.tokens[f"sandbox-token-{number}"] = self.clock() + self.switches.token_lifetime
+        token = {
+            "access_token": f"sandbox-token-{number}",
             "token_type": "bearer",
             "expires_in": self.switches.token_lifetime,
             "scope": "delete_account admin respond export read survey invalidate_response",
             "created_at": int(self.clock()),
         }
+        if form["grant_type"] != "client_credentials":
+            self._refresh_token = token["refresh_token"] = f"sandbox-refresh-token-{number}"
+        changed = {**token, **self.switches.token}
+        return Answer(HTTPStatus.OK, {name: value for name, value in changed.items() if value is not None})
 
     def _page(self, name: str, table: Table, query: Mapping[str, str]) -> list[Row]:
         number, size = int(query.get("page", 1)), min(int(query.get("per_page", 25)), MOST_ROWS)
@@ -97,6 +141,9 @@ class Api:
         key = query.get("sort_key", _SORT_KEYS[name][0])
         if key not in _SORT_KEYS[name]:
             raise ValueError("sort_key is unknown")
+        if self.switches.ignores_updated and name == "responses":
+            key = "created_at"
+            query = {one: value for one, value in query.items() if not one.startswith("updated[")}
         order = query.get("sort_order", "asc" if name == "end_users" else "desc")
         rows = self._filtered(table, query)
         if self.switches.shuffle_ties:
@@ -142,4 +189,4 @@ class Api:
 
 def _error(status: HTTPStatus, code: str, message: str) -> Answer:
     errors = [{"status": code, "message": message, "field": None}]
-    return status, {"type": "error_list", "errors": errors}
+    return Answer(status, {"type": "error_list", "errors": errors})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.sandbox.account import BEGIN, Account, in_utc
-from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, Api, Switches
+from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, Answer, Api, Switches
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,26 @@ class Request:
     headers: dict[str, str]
     status: int
     rows: int
+
+
+_HTML = "<html><body>Bad gateway</body></html>"
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+_ERROR_LIST = '{"type": "error_list", "errors": [{"status": "internal_error", "message": "Oops", "field": null}]}'
+
+FAULTS: dict[str, tuple[int | None, str | None, dict[str, str]]] = {
+    "": (None, None, _JSON),
+    "reset": (None, None, {}),
+    "cut off": (None, None, _JSON),
+    "429": (429, "", {"Retry-After": "1"}),
+    "500": (500, _ERROR_LIST, _JSON),
+    "502": (502, _HTML, {}),
+    "503": (503, _HTML, {"Retry-After": "1"}),
+    "504": (504, _HTML, {}),
+    "html": (200, _HTML, {}),
+    "broken": (200, '[{"id": 1, "text": "secret comment', _JSON),
+    "error list": (200, _ERROR_LIST, _JSON),
+}
+"""What goes wrong between the API and the tap: a status, a text and headers in place of the answer's."""
 
 
 class Clock:
@@ -59,6 +82,8 @@ class Sandbox:
         self.switches = Switches(**switches)
         self.api = Api(account, self.switches, self.clock)
         self.requests: list[Request] = []
+        self.fault: Callable[[str, int], str] = lambda _path, _number: ""
+        """The name of the fault that the n-th request (from 1) for a path meets; see `FAULTS`."""
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -92,16 +117,19 @@ class Sandbox:
         """The requests for pages of a stream."""
         return [request for request in self.requests if request.path == f"/v1/{stream}"]
 
-    def handle(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+    def handle(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> tuple[Answer, str]:
+        """Return the answer, and the fault that it is to have."""
         url = urlsplit(target)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         form = dict(parse_qsl(body.decode()))
         with self._lock:
             self.clock.tick()
-            status, answer = self.api.answer(method, url.path, query, form, headers.get("authorization", ""))
-            rows = len(answer) if isinstance(answer, list) else 0
-            self.requests.append(Request(method, url.path, query, headers, status, rows))
-        return status, json.dumps(answer).encode()
+            number = sum(request.path == url.path for request in self.requests) + 1
+            answer = self.api.answer(method, url.path, query, form, headers.get("authorization", ""))
+            fault = self.fault(url.path, number)
+            rows = len(answer.content) if isinstance(answer.content, list) and not fault else 0
+            self.requests.append(Request(method, url.path, query, headers, answer.status, rows))
+        return answer, fault
 
 
 def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
@@ -117,12 +145,23 @@ def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: bytes) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status, answer = sandbox.handle(self.command, self.path, body, headers)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json; charset=utf-8")
-            self.send_header("Content-Length", str(len(answer)))
+            answer, fault = sandbox.handle(self.command, self.path, body, headers)
+            if fault == "reset":
+                # Closed with data to come, a connection is reset.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close_connection = True
+                return
+            status, content, more = FAULTS[fault]
+            text = json.dumps(answer.content) if content is None else content
+            self.send_response(status or answer.status)
+            for name, value in {**answer.headers, **more}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
-            self.wfile.write(answer)
+            if fault == "cut off":
+                self.close_connection = True
+                text = text[: len(text) // 2]
+            self.wfile.write(text.encode())
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return formatdate(sandbox.clock() if timestamp is None else timestamp, usegmt=True)

@@ -1,0 +1,70 @@
+"""How a sync ends before its end: a signal comes, or the target stops reading."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from singer_sdk import Tap
+from singer_sdk.io_base import SingerWriter
+
+
+class Terminated(SystemExit):
+    """A signal came; the exit status is 128 and its number.
+
+    Args:
+        signum: The signal's number.
+        tap: The tap that it came to.
+    """
+
+    def __init__(self, signum: int, tap: Tap) -> None:
+        super().__init__(128 + signum)
+        self._name = signal.Signals(signum).name
+        self._tap = tap
+
+    def write_state(self) -> None:
+        """Write the state of what was emitted, unless it is out already."""
+        self._tap.state_writer.write_state(self._tap.state)
+        self._tap.logger.warning("Stopped by %s. The next sync goes on from the last state", self._name)
+
+
+class Writer(SingerWriter):
+    """Writes each message whole: a signal that comes in the middle of one ends the sync behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_writing = False
+        self._stop: Terminated | None = None
+
+    def write_message(self, message: Any) -> None:
+        """Write a message to stdout.
+
+        Raises:
+            BrokenPipeError: The target stopped reading.
+            Terminated: A signal came meanwhile; the message is out.
+        """
+        self._is_writing = True
+        try:
+            super().write_message(message)
+        finally:
+            self._is_writing = False
+        if self._stop:
+            stop, self._stop = self._stop, None
+            raise stop
+
+    def terminate(self, stop: Terminated) -> None:
+        """End the sync, at once or behind the message that is being written.
+
+        Raises:
+            Terminated: At once.
+        """
+        if not self._is_writing:
+            raise stop
+        self._stop = stop
+
+
+def silence_stdout() -> None:
+    """Let nothing be written to a pipe that nobody reads, where the interpreter's own end would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
