@@ -6,7 +6,7 @@ import logging
 import sys
 
 import requests
-from singer_sdk.exceptions import ConfigValidationError, FatalAPIError, RetriableAPIError
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_wootric.answers import describe
 from tap_wootric.tap import TapWootric
@@ -19,7 +19,7 @@ def main() -> None:
         TapWootric.cli()
     except ConfigValidationError as error:
         problems = error.errors
-    except (FatalAPIError, RetriableAPIError, requests.RequestException) as error:
+    except (SingerSDKError, requests.RequestException) as error:
         problems = [describe(error)]
     for problem in problems:
         TapWootric.logger.error(problem)

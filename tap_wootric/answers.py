@@ -66,21 +66,20 @@ def _message(answer: dict[str, Any]) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """Say in one line what went wrong, without the parameters, the URL and the body that a text may carry."""
+    """Say in one line what went wrong, without what a URL asks for and without the body of an answer."""
+    if not isinstance(error, requests.RequestException):
+        return str(error)
+    url = urlsplit(error.request.url) if error.request is not None and error.request.url else None
+    where = f"{url.scheme}://{url.netloc}{url.path}" if url else "The API"
     if isinstance(error, requests.Timeout):
-        return "the API did not answer in time"
-    if isinstance(error, requests.RequestException):
-        return f"the API could not be reached ({_root(error)})"
-    return str(error)
+        return f"{where} did not answer in time"
+    return f"{where} could not be reached ({_reason(error)})"
 
 
-def _root(error: BaseException) -> str:
-    """Return the innermost reason of a failed connection: `Connection refused` and the like."""
-    cause: BaseException | None = error
-    while cause is not None:
-        error = cause
-        nested = next((item for item in cause.args if isinstance(item, BaseException)), None)
-        cause = getattr(cause, "reason", None) or cause.__cause__ or cause.__context__ or nested
-        if not isinstance(cause, BaseException):
-            break
-    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+def _reason(error: BaseException) -> str:
+    """Return the innermost reason of a failed connection, such as `Connection refused`."""
+    inner = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
+    causes = [one for one in inner if isinstance(one, BaseException)]
+    if causes:
+        return _reason(causes[0])
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import backoff
 import requests
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from singer_sdk import RESTStream, SchemaDirectory, StreamSchema
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from singer_sdk.singerlib import StateMessage
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_wootric import schemas, seek
@@ -18,8 +21,6 @@ from tap_wootric.progress import Progress
 from tap_wootric.rows import Record, Shaper, unix_seconds, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from backoff.types import Details
     from singer_sdk.helpers.types import Context
 
@@ -67,9 +68,7 @@ class WootricStream(RESTStream[Any]):
         """Yield the rows of one sync, oldest first.
 
         Raises:
-            FatalAPIError: The API refuses a request, or its answers cannot be trusted.
-            RetriableAPIError: The API kept failing for minutes.
-            requests.RequestException: The same, without so much as an answer.
+            FatalAPIError: The API refuses a request, kept failing for minutes, or gives answers that cannot be right.
         """
         try:
             start = self._server_time()
@@ -85,7 +84,7 @@ class WootricStream(RESTStream[Any]):
                 query = self._query(since, start, filters_updates=self._filters_updates(fetch))
                 yield from self._wanted(seek.read(fetch, query), since, query, progress)
         except Exception as error:
-            self._write_state_message()  # Private: the SDK itself writes no state where a stream fails.
+            self._write_state_message()  # The SDK itself writes none where a stream fails.
             if isinstance(error, seek.SeekError):
                 raise FatalAPIError(f"{self.name}: {error}") from error
             raise
@@ -97,7 +96,7 @@ class WootricStream(RESTStream[Any]):
         """Return the second, in Unix seconds, of the oldest update that the sync is to bring."""
         if self._is_full:
             return self._start_date
-        horizon = start - self._lookback
+        horizon = max(0, start - self._lookback)
         self._horizon = utc(horizon)
         bookmark = self.get_starting_timestamp(context)
         since = int(bookmark.timestamp()) if bookmark else 0
@@ -188,6 +187,16 @@ class WootricStream(RESTStream[Any]):
         if bookmark > self.stream_state.get("replication_key_value", ""):
             super()._increment_stream_state({"updated_at": bookmark}, context=context)
 
+    def _write_state_message(self) -> None:
+        """Write a STATE, also where it is the same as the last one.
+
+        This overrides a private method of the SDK, which leaves such a STATE out. But some targets forget a state
+        when a record comes after it, and what they write at the end would be no state at all.
+        """
+        if not self.state_manager.is_flushed:
+            self._wootric.write_message(StateMessage(self.tap_state))
+            self.state_manager.is_flushed = True
+
     def _pull_bookmark_back(self, start: int) -> None:
         bookmark = self.stream_state.get("replication_key_value", "")
         if bookmark > utc(start + _DAY):
@@ -262,27 +271,48 @@ class WootricStream(RESTStream[Any]):
     # Trying again
 
     def _retried(self, ask: Callable[P, T]) -> Callable[P, T]:
-        """Return a function that asks again, after a pause, where that may help."""
-        return cast("Callable[P, T]", self.request_decorator(cast("Any", ask)))
+        """Return a function that asks again, after a pause, where that may help.
 
-    def backoff_max_tries(self) -> int:
-        """How often one request is made before it counts as failed."""
-        return _TRIES
+        Raises:
+            FatalAPIError: From the function, where none of the tries helped.
+        """
+        retried = backoff.on_exception(
+            backoff.expo,
+            (RetriableAPIError, requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError),
+            max_tries=_TRIES,
+            jitter=backoff.random_jitter,
+            on_backoff=self._log_pause,
+            logger=None,  # It would log the parameters, and a URL.
+            factor=2,
+            max_value=_LONGEST_PAUSE,
+        )(ask)
 
-    def backoff_wait_generator(self) -> Generator[float, None, None]:
-        """Seconds between tries."""
-        return backoff.expo(base=2, factor=2, max_value=_LONGEST_PAUSE)
+        def last(*args: P.args, **kwargs: P.kwargs) -> T:
+            begun = time.monotonic()
+            try:
+                return retried(*args, **kwargs)
+            except (RetriableAPIError, requests.RequestException) as error:
+                minutes = (time.monotonic() - begun) / 60
+                raise FatalAPIError(
+                    f"{describe(error)}. Gave up after {_TRIES} tries in {minutes:.0f} minutes"
+                ) from error
 
-    def backoff_handler(self, details: Details) -> None:
-        """Say in one line why, and for how long, the tap waits; no parameters and no body."""
+        return last
+
+    def _log_pause(self, details: Details) -> None:
         self.log(
-            "Trying again in %.0f seconds (%d of %d): %s",
-            details["wait"],
-            details["tries"],
-            _TRIES,
+            "%s: %s. Trying again in %.0f seconds (try %d of %d)",
+            self.name,
             describe(details["exception"]),
+            details["wait"],
+            details["tries"] + 1,
+            _TRIES,
             level=logging.WARNING,
         )
+
+    def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
+        """Log a message; the SDK's, that there was some error, only at DEBUG: which one it was is logged in the end."""
+        super().log(message, *args, level=logging.DEBUG if message.startswith("An unhandled") else level, **kwargs)
 
     def _log_odd(self, field: str, known: bool) -> None:  # noqa: FBT001 - A callback's argument.
         why = "holds a value that is not of its type" if known else "is not in the schema"

@@ -1,4 +1,4 @@
-"""How a sync ends before its end: a signal comes, or the target stops reading."""
+"""How messages get out whole, also where a sync ends before its end: a signal comes, the target stops reading."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from singer_sdk import Tap
 from singer_sdk.io_base import SingerWriter
+from singer_sdk.singerlib import RecordMessage, StateMessage
 
 
 class Terminated(SystemExit):
@@ -25,9 +26,9 @@ class Terminated(SystemExit):
         self._tap = tap
 
     def write_state(self) -> None:
-        """Write the state of what was emitted, unless it is out already."""
-        self._tap.state_writer.write_state(self._tap.state)
-        self._tap.logger.warning("Stopped by %s. The next sync goes on from the last state", self._name)
+        """Write the state of what was emitted, and say why no more comes."""
+        self._tap.write_message(StateMessage(self._tap.state))
+        self._tap.logger.error("Stopped by %s. The next sync goes on from the last state", self._name)
 
 
 class Writer(SingerWriter):
@@ -35,16 +36,24 @@ class Writer(SingerWriter):
 
     def __init__(self) -> None:
         super().__init__()
+        self._last_state = ""
         self._is_writing = False
         self._stop: Terminated | None = None
 
     def write_message(self, message: Any) -> None:
-        """Write a message to stdout.
+        """Write a message to stdout, but for a STATE that follows its like without a RECORD in between.
 
         Raises:
             BrokenPipeError: The target stopped reading.
             Terminated: A signal came meanwhile; the message is out.
         """
+        if isinstance(message, StateMessage):
+            state = self.format_message(message)
+            if state == self._last_state:
+                return
+            self._last_state = state
+        elif isinstance(message, RecordMessage):
+            self._last_state = ""
         self._is_writing = True
         try:
             super().write_message(message)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
 
-from tap_wootric.rows import utc
+from tap_wootric.rows import unix_seconds, utc
 
 HOSTS = {
     "us": "https://api.wootric.com",
@@ -22,6 +23,7 @@ HOSTS = {
 GRANTS = (("client_id", "client_secret"), ("username", "password"))
 """The ways to get a token: exactly one of these pairs is set."""
 
+_DAY = 86_400
 _TEXTS = (*GRANTS[0], *GRANTS[1], "account_token", "region", "api_url", "start_date", "user_agent")
 _SECONDS = {"lookback_window": 0, "request_timeout": 1}
 """Settings in seconds, with the least that they may be."""
@@ -122,6 +124,16 @@ def problems(config: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
     return [*_misspelt(config, known), *_mistyped(config)] or [*_credentials(config), *_malformed(config)]
 
 
+def doubts(config: Mapping[str, Any], known: Mapping[str, Any], streams: Collection[str]) -> list[str]:
+    """Return what is likely a mistake in settings that can be used, a line each."""
+    maps = config.get("stream_maps")
+    unmapped = [name for name in maps if name not in streams and name != "__else__"] if isinstance(maps, dict) else []
+    return [
+        *(f"The setting {name} is unknown, and has no effect" for name in config if name not in known),
+        *(f"stream_maps names {name}, which is no stream: it has no effect" for name in unmapped),
+    ]
+
+
 def problems_of_environment(known: Mapping[str, Any], prefix: str) -> list[str]:
     """Return which numbers in the environment are none; the SDK's reading of them ends in a traceback."""
     return [
@@ -185,6 +197,8 @@ def _malformed(config: Mapping[str, Any]) -> Iterator[str]:
         yield "api_url must be like https://api.wootric.com: a scheme, a host, and nothing behind but a path"
     if "start_date" in config and not _is_date(config["start_date"]):
         yield "start_date must be a date or a time, like 2024-01-01 or 2024-01-01T00:00:00Z"
+    elif "start_date" in config and unix_seconds(utc(config["start_date"])) > time.time() + _DAY:
+        yield "start_date lies in the future: nothing would be read"
 
 
 def _region(account_token: str | None) -> str | None:

@@ -14,7 +14,7 @@ def understand(state: Mapping[str, Any], streams: Collection[str]) -> dict[str, 
     """Return a state with a bookmark in UTC and whole seconds for each stream that has one.
 
     Besides the SDK's form, these are understood: `{"end_users": "2020-01-01T00:00:00Z"}`, which singer-io's tap
-    writes, and `{"bookmarks": {"end_users": {"updated_at": "2020-01-01T00:00:00Z"}}}`.
+    writes, `{"bookmarks": {"end_users": {"updated_at": "2020-01-01T00:00:00Z"}}}`, and a whole STATE message.
 
     Args:
         state: The content of a state file.
@@ -23,6 +23,8 @@ def understand(state: Mapping[str, Any], streams: Collection[str]) -> dict[str, 
     Raises:
         ValueError: It is none of these. The text says why.
     """
+    if state.get("type") == "STATE" and isinstance(state.get("value"), Mapping):
+        state = state["value"]
     bookmarks = state.get("bookmarks") or {}
     if not isinstance(bookmarks, Mapping):
         raise ValueError("its bookmarks are not a JSON object")  # noqa: TRY004 - What is in a file is a value.
@@ -35,10 +37,18 @@ def _bookmark(name: str, entry: Any, streams: Collection[str]) -> Any:
         raise ValueError(f"its bookmark of {name} is not a JSON object")  # noqa: TRY004 - The same.
     if name not in streams:
         return entry
-    value = entry.get("replication_key_value") if entry.get("replication_key") == _KEY else entry.get(_KEY)
+    if entry.get("replication_key", _KEY) != _KEY:
+        raise ValueError(f"its bookmark of {name} is not one of {_KEY}")
+    value = entry.get("replication_key_value", entry.get(_KEY))
     if value is None:
         return {}
     try:
         return {"replication_key": _KEY, "replication_key_value": f"{utc(value)[:19]}Z"}
     except ValueError:
         raise ValueError(f"its bookmark of {name} is not a time") from None
+
+
+def unknown(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:
+    """Return the names in a state that mean nothing to the tap, misspelt streams among them."""
+    names = {*state, *(state.get("bookmarks") or {})} - {"bookmarks", "currently_syncing", "type", "value"}
+    return sorted(names.difference(streams))

@@ -23,6 +23,8 @@ from tap_wootric.endings import Terminated, Writer, silence_stdout
 from tap_wootric.governor import Governor
 from tap_wootric.streams import STREAMS
 
+_NAMES = [stream.name for stream in STREAMS]
+
 
 class TapWootric(Tap):
     """Extracts end users and survey responses from Wootric (InMoment), and loses none of them."""
@@ -59,9 +61,11 @@ class TapWootric(Tap):
             ConfigValidationError: It is not a state.
         """
         try:
-            super().load_state(states.understand(state, [stream.name for stream in STREAMS]))
+            super().load_state(states.understand(state, _NAMES))
         except ValueError as error:
             _refuse([f"The state cannot be used: {error}"])
+        if names := states.unknown(state, _NAMES):
+            self.logger.warning("The state names what is no stream of this tap: %s", ", ".join(names))
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         """Check the settings and complete them; no line about one ever holds its value.
@@ -77,6 +81,8 @@ class TapWootric(Tap):
             _refuse(settings.problems(self._config, self.config_jsonschema["properties"]))
         errors = super()._validate_config(raise_errors=raise_errors)
         if raise_errors:
+            for warning in settings.doubts(self._config, self.config_jsonschema["properties"], _NAMES):
+                self.logger.warning(warning)
             self._config = settings.completed(self._config)
         self._config.setdefault("user_agent", f"{self.name}/{version(self.name)}")
         return errors
@@ -108,6 +114,10 @@ class TapWootric(Tap):
             except Terminated as stop:
                 stop.write_state()
                 raise
+        except ConfigValidationError as error:
+            for problem in error.errors:
+                cls.logger.error(problem)  # noqa: TRY400 - No traceback for what a person can mend.
+            sys.exit(1)
         except BrokenPipeError:
             cls.logger.error("The target stopped reading. The next sync goes on from the last state it confirmed")  # noqa: TRY400
             silence_stdout()

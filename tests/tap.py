@@ -14,6 +14,14 @@ from typing import Any
 
 _TIMEOUT = 120
 
+_SLEEPLESS = """
+import sys, time
+time.sleep = lambda seconds: print("SLEPT", seconds, file=sys.stderr)
+from tap_wootric.__main__ import main
+main()
+"""
+"""The command, with every pause written down instead of taken."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -43,6 +51,11 @@ class Run:
         return str(self.state["bookmarks"][stream]["replication_key_value"])
 
     @property
+    def slept(self) -> list[float]:
+        """The pauses, in seconds, of a run that takes none."""
+        return [float(line.split()[1]) for line in self.log.splitlines() if line.startswith("SLEPT ")]
+
+    @property
     def errors(self) -> list[str]:
         return [line.split(" | ")[-1] for line in self.log.splitlines() if "| ERROR" in line or "| CRITICAL" in line]
 
@@ -53,10 +66,11 @@ def tap(
     state: Any = None,
     catalog: Any = None,
     env: Mapping[str, str] | None = None,
+    sleepless: bool = False,
 ) -> Run:
     """Run the command to its end, with what is given in files."""
     with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tap_wootric", *arguments]
+        command = [sys.executable, *(["-c", _SLEEPLESS] if sleepless else ["-m", "tap_wootric"]), *arguments]
         for option, content in (("--config", config), ("--state", state), ("--catalog", catalog)):
             if content is not None:
                 file = Path(folder) / f"{option[2:]}.json"
@@ -67,7 +81,7 @@ def tap(
             capture_output=True,
             check=False,
             encoding="utf-8",
-            env={**_environment(), **(env or {})},
+            env={**environment(), **(env or {})},
             timeout=_TIMEOUT,
         )
     return Run(done.returncode, done.stdout, done.stderr)
@@ -89,7 +103,7 @@ def _properties(record: Mapping[str, Any]) -> dict[str, Any]:
     return properties
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The environment, but for settings of the tap, and with compiled modules kept: the SDK is large."""
     dropped = ("TAP_WOOTRIC_", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

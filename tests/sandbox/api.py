@@ -52,6 +52,8 @@ class Switches:
     """Whether rows with equal stamps come in a new order at each request."""
     ignores_updated: bool = False
     """Whether responses are not filtered by `updated` and not sorted by `updated_at`, as on an older deployment."""
+    ignores_sort: bool = False
+    """Whether rows come in any order, whatever is asked for."""
     limit: int = 0
     """Requests that each list takes in a window; any number where it is 0."""
     limit_seconds: int = 60
@@ -80,12 +82,12 @@ class Api:
     ) -> Answer:
         if (method, path) == ("POST", "/oauth/token"):
             return self._token(form)
-        if self.tokens.get(authorization.removeprefix("Bearer "), 0) <= self.clock():
-            return _error(HTTPStatus.UNAUTHORIZED, "unauthorized", "The access token is invalid")
         name = path.removeprefix("/v1/")
         table = self.account.tables.get(name)
         if method != "GET" or table is None:
             return _error(HTTPStatus.NOT_FOUND, "record_not_found", "There is nothing here")
+        if self.tokens.get(authorization.removeprefix("Bearer "), 0) <= self.clock():
+            return _error(HTTPStatus.UNAUTHORIZED, "unauthorized", "The access token is invalid")
         headers, is_over = self._count(name)
         if is_over:
             return Answer(HTTPStatus.TOO_MANY_REQUESTS, {"error": "Too many requests"}, headers)
@@ -148,7 +150,9 @@ class Api:
         rows = self._filtered(table, query)
         if self.switches.shuffle_ties:
             self.account.rng.shuffle(rows)
-        if key == "email":
+        if self.switches.ignores_sort:
+            self.account.rng.shuffle(rows)
+        elif key == "email":
             rows.sort(key=lambda row: row.body["email"] or "", reverse=order == "desc")
         else:
             column = key.removesuffix("_at")

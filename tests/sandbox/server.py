@@ -24,6 +24,7 @@ class Request:
     method: str
     path: str
     query: dict[str, str]
+    form: dict[str, str]
     headers: dict[str, str]
     status: int
     rows: int
@@ -128,7 +129,7 @@ class Sandbox:
             answer = self.api.answer(method, url.path, query, form, headers.get("authorization", ""))
             fault = self.fault(url.path, number)
             rows = len(answer.content) if isinstance(answer.content, list) and not fault else 0
-            self.requests.append(Request(method, url.path, query, headers, answer.status, rows))
+            self.requests.append(Request(method, url.path, query, form, headers, answer.status, rows))
         return answer, fault
 
 
