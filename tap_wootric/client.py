@@ -79,6 +79,8 @@ class WootricStream(RESTStream[Any]):
                 def fetch(query: seek.Query) -> list[Record]:
                     requests_made.increment()
                     progress.requests += 1
+                    if len(query.updated_at) == 1:
+                        self._wootric.governor.let_pass(query.updated_at.lt)
                     return ask(query)
 
                 query = self._query(since, start, filters_updates=self._filters_updates(fetch))
@@ -99,7 +101,7 @@ class WootricStream(RESTStream[Any]):
         horizon = max(0, start - self._lookback)
         self._horizon = utc(horizon)
         bookmark = self.get_starting_timestamp(context)
-        since = int(bookmark.timestamp()) if bookmark else 0
+        since = int(bookmark.timestamp()) if bookmark else seek.ALWAYS
         if since > horizon:
             # A bookmark past the horizon comes from another tap, another clock or a smaller lookback_window.
             self._pull_bookmark_back(start)
@@ -108,14 +110,14 @@ class WootricStream(RESTStream[Any]):
 
     def _query(self, since: int, start: int, *, filters_updates: bool) -> seek.Query:
         """Return the query for a sync that starts at a Unix second, and wants what was updated since another."""
-        if self._is_full and not self.get_batch_config(self.config):
+        if self._is_full and not self.get_batch_config(self.config):  # Rows in batches carry no version.
             self._stream_version = start
         if filters_updates and not self._is_full:
             return seek.Query("updated_at", updated_at=seek.Span(since, start + 1))
-        # A target drops what a full table lacks: let it reach past the start, by as much as clocks may differ.
-        end = start + 1 + (self._lookback if self._is_full else 0)
+        # A target drops what a full table lacks: let no difference between the clocks of servers decide that.
+        end = start + (_DAY if self._is_full else 1)
         if filters_updates:
-            return seek.Query("created_at", updated_at=seek.Span(gte=since), created_at=seek.Span(lt=end))
+            return seek.Query("created_at", updated_at=seek.Span(since), created_at=seek.Span(lt=end))
         return seek.Query("created_at", created_at=seek.Span(self._start_date, end), one_clock=True)
 
     def _filters_updates(self, fetch: seek.Fetch) -> bool:
@@ -132,7 +134,7 @@ class WootricStream(RESTStream[Any]):
 
     def _wanted(self, records: Iterable[Record], since: int, query: seek.Query, progress: Progress) -> Iterable[Record]:
         """Yield the records that were updated since a Unix second, and keep track of how far the reading got."""
-        oldest, newest = utc(since)[:19], ""
+        oldest, newest = utc(since)[:19] if since > 0 else "", ""
         for record in records:
             progress.at(record.get(query.order_by))
             if stamp := (record.get("updated_at") or "")[:19]:
@@ -157,9 +159,9 @@ class WootricStream(RESTStream[Any]):
 
     @property
     def _start_date(self) -> int:
-        """Unix seconds; 0 where there is no start_date."""
+        """Unix seconds."""
         start_date = self.config.get("start_date")
-        return unix_seconds(start_date) if start_date else 0
+        return unix_seconds(start_date) if start_date else seek.ALWAYS
 
     def _server_time(self) -> int:
         """Return the server's Unix second, which a token's answer tells if no other did."""
@@ -180,8 +182,8 @@ class WootricStream(RESTStream[Any]):
         A row's `updated_at` is set before its transaction commits, so behind the rows just read more may appear.
         Whatever lies past the horizon is therefore read again by the next sync.
 
-        This overrides a private method of the SDK, which has no public hook for a bookmark that lags behind its
-        stream. The second of the row comes from `get_records`, because the field may be deselected.
+        This overrides a private method of the SDK: its public hook for a limit, `get_replication_key_signpost`, does
+        not hold for a sorted stream. How far the reading got comes from `get_records`.
         """
         bookmark = min(self._reached, self._horizon)
         if bookmark > self.stream_state.get("replication_key_value", ""):
@@ -211,7 +213,8 @@ class WootricStream(RESTStream[Any]):
     def emit_activate_version_messages(self) -> bool:
         """No: the SDK sends the message before the rows, and a target would drop the old ones first.
 
-        A sync that fails in between would leave an empty table. `get_records` sends it after the last row.
+        A sync that fails in between would leave an empty table. `get_records` sends it after the last row, for which
+        there is only a private method, and the private `_stream_version`, which the SDK puts on each record.
         """
         return False
 
@@ -294,7 +297,7 @@ class WootricStream(RESTStream[Any]):
             except (RetriableAPIError, requests.RequestException) as error:
                 minutes = (time.monotonic() - begun) / 60
                 raise FatalAPIError(
-                    f"{describe(error)}. Gave up after {_TRIES} tries in {minutes:.0f} minutes"
+                    f"{self.name}: {describe(error)}. Gave up after {_TRIES} tries in {minutes:.0f} minutes"
                 ) from error
 
         return last
@@ -322,12 +325,12 @@ class WootricStream(RESTStream[Any]):
 def parameters(query: seek.Query) -> dict[str, Any]:
     """Return a query in the API's words; times are Unix seconds."""
     params: dict[str, Any] = {
-        "per_page": seek.PAGE_SIZE,
+        "per_page": query.size,
         "sort_key": query.order_by,
         "sort_order": "desc" if query.descending else "asc",
     }
     for name, span in (("updated", query.updated_at), ("created", query.created_at)):
-        if span.gte > 0:
+        if span.gte > seek.ALWAYS:
             params[f"{name}[gte]"] = span.gte
         if span.lt < seek.FOREVER:
             params[f"{name}[lt]"] = span.lt

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from email.utils import parsedate_to_datetime
 
 import requests
@@ -19,6 +20,11 @@ _FALLBACK = 60.0
 _LONGEST = 900.0
 """A wait of more seconds than this is no rate limit's, and is replaced by the fallback."""
 _WORTH_A_LINE = 5.0
+_NEAR = 2.0
+_DATES = 20
+"""How many of the last answers tell the time, so that one with a wrong `Date` does not do so for long."""
+_LONG_AGO = 1_388_534_400
+"""The beginning of 2014, from which the API is known, in Unix seconds. A `Date` before it is wrong."""
 _REFUSED = (requests.codes.too_many_requests, requests.codes.service_unavailable)
 
 
@@ -32,7 +38,7 @@ class Governor:
     """
 
     def __init__(self) -> None:
-        self._ahead: float | None = None
+        self._ahead: deque[float] = deque(maxlen=_DATES)
         self._opens: dict[str, float] = {}
         self.waited = 0.0
 
@@ -41,7 +47,7 @@ class Governor:
 
         A `Date` is cut to the second, so this is up to a second early, never late.
         """
-        return time.time() if self._ahead is None else time.monotonic() + self._ahead
+        return time.monotonic() + max(self._ahead) if self._ahead else time.time()
 
     def wait(self, endpoint: str) -> None:
         """Sleep until the endpoint, named by its path, takes requests again."""
@@ -52,6 +58,10 @@ class Governor:
             logger.info("Waiting %.0f seconds for the rate limit of %s", seconds, endpoint)
         time.sleep(seconds)
         self.waited += seconds
+
+    def let_pass(self, second: int) -> None:
+        """Sleep until a Unix second of the server begins, if that is near: no row enters a second that is over."""
+        time.sleep(min(max(0.0, second - self.now()), _NEAR))
 
     def observe(self, endpoint: str, response: requests.Response) -> None:
         """Learn from an answer what the server's time is, and when the endpoint takes the next request."""
@@ -64,21 +74,25 @@ class Governor:
                 self._opens[endpoint] = opens if 0 <= opens - now <= _LONGEST else now + _FALLBACK
 
     def _set_clock(self, date: str | None) -> None:
-        try:
-            ahead = parsedate_to_datetime(date or "").timestamp() - time.monotonic()
-        except ValueError:
-            return
-        self._ahead = ahead if self._ahead is None else max(self._ahead, ahead)
+        server = _unix_time(date)
+        if server is not None and server > _LONG_AGO:
+            self._ahead.append(server - time.monotonic())
 
     def _opening(self, response: requests.Response, now: float) -> float | None:
         """Return when the endpoint opens, in the server's Unix seconds, or None where the answer does not tell."""
         after = response.headers.get("Retry-After", "")
         if (seconds := _number(after)) is not None:
             return now + seconds
-        try:
-            return parsedate_to_datetime(after).timestamp()
-        except ValueError:
-            return _number(response.headers.get("X-Rate-Limit-Reset"))
+        opens = _unix_time(after)
+        return _number(response.headers.get("X-Rate-Limit-Reset")) if opens is None else opens
+
+
+def _unix_time(date: str | None) -> float | None:
+    """Return the Unix seconds of an HTTP date, or None where it is none."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp()
+    except (OverflowError, TypeError, ValueError):
+        return None
 
 
 def _number(text: str | None) -> float | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Literal
 
 from tap_wootric.rows import Record, unix_seconds
@@ -28,16 +29,24 @@ LAST_PAGE = 30
 Clock = Literal["updated_at", "created_at"]
 
 _OTHER: dict[Clock, Clock] = {"updated_at": "created_at", "created_at": "updated_at"}
+ALWAYS = unix_seconds("0001-01-01T00:00:00Z")
+"""The beginning of a range that has none."""
+
 FOREVER = unix_seconds("9999-12-31T23:59:59Z")
 """The end of a range that has none."""
 
 _TURNS = 40
-"""How often the pages of one second are read up and down before giving up."""
-_TURNS_CUT_OFF = 5
-"""The same where page 30 is full, so that more turns would not bring the rows behind it."""
+"""How often the pages of one second are read before giving up: until chance has shown the last of 1,500 rows, in
+ln(1,500) turns and some more, and then the quiet ones."""
+_TURNS_CUT_OFF = 6
+"""The same where page 30 is full. More turns would not bring the rows behind it; a few give two alike a chance."""
 _QUIET_TURNS = 20
 """After so many turns without a new row there is none. A turn shows at least 1 - 1/e of the rows where each request
 brings them in a new order, so a row escapes all of them at odds of e**-20."""
+_SIZES = 6
+"""Pages have 50 rows in the first turn, then 49, down to 45, and again 50."""
+_ALIKE = 25
+"""Rows in the same order that are no work of chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class Span:
     other comparison does not (a row shown as 10:00:05 may be 10:00:05.7).
     """
 
-    gte: int = 0
+    gte: int = ALWAYS
     lt: int = FOREVER
 
     @classmethod
@@ -72,6 +81,8 @@ class Query:
     created_at: Span = field(default_factory=Span)
     descending: bool = False
     page: int = 1
+    size: int = PAGE_SIZE
+    """The most rows that the page is to have."""
     one_clock: bool = False
     """Whether the API sorts and filters by the clock of `order_by` alone."""
 
@@ -114,11 +125,11 @@ def read(fetch: Fetch, query: Query) -> Iterator[Record]:
     seen: set[int] = set()  # What was yielded of the second that the query starts at.
     while query.span(clock):
         page = _page(fetch, query)
-        yield from (record for _, record in page if record["id"] not in seen)
+        start, first, last = (query.span(clock).gte, page[0][0], page[-1][0]) if page else (0, 0, 0)
+        in_last = {record["id"] for second, record in page if second == last}
+        yield from [record for _, record in page if record["id"] not in seen]
         if len(page) < PAGE_SIZE:
             return
-        start, (first, _), (last, _) = query.span(clock).gte, page[0], page[-1]
-        in_last = {record["id"] for second, record in page if second == last}
         if first < last:
             start, seen = last, in_last
         else:
@@ -163,39 +174,47 @@ def _crowded_second(fetch: Fetch, query: Query) -> Iterator[Record]:
 def _both_clocks(fetch: Fetch, query: Query) -> Iterator[Record]:
     """Yield the records of one second that is crowded on both clocks, and prove that they are complete.
 
-    No row enters a second that is past, but rows leave it when they are updated or deleted, and each one pulls
-    the rows behind it forward. Pages that are read upwards then miss rows. Pages that are read **downwards**,
-    from the last to the first, do not: a row can only move towards the pages that are still to be read. That
-    holds while the order is stable, which is not promised among equal stamps. So the pages are read up and down,
-    turn by turn, until one of these shows that nothing is missing:
+    No row enters a second that is over (but by a late commit, which bookmarks allow for). Rows leave it when they
+    are updated or deleted, and each one pulls the rows behind it forward. Pages that are read upwards then miss
+    rows. Pages that are read **downwards**, from the last to the first, do not: a row can only move towards the
+    pages that are still to be read. That holds while the order is the same for all pages, which is not promised
+    among equal stamps: a database may well order them in one way for one page and in another way for the next.
+
+    So the pages are read turn by turn, and cut at other places in each, until one of these shows that nothing is
+    missing:
 
     - **The count**, in any order. A page that is not full tells how many rows there were at the time. Once as
       many have been seen at that time or later, they are all of them.
-    - **The sequence**. Two readings with the rows in the same sequence: the order is stable, and what was read
-      downwards is complete.
-    - **The silence**. Many turns without a new row, in an order that is not stable: chance has shown them all.
+    - **The sequence**. Two turns that cut the pages differently show the rows in the same sequence, and no row
+      twice but where two pages overlap: there is one order, and what was read downwards is complete.
+    - **The silence**. Many turns without a new row, though they came in a new order each time: chance has shown
+      them all.
 
     Pages end at 30, so past 1,500 rows the second is also read from its other end, and the two have to meet.
     """
     tally = _Tally()
-    known = quiet = 0
-    previous, sequence, end = yield from _up_and_down(fetch, query, tally, 1)
-    for turn in range(1, _TURNS):
-        cut_off = end > LAST_PAGE
-        quiet = quiet + 1 if len(tally.seen) == known else 0
-        known = len(tally.seen)
-        if tally.is_complete() or (quiet >= _QUIET_TURNS and not cut_off):
+    readings: dict[int, list[list[int]]] = {}
+    previous: list[int] | None = None
+    quiet = 0
+    for turn in range(_TURNS):
+        size, known = PAGE_SIZE - turn % _SIZES, len(tally.seen)
+        pages, cut_off = yield from _turn(fetch, replace(query, size=size), tally)
+        if tally.is_complete():
             return
-        if _same_sequence(previous, sequence):
+        sequence = _sequence(pages)
+        if previous and sequence and _agree(previous, sequence):
             if not cut_off:
                 return
-            _, backwards, _ = yield from _up_and_down(fetch, replace(query, descending=True), tally, end)
-            if _have_met(sequence, backwards):
+            backwards, _ = yield from _turn(fetch, replace(query, descending=True), tally)
+            if tally.is_complete() or _have_met(sequence, _sequence(backwards)):
                 return
+        is_reordered = readings.get(size, pages) != pages
+        quiet = quiet + 1 if is_reordered and len(tally.seen) == known else 0
+        if quiet == _QUIET_TURNS and not cut_off:
+            return
         if cut_off and turn == _TURNS_CUT_OFF:
             break
-        previous = sequence
-        _, sequence, end = yield from _up_and_down(fetch, query, tally, end)
+        readings[size], previous = pages, sequence
     updated, created = (datetime.fromtimestamp(span.gte, UTC) for span in (query.updated_at, query.created_at))
     raise UnprovenSecondError(
         f"{len(tally.seen)} rows that were created at {created:%Y-%m-%dT%H:%M:%SZ} and updated at "
@@ -212,13 +231,13 @@ class _Tally:
     seen: dict[int, int] = field(default_factory=dict)
     at_most: list[tuple[int, int]] = field(default_factory=list)
 
-    def add(self, number: int, page: list[Record]) -> list[Record]:
-        """Count a page, and return those of its records that no earlier one held."""
+    def add(self, query: Query, page: list[Record]) -> list[Record]:
+        """Count the page that answers a query, and return those of its records that no earlier one held."""
         self.requests += 1
         new = [record for record in page if record["id"] not in self.seen]
         self.seen |= {record["id"]: self.requests for record in page}
-        if len(page) < PAGE_SIZE:
-            self.at_most.append((self.requests, (number - 1) * PAGE_SIZE + len(page)))
+        if len(page) < query.size:
+            self.at_most.append((self.requests, (query.page - 1) * query.size + len(page)))
         return new
 
     def is_complete(self) -> bool:
@@ -226,58 +245,62 @@ class _Tally:
         return any(sum(last >= since for last in self.seen.values()) >= rows for since, rows in self.at_most)
 
 
-def _up_and_down(
-    fetch: Fetch, query: Query, tally: _Tally, start: int
-) -> Generator[Record, None, tuple[list[int], list[int], int]]:
-    """Read a second's pages up from page `start` to the last one, and from there down to the first.
+def _turn(fetch: Fetch, query: Query, tally: _Tally) -> Generator[Record, None, tuple[list[list[int]], bool]]:
+    """Read a second's pages up to the last one, from where it is likely to be, and then down to the first.
 
     Yields:
         The records that the tally did not have.
 
     Returns:
-        The ids in their sequence as read upwards and as read downwards, and the number of the first page that
-        was not full.
+        The ids of each page as read downwards, the first page first, and whether there are more pages than the API
+        answers.
     """
 
     def ask(number: int) -> Generator[Record, None, list[int]]:
-        page = [record for _, record in _page(fetch, replace(query, page=number))]
-        yield from tally.add(number, page)
-        return [record["id"] for record in page]
+        asked = replace(query, page=number)
+        page = [record for _, record in _page(fetch, asked)]
+        ids = [record["id"] for record in page]
+        yield from tally.add(asked, page)
+        return ids
 
-    up: list[int] = []
-    end = min(start, LAST_PAGE)
-    ids = yield from ask(end)
-    while len(ids) >= PAGE_SIZE and end < LAST_PAGE:
-        up += ids
-        end += 1
-        ids = yield from ask(end)
-    up += ids
-    down = ids
-    last = end
-    if len(ids) >= PAGE_SIZE:
-        end += 1
+    rows = tally.at_most[-1][1] if tally.at_most else len(tally.seen)
+    last = min(rows // query.size + 1, LAST_PAGE)
+    pages = [(yield from ask(last))]
+    while len(pages[0]) >= query.size and last < LAST_PAGE:
+        last += 1
+        pages = [(yield from ask(last))]
+    cut_off = len(pages[0]) >= query.size
     for number in range(last - 1, 0, -1):
-        ids = yield from ask(number)
-        down = ids + down
-        if len(ids) < PAGE_SIZE:
-            end = number
-    return up, down, end
+        pages.insert(0, (yield from ask(number)))
+    return pages, cut_off
 
 
-def _same_sequence(one: Iterable[int], other: Iterable[int]) -> bool:
-    """Return whether two sequences share ids, more than chance could order alike, in the same order."""
-    one, other = list(dict.fromkeys(one)), list(dict.fromkeys(other))
+def _sequence(pages: Iterable[list[int]]) -> list[int] | None:
+    """Return the ids of pages that were read downwards in their sequence, or None where that is none.
+
+    Neighbouring pages overlap where rows have left, and the end of the one is the beginning of the other. Any other
+    row that comes twice shows that the pages are not of one order.
+    """
+    sequence: list[int] = []
+    for page in pages:
+        overlap = next(n for n in range(len(page), -1, -1) if sequence[len(sequence) - n :] == page[:n])
+        sequence += page[overlap:]
+    return sequence if len(set(sequence)) == len(sequence) else None
+
+
+def _agree(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Return whether two sequences have their shared ids in the same order, and enough of them."""
     shared = set(one) & set(other)
-    return len(shared) >= PAGE_SIZE // 2 and [i for i in one if i in shared] == [i for i in other if i in shared]
+    return len(shared) >= _ALIKE and [i for i in one if i in shared] == [i for i in other if i in shared]
 
 
-def _have_met(forwards: Sequence[int], backwards: Sequence[int]) -> bool:
+def _have_met(forwards: Sequence[int], backwards: Sequence[int] | None) -> bool:
     """Return whether two readings of a list, from its two ends, leave no row between them.
 
-    They share two rows that stand one way round in the one and the other way round in the other. A row that both
-    missed would lie behind both rows and before both, which cannot be. (The order among equal stamps need not be
-    reversed with the rest, so a single shared row would not do, nor would rows that stand alike in both.)
+    They share rows, and those stand in the one the other way round than in the other, but for a few neighbours
+    with equal stamps. A row that both missed would lie behind all of these and before all of them.
     """
-    places = {one: place for place, one in enumerate(backwards)}
+    places = {one: place for place, one in enumerate(backwards or ())}
     shared = [places[one] for one in forwards if one in places]
-    return len(shared) > 1 and shared[0] > shared[-1]
+    alike = sum(place < following for place, following in pairwise(shared))
+    return len(shared) >= _ALIKE and alike * 10 <= len(shared)

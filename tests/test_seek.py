@@ -106,7 +106,7 @@ def test_a_crowded_second_costs_its_pages_and_a_few_requests(*, shuffle_ties: bo
     assert reader.requests <= 1.05 * 7_000 / 50 + 6
 
 
-@pytest.mark.parametrize("rows", [1_499, 1_500, 1_501, 2_990])
+@pytest.mark.parametrize("rows", [1_499, 1_500, 1_501, 2_970])
 def test_a_second_crowded_on_both_clocks_is_read_from_both_ends(rows: int) -> None:
     account = Account(10)
     account.crowd(account.end_users, rows, both_clocks=True)
