@@ -11,9 +11,13 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from tap_wootric.answers import describe
 from tap_wootric.tap import TapWootric
 
+_DEPTH = 10_000
+"""Python's own limit of 1,000 calls ends at properties that are some hundred levels deep."""
+
 
 def main() -> None:
     """Run the SDK's command, with a line instead of a traceback for what the person who runs it can mend."""
+    sys.setrecursionlimit(_DEPTH)
     logging.getLogger("urllib3").setLevel(logging.INFO)  # Its debug lines hold what the URLs ask for.
     try:
         TapWootric.cli()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import re
 from decimal import Decimal
 from typing import Any
@@ -11,7 +13,10 @@ from urllib.parse import urlsplit
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
+_logger = logging.getLogger(__name__)
+
 _LONGEST_MESSAGE = 200
+_ADDRESS = re.compile(r"\S+@\S+")
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 """What may be a half of a surrogate pair; nearly always it is one of two halves that belong together."""
 
@@ -23,13 +28,10 @@ def read_answer(response: requests.Response) -> Any:
         FatalAPIError: The API refuses the request; asking again would not help.
         RetriableAPIError: The server has a fault, asks for patience, or answers something else than JSON.
     """
-    try:
-        # NaN and its like are no JSON, but Python would read them as numbers that cannot be written again.
-        answer = json.loads(response.content, parse_float=Decimal, parse_constant=str)
-    except (ValueError, RecursionError):
-        answer = None
-    if _HALF_PAIR.search(response.content):
-        answer = _whole(answer)
+    answer = _parsed(response.content)
+    if _HALF_PAIR.search(response.content) and (whole := _whole(answer)) != answer:
+        _logger.warning("A text holds a half of a surrogate pair, which is no character: it is replaced by U+FFFD")
+        answer = whole
     is_error = isinstance(answer, dict) and answer.get("type") == "error_list"
     if response.ok and answer is not None and not is_error:
         return answer
@@ -42,6 +44,25 @@ def read_answer(response: requests.Response) -> Any:
     if response.ok or status >= requests.codes.server_error or status == requests.codes.too_many_requests:
         raise RetriableAPIError(what, response)
     raise FatalAPIError(what)
+
+
+def _parsed(content: bytes) -> Any:
+    """Return the value of a JSON text, or None where it is none.
+
+    NaN and its like, which Python reads though they are no JSON, and numbers too long for Python become text.
+    """
+    for number in (Decimal, _number):
+        whole = int if number is Decimal else number
+        with contextlib.suppress(ArithmeticError, RecursionError, ValueError):
+            return json.loads(content, parse_float=number, parse_int=whole, parse_constant=str)
+    return None
+
+
+def _number(text: str) -> Decimal | str:
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return text
 
 
 def _whole(value: Any) -> Any:
@@ -60,9 +81,15 @@ def _whole(value: Any) -> Any:
 
 def _message(answer: dict[str, Any]) -> str:
     """Return what an error_list says; the rest of an error's body may hold a customer's data."""
-    errors = [error for error in answer.get("errors") or [] if isinstance(error, dict)]
+    given = answer.get("errors")
+    errors = [error for error in given if isinstance(error, dict)] if isinstance(given, list) else []
     text = "; ".join(f"{error.get('status')} {error.get('message') or ''}".strip() for error in errors)
-    return text[:_LONGEST_MESSAGE] or "error_list"
+    return plain(text)[:_LONGEST_MESSAGE] or "error_list"
+
+
+def plain(text: str) -> str:
+    """Return a text of the API that can stand in a log: one line, and no e-mail address."""
+    return _ADDRESS.sub("…", " ".join(text.split()))
 
 
 def describe(error: BaseException) -> str:
@@ -71,6 +98,8 @@ def describe(error: BaseException) -> str:
         return str(error)
     url = urlsplit(error.request.url) if error.request is not None and error.request.url else None
     where = f"{url.scheme}://{url.netloc}{url.path}" if url else "The API"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return f"The API's answer broke off ({_reason(error)})"
     if isinstance(error, requests.Timeout):
         return f"{where} did not answer in time"
     return f"{where} could not be reached ({_reason(error)})"

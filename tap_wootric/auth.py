@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,8 @@ _LIFETIME = 7200.0
 """Seconds that a token lives where its answer does not say (documented: two hours)."""
 _MARGIN = 60.0
 """Seconds before a token's end at which it is renewed; half its life where that is less."""
+_TOKEN = re.compile(r"[!-~]+")
+"""What can stand in a header."""
 _REFUSED = (requests.codes.bad_request, requests.codes.unauthorized, requests.codes.forbidden)
 
 
@@ -94,8 +97,8 @@ class WootricAuthenticator(OAuthAuthenticator):
             )
         answer = read_answer(response)
         token = answer.get("access_token") if isinstance(answer, dict) else None
-        if not isinstance(token, str) or not token:
-            raise RetriableAPIError(f"The answer of {PATH} holds no access_token", response)
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            raise RetriableAPIError(f"The answer of {PATH} holds no usable access_token", response)
         self.access_token = token
         self.refresh_token = answer.get("refresh_token")
         lifetime = _seconds(answer.get("expires_in"))
@@ -106,6 +109,6 @@ def _seconds(expires_in: object) -> float:
     """Return a token's lifetime, which may come as text or not at all."""
     try:
         seconds = float(str(expires_in))
-    except ValueError:
+    except (OverflowError, ValueError):
         return _LIFETIME
     return seconds if 0 < seconds < math.inf else _LIFETIME

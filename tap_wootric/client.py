@@ -16,7 +16,7 @@ from singer_sdk.singerlib import StateMessage
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_wootric import schemas, seek
-from tap_wootric.answers import describe, read_answer
+from tap_wootric.answers import describe, plain, read_answer
 from tap_wootric.progress import Progress
 from tap_wootric.rows import Record, Shaper, unix_seconds, utc
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+SCHEMAS: SchemaDirectory = SchemaDirectory(schemas)
 
 _DAY = 86_400
 _YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
@@ -48,7 +50,7 @@ class WootricStream(RESTStream[Any]):
     primary_keys: Sequence[str] = ("id",)
     replication_key = "updated_at"
     is_sorted = True
-    schema = StreamSchema(SchemaDirectory(schemas))
+    schema = StreamSchema(SCHEMAS)
 
     STATE_MSG_FREQUENCY = 500
 
@@ -319,7 +321,9 @@ class WootricStream(RESTStream[Any]):
 
     def _log_odd(self, field: str, known: bool) -> None:  # noqa: FBT001 - A callback's argument.
         why = "holds a value that is not of its type" if known else "is not in the schema"
-        self.log("The field %s of %s %s: it goes into extra_fields", field, self.name, why, level=logging.WARNING)
+        self.log(
+            "The field %s of %s %s: it goes into extra_fields", plain(field), self.name, why, level=logging.WARNING
+        )
 
 
 def parameters(query: seek.Query) -> dict[str, Any]:

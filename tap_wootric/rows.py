@@ -27,6 +27,9 @@ EXTRA_FIELDS = "extra_fields"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d+)? ?(UTC|[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 _UNIX_TIME = re.compile(r"(\d{1,12})(\.\d+)?", re.ASCII)
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[T\d :.,Zz+-]*", re.ASCII)
+_UNIX_TIMES = frozenset({"external_created_at"})
+"""The fields that are times in Unix seconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BIGGEST_INTEGER = 2**63 - 1  # The widest integer column of the usual warehouses.
 
@@ -66,29 +69,28 @@ class _Object:
             if "properties" in field:
                 self._objects[name] = _Object(field, f"{path}{name}.", on_odd)
             else:
-                self._values[name] = _converter(field)
+                self._values[name] = _unix_time if name in _UNIX_TIMES else _converter(field)
 
     def shape(self, row: Row) -> tuple[Record, dict[str, Any]]:
         """Return the object in its schema's form, and what has no place in that form."""
         record: Record = {}
         extra: dict[str, Any] = {}
         for name, value in row.items():
-            if convert := self._values.get(name):
-                try:
-                    record[name] = None if value is None else convert(value)
-                except ValueError:
-                    record[name] = None
-                    self._set_aside(extra, name, value, named=True)
-            elif (inner := self._objects.get(name)) and (value is None or isinstance(value, Mapping)):
-                record[name] = value
-                if value is not None:
-                    record[name], rest = inner.shape(value)
-                    if rest:
-                        extra[name] = rest
-            else:
-                if inner:
-                    record[name] = None
-                self._set_aside(extra, name, value, named=inner is not None)
+            convert, inner = self._values.get(name), self._objects.get(name)
+            if not convert and not inner:
+                self._set_aside(extra, name, value, named=False)
+                continue
+            record[name] = None
+            if value is None:
+                continue
+            try:
+                if convert:
+                    record[name] = convert(value)
+                elif inner:
+                    record[name], rest = inner.shape(_mapping(value))
+                    extra.update({name: rest} if rest else {})
+            except ValueError:
+                self._set_aside(extra, name, value, named=True)
         return record, extra
 
     def _set_aside(self, extra: dict[str, Any], name: str, value: Any, *, named: bool) -> None:
@@ -126,7 +128,7 @@ def utc(value: object) -> str:
         elif match := _UNIX_TIME.fullmatch(text):
             seconds, fraction = match.groups()
             moment = _EPOCH + timedelta(seconds=int(seconds))
-        elif re.match(r"\d{4}-\d\d-\d\d", text):
+        elif _DATE.fullmatch(text):
             parsed = pendulum.parse(text)
             if not isinstance(parsed, pendulum.DateTime):
                 raise ValueError("not a time")
@@ -145,15 +147,21 @@ def unix_seconds(time: str) -> int:
 
 
 def _integer(value: Any) -> int:
-    """Text becomes its number, a time its Unix seconds."""
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("not an integer")  # noqa: TRY004 - To the caller, a wrong type is a wrong value.
+    number = Decimal(value)
+    if not number.is_finite() or not -_BIGGEST_INTEGER <= number <= _BIGGEST_INTEGER or number != int(number):
+        raise ValueError("not an integer")
+    return int(number)
+
+
+def _unix_time(value: Any) -> int:
+    """A time in another form becomes its Unix seconds."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
         return unix_seconds(utc(value))
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        raise ValueError("not an integer")  # noqa: TRY004 - To the caller, a wrong type is a wrong value.
-    number = int(value)
-    if number != Decimal(value) or abs(number) > _BIGGEST_INTEGER:
-        raise ValueError("not an integer")
-    return number
+    return _integer(value)
 
 
 def _boolean(value: Any) -> bool:
@@ -172,6 +180,12 @@ def _text(value: Any) -> str:
 def _texts(value: Any) -> list[str | None]:
     values = value if isinstance(value, list) else [value]
     return [None if item is None else _text(item) for item in values]
+
+
+def _mapping(value: Any) -> Row:
+    if not isinstance(value, Mapping):
+        raise ValueError("not an object")  # noqa: TRY004 - To the caller, a wrong type is a wrong value.
+    return value
 
 
 def _free(value: Any) -> dict[str, Any]:

@@ -113,9 +113,9 @@ class UnprovenSecondError(SeekError):
 
 
 def read(fetch: Fetch, query: Query) -> Iterator[Record]:
-    """Yield every record in the query's ranges once, in the order of its clock, to the second.
+    """Yield every record in the query's ranges, in the order of its clock, to the second.
 
-    A row that stands still while this runs is among them, whatever the other rows do.
+    A row that stands still while this runs comes once, whatever the other rows do. One that changes may come again.
 
     Raises:
         UnprovenSecondError: A second is too crowded on both clocks, or never settles.

@@ -25,8 +25,8 @@ GRANTS = (("client_id", "client_secret"), ("username", "password"))
 
 _DAY = 86_400
 _TEXTS = (*GRANTS[0], *GRANTS[1], "account_token", "region", "api_url", "start_date", "user_agent")
-_SECONDS = {"lookback_window": 0, "request_timeout": 1}
-"""Settings in seconds, with the least that they may be."""
+_SECONDS = {"lookback_window": (0, 365 * _DAY), "request_timeout": (1, 3_600)}
+"""Settings in seconds, with the least and the most that they may be."""
 
 SCHEMA: dict[str, Any] = th.PropertiesList(
     th.Property(
@@ -163,12 +163,17 @@ def _misspelt(config: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[s
 
 def _mistyped(config: Mapping[str, Any]) -> Iterator[str]:
     for name in _TEXTS:
-        if not isinstance(config.get(name, ""), str):
+        value = config.get(name, "")
+        if not isinstance(value, str):
             yield f"{name} must be text: put it in quotes"
-    for name, least in _SECONDS.items():
+        elif not value.isprintable():
+            yield f"{name} holds a character that cannot be printed, such as the end of a line"
+        elif name == "user_agent" and not value.isascii():
+            yield f"{name} must be plain ASCII"
+    for name, (least, most) in _SECONDS.items():
         value = config.get(name, least)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            yield f"{name} must be a whole number of seconds, {least} or more"
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            yield f"{name} must be a whole number of seconds from {least} to {most}"
 
 
 def _credentials(config: Mapping[str, Any]) -> Iterator[str]:

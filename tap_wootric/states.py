@@ -18,7 +18,7 @@ def understand(state: Mapping[str, Any], streams: Collection[str]) -> dict[str, 
 
     Args:
         state: The content of a state file.
-        streams: The names of the tap's streams; what the state says of others is kept as it is.
+        streams: The names of the tap's streams. Bookmarks of others are kept as they are.
 
     Raises:
         ValueError: It is none of these. The text says why.

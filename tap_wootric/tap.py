@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
-from importlib.metadata import version
 from io import StringIO
 from types import FrameType
 from typing import IO, Any, ClassVar
@@ -18,7 +18,7 @@ from singer_sdk.singerlib import Catalog
 
 from tap_wootric import settings, states
 from tap_wootric.auth import WootricAuthenticator
-from tap_wootric.client import WootricStream
+from tap_wootric.client import SCHEMAS, WootricStream
 from tap_wootric.endings import Terminated, Writer, silence_stdout
 from tap_wootric.governor import Governor
 from tap_wootric.streams import STREAMS
@@ -35,7 +35,7 @@ class TapWootric(Tap):
     message_writer: Writer
 
     def __init__(self, *, catalog: Any = None, parse_env_config: bool = False, **kwargs: Any) -> None:
-        self.append_builtin_config(self.config_jsonschema)
+        self.append_builtin_config(self.config_jsonschema)  # The checks are to know the SDK's own settings.
         if parse_env_config:
             _refuse(settings.problems_of_environment(self.config_jsonschema["properties"], "TAP_WOOTRIC_"))
         super().__init__(catalog=_completed(catalog), parse_env_config=parse_env_config, **kwargs)
@@ -84,7 +84,7 @@ class TapWootric(Tap):
             for warning in settings.doubts(self._config, self.config_jsonschema["properties"], _NAMES):
                 self.logger.warning(warning)
             self._config = settings.completed(self._config)
-        self._config.setdefault("user_agent", f"{self.name}/{version(self.name)}")
+        self._config.setdefault("user_agent", f"{self.name}/{self.plugin_version}")
         return errors
 
     # The command
@@ -134,7 +134,7 @@ class TapWootric(Tap):
 
 
 def _refuse(errors: list[str]) -> None:
-    """Raise what the SDK prints a line an error of, without a traceback; nothing where there are no errors."""
+    """Raise an error whose lines are printed without a traceback; nothing where there are none."""
     if errors:
         raise ConfigValidationError("Config validation failed", errors=errors)
 
@@ -156,20 +156,57 @@ def _checked(option: str, file: IO[str] | None) -> IO[str] | None:
 def _completed(catalog: Any) -> Any:
     """Return a catalog with what the SDK needs to find in it.
 
-    That is the keys of each stream, which a catalog made by hand may lack and cannot change, and the replication
-    method, which the Singer specification lets people choose in the metadata, where the SDK does not look.
+    A catalog made by hand may lack much, and it cannot change what a stream's keys are and of which types its fields
+    are: both are ours. The replication method is what the metadata say, where the Singer specification lets people
+    choose it and the SDK does not look.
     """
     if isinstance(catalog, Catalog):
         catalog = catalog.to_dict()
     if not isinstance(catalog, Mapping):
         return catalog
-    classes = {stream.name: stream for stream in STREAMS}
-    streams = [dict(entry) for entry in catalog["streams"]]
-    for entry in streams:
-        if stream := classes.get(entry["tap_stream_id"]):
-            entry["key_properties"] = list(stream.primary_keys)
-            entry["replication_key"] = stream.replication_key
-        for item in entry.get("metadata", []):
-            if not item["breadcrumb"] and (method := item["metadata"].get("replication-method")):
-                entry["replication_method"] = method
-    return {**catalog, "streams": streams}
+    try:
+        return {**catalog, "streams": [_completed_entry(entry) for entry in catalog["streams"]]}
+    except (AttributeError, KeyError, TypeError):
+        return _refuse(["The catalog cannot be used: it has not the form of what --discover prints"])
+
+
+def _completed_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    completed = copy.deepcopy(dict(entry))
+    stream = next((stream for stream in STREAMS if stream.name == entry["tap_stream_id"]), None)
+    if stream is None:
+        return completed
+    keys = [*stream.primary_keys, stream.replication_key]
+    completed["stream"] = stream.name
+    completed["key_properties"] = list(stream.primary_keys)
+    completed["replication_key"] = stream.replication_key
+    schema = SCHEMAS.get_schema(stream.name)
+    completed["schema"] = _common(schema, entry.get("schema", schema), keys)
+    completed["metadata"] = metadata = completed.get("metadata") or []
+    metadata += [{"breadcrumb": ["properties", key], "metadata": {}} for key in keys]
+    method = completed.get("replication_method")
+    for item in metadata:
+        if not item["breadcrumb"]:
+            method = item["metadata"].get("replication-method", method)
+        elif item["breadcrumb"][1:] in ([key] for key in keys):
+            item["metadata"]["inclusion"] = "automatic"
+    if method not in {None, "INCREMENTAL", "FULL_TABLE"}:
+        _refuse(
+            [f"The catalog cannot be used: the replication method of {stream.name} must be INCREMENTAL or FULL_TABLE"]
+        )
+    completed["replication_method"] = method
+    return completed
+
+
+def _common(ours: Mapping[str, Any], theirs: Mapping[str, Any], keys: Collection[str] = ()) -> dict[str, Any]:
+    """Return our schema without the properties that theirs lacks, at any depth, but for keys."""
+    if "properties" not in ours:
+        return dict(ours)
+    given = theirs.get("properties", ours["properties"])
+    return {
+        **ours,
+        "properties": {
+            name: _common(field, given.get(name, {}))
+            for name, field in ours["properties"].items()
+            if name in given or name in keys
+        },
+    }

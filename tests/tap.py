@@ -14,13 +14,9 @@ from typing import Any
 
 _TIMEOUT = 120
 
-_SLEEPLESS = """
-import sys, time
-time.sleep = lambda seconds: print("SLEPT", seconds, file=sys.stderr)
-from tap_wootric.__main__ import main
-main()
-"""
-"""The command, with every pause written down instead of taken."""
+_MAIN = "from tap_wootric.__main__ import main; main()"
+_SLEEPLESS = "import sys, time; time.sleep = lambda seconds: print('SLEPT', seconds, file=sys.stderr)\n"
+"""Has every pause written down instead of taken."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +63,12 @@ def tap(
     catalog: Any = None,
     env: Mapping[str, str] | None = None,
     sleepless: bool = False,
+    before: str = "",
 ) -> Run:
-    """Run the command to its end, with what is given in files."""
+    """Run the command to its end, with what is given in files, and with some code before it."""
     with TemporaryDirectory() as folder:
-        command = [sys.executable, *(["-c", _SLEEPLESS] if sleepless else ["-m", "tap_wootric"]), *arguments]
+        before = _SLEEPLESS if sleepless else before
+        command = [sys.executable, *(["-c", before + _MAIN] if before else ["-m", "tap_wootric"]), *arguments]
         for option, content in (("--config", config), ("--state", state), ("--catalog", catalog)):
             if content is not None:
                 file = Path(folder) / f"{option[2:]}.json"
@@ -90,6 +88,16 @@ def tap(
 def catalog_of(*arguments: str) -> dict[str, Any]:
     """Return what the tap discovers."""
     catalog: dict[str, Any] = json.loads(tap(*arguments, "--discover").out)
+    return catalog
+
+
+def full_table(*streams: str) -> dict[str, Any]:
+    """Return a catalog with streams that are selected, and read as a whole."""
+    catalog = catalog_of()
+    for entry in catalog["streams"]:
+        root = next(item["metadata"] for item in entry["metadata"] if not item["breadcrumb"])
+        root["selected"] = entry["tap_stream_id"] in streams
+        root["replication-method"] = "FULL_TABLE"
     return catalog
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
 GOOD = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1:9"}
 """Settings with which nothing is wrong but that nobody answers there."""
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
 
 
 def test_discover_prints_a_catalog_without_settings_or_a_word_with_the_api() -> None:
@@ -55,7 +56,8 @@ def test_test_reads_a_row_of_each_stream() -> None:
     with Sandbox(Account(60, 60)) as sandbox:
         run = tap("--test", config=sandbox.config)
     assert run.status == 0, run.log
-    assert {message["stream"] for message in run.of_type("RECORD")} == {"end_users", "responses"}
+    assert [message["stream"] for message in run.of_type("RECORD")] == ["end_users", "responses"]
+    assert run.errors == []
     assert [len(sandbox.pages(stream)) for stream in ("end_users", "responses")] == [1, 2]
 
 
@@ -83,6 +85,11 @@ def test_settings_come_from_files_and_the_environment() -> None:
         ({"start_date": "12:30"}, "start_date must be a date or a time"),
         ({"start_date": "20240101"}, "start_date must be a date or a time"),
         ({"start_date": 20240101}, "start_date must be text"),
+        ({"start_date": "2999-01-01"}, "start_date lies in the future"),
+        ({"client_secret": f"{SECRET}\n"}, "client_secret holds a character that cannot be printed"),
+        ({"client_secret": f"{SECRET}\ud800"}, "client_secret holds a character that cannot be printed"),
+        ({"user_agent": "日本"}, "user_agent must be plain ASCII"),
+        ({"lookback_window": 10**15}, "lookback_window must be a whole number of seconds from 0 to 31536000"),
         ({"api_url": "api.wootric.com"}, "api_url must be like https://api.wootric.com"),
         ({"api_url": "https://"}, "api_url must be like https://api.wootric.com"),
         ({"api_url": "https://api.wootric.com:port"}, "api_url must be like https://api.wootric.com"),
@@ -92,9 +99,9 @@ def test_settings_come_from_files_and_the_environment() -> None:
         ({"region": "asia"}, "region must be one of us, eu, au"),
         ({"account_token": SECRET}, "account_token must begin with NPS-"),
         ({"account_token": "NPS-EU-1", "region": "au"}, "region is au, but account_token is one of the region eu"),
-        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds, 0 or more"),
-        ({"lookback_window": "300"}, "lookback_window must be a whole number of seconds, 0 or more"),
-        ({"request_timeout": 0}, "request_timeout must be a whole number of seconds, 1 or more"),
+        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds from 0 to 31536000"),
+        ({"lookback_window": "300"}, "lookback_window must be a whole number of seconds from 0 to 31536000"),
+        ({"request_timeout": 0}, "request_timeout must be a whole number of seconds from 1 to 3600"),
     ],
 )
 @pytest.mark.parametrize("mode", [[], ["--test"]], ids=["sync", "test"])
@@ -137,11 +144,6 @@ def test_a_number_in_the_environment_that_is_none_is_refused_in_one_line() -> No
     refused(run, "lookback_window (from TAP_WOOTRIC_LOOKBACK_WINDOW) must be a whole number")
 
 
-def test_a_setting_like_no_other_is_left_alone() -> None:
-    with Sandbox(Account(1)) as sandbox:
-        assert tap(config={**sandbox.config, "comment": "nightly job"}).status == 0
-
-
 @pytest.mark.parametrize("nothing", [{"start_date": None, "lookback_window": None}, {"start_date": "", "region": ""}])
 def test_a_setting_that_is_null_or_empty_is_one_that_is_not_set(nothing: dict[str, Any]) -> None:
     with Sandbox(Account(1)) as sandbox:
@@ -171,6 +173,14 @@ def test_a_file_that_is_not_there_is_named(option: str, tmp_path: Path) -> None:
         ({"bookmarks": [1]}, "The state cannot be used: its bookmarks are not a JSON object"),
         ({"bookmarks": {"end_users": "x"}}, "The state cannot be used: its bookmark of end_users is not"),
         ({"end_users": "lately"}, "The state cannot be used: its bookmark of end_users is not a time"),
+        (
+            {"bookmarks": {"end_users": {"replication_key_value": "lately"}}},
+            "The state cannot be used: its bookmark of end_users is not a time",
+        ),
+        (
+            {"bookmarks": {"end_users": {"replication_key": "id", "replication_key_value": 7}}},
+            "The state cannot be used: its bookmark of end_users is not one of updated_at",
+        ),
     ],
 )
 def test_a_state_that_is_none_is_refused_in_one_line(state: Any, complaint: str) -> None:
@@ -183,8 +193,9 @@ def test_a_state_that_is_none_is_refused_in_one_line(state: Any, complaint: str)
         {"end_users": "2025-06-01T02:00:00+02:00"},
         {"bookmarks": {"end_users": {"updated_at": "2025-06-01T00:00:00.000000Z"}}},
         {"bookmarks": {"end_users": {"replication_key": "updated_at", "replication_key_value": "2025-06-01"}}},
+        {"type": "STATE", "value": {"end_users": "2025-06-01"}},
     ],
-    ids=["singer-io's tap", "singer-python's bookmarks", "the SDK's"],
+    ids=["singer-io's tap", "singer-python's bookmarks", "the SDK's", "a whole message"],
 )
 def test_a_state_in_each_known_form_is_gone_on_from(state: Any) -> None:
     with Sandbox(Account(100)) as sandbox:
@@ -192,6 +203,63 @@ def test_a_state_in_each_known_form_is_gone_on_from(state: Any) -> None:
     stamps = [row[0] for row in sandbox.account.end_users.as_it_stands().values()]
     expected = sorted(stamp for stamp in stamps if stamp >= "2025-06-01T00:00:00Z")
     assert [record["updated_at"] for record in run.records("end_users")] == expected
+
+
+def test_a_misspelt_stream_in_a_state_is_told() -> None:
+    with Sandbox(Account(1)) as sandbox:
+        run = tap(config=sandbox.config, state={"end_user": "2025-06-01", "bookmarks": {"response": {}}})
+    assert "The state names what is no stream of this tap: end_user, response" in run.log
+
+
+@pytest.mark.parametrize(
+    "catalog",
+    [
+        {},
+        {"streams": None},
+        {"streams": [1]},
+        {"streams": [{"stream": "end_users"}]},
+        {"streams": [{"tap_stream_id": "end_users", "metadata": 7}]},
+        {"streams": [{"tap_stream_id": "end_users", "metadata": [{"metadata": {}}]}]},
+        {"streams": [{"tap_stream_id": "end_users", "schema": 7}]},
+        {"streams": [{"tap_stream_id": "end_users", "replication_method": "LOG_BASED"}]},
+        {
+            "streams": [
+                {
+                    "tap_stream_id": "end_users",
+                    "metadata": [{"breadcrumb": [], "metadata": {"replication-method": "full_table"}}],
+                }
+            ]
+        },
+    ],
+)
+def test_a_catalog_that_cannot_be_used_is_refused_in_one_line(catalog: Any) -> None:
+    refused(tap(config=GOOD, catalog=catalog), "The catalog cannot be used: ")
+
+
+def test_what_is_likely_a_mistake_is_told() -> None:
+    with Sandbox(Account(1)) as sandbox:
+        run = tap(config={**sandbox.config, "comment": "nightly", "stream_maps": {"end_userz": {"email": None}}})
+    assert run.status == 0
+    assert "The setting comment is unknown, and has no effect" in run.log
+    assert "stream_maps names end_userz, which is no stream: it has no effect" in run.log
+
+
+@pytest.mark.parametrize("expression", ["nofunc(email)", "email +"])
+def test_a_stream_map_that_cannot_be_used_ends_in_one_line(expression: str) -> None:
+    with Sandbox(Account(1)) as sandbox:
+        run = tap(config={**sandbox.config, "stream_maps": {"end_users": {"email": expression}}})
+    assert run.status == 1
+    assert len(run.errors) == 1
+    assert "Traceback" not in run.log
+
+
+def test_the_readme_and_meltano_yml_name_the_settings_that_there_are() -> None:
+    names = [*json.loads(tap("--about", "--format", "json").out)["settings"]["properties"]]
+    ours = names[: names.index("user_agent") + 1]
+    readme = (ROOT / "README.md").read_text().split("### Settings")[1]
+    assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)[: len(ours)] == ours
+    plugin = (ROOT / "meltano.yml").read_text().split("loaders:")[0]
+    assert re.findall(r"^    - name: (\w+)$", plugin, re.MULTILINE) == ours
 
 
 def test_a_bookmark_in_the_future_is_refused_in_one_line() -> None:
@@ -222,5 +290,6 @@ def _served() -> Any:
 TestSdk = get_tap_test_class(
     TapWootric,
     config=_ACCOUNT.config,
+    parse_env_config=False,
     suite_config=SuiteConfig(max_records_limit=20),
 )

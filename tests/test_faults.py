@@ -11,7 +11,7 @@ from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import END, SECOND
 from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
 from tests.sandbox.server import FAULTS, Clock
-from tests.tap import Run, seen, tap
+from tests.tap import Run, full_table, seen, tap
 
 NOW = END / SECOND + 1_000
 FAULT_NAMES = [name for name in FAULTS if name]
@@ -81,11 +81,12 @@ def test_a_token_whose_answer_tells_its_life_oddly_or_not_at_all_serves(lifetime
     assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 1
 
 
-def test_an_answer_without_a_token_is_a_fault() -> None:
-    with Sandbox(Account(1), token={"access_token": None}) as sandbox:
+@pytest.mark.parametrize("token", [None, "", "sandbox-token\nx", "søt", 7])
+def test_an_answer_without_a_usable_token_is_a_fault(token: object) -> None:
+    with Sandbox(Account(1), token={"access_token": token}) as sandbox:
         run = checked(tap(config=sandbox.config, sleepless=True))
     assert run.status == 1
-    assert "The answer of /oauth/token holds no access_token. Gave up after 9 tries" in run.errors[-1]
+    assert "The answer of /oauth/token holds no usable access_token. Gave up after 9 tries" in run.errors[-1]
 
 
 def password_config(sandbox: Sandbox, **more: str) -> dict[str, str]:
@@ -115,10 +116,8 @@ def test_a_wrong_password_fails_at_once_in_one_line() -> None:
     with Sandbox(Account(1)) as sandbox:
         run = checked(tap(config={**password_config(sandbox), "password": "wrong"}))
     assert run.status == 1
-    assert run.errors == [
-        "Wootric refuses the credentials (401 for /oauth/token): check username and password, and that the region is "
-        "the account's"
-    ]
+    (error,) = run.errors
+    assert error.startswith("Wootric refuses the credentials (401 for /oauth/token): check username and password")
 
 
 @pytest.mark.parametrize("base", ["/nope", "/v1"])
@@ -168,8 +167,6 @@ def test_a_limit_that_others_use_up_is_waited_for() -> None:
 
 @pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
 def test_an_older_deployment_is_read_by_creation_and_changes_still_arrive(method: str) -> None:
-    from tests.test_sync import full_table  # noqa: PLC0415
-
     account = Account(0, 700)
     account.crowd(account.responses, 120, both_clocks=True)
     catalog = full_table("responses") if method == "FULL_TABLE" else None
@@ -179,7 +176,13 @@ def test_an_older_deployment_is_read_by_creation_and_changes_still_arrive(method
         sandbox.clock.advance(3_600)
         (changed,) = account.responses.some(1)
         account.responses.update(changed, int(sandbox.clock() - 600) * SECOND)
-        second = checked(tap(config=sandbox.config, state=first.of_type("STATE") and first.state, catalog=catalog))
+        second = checked(
+            tap(
+                config=sandbox.config,
+                state=first.of_type("STATE")[-1]["value"] if first.of_type("STATE") else None,
+                catalog=catalog,
+            )
+        )
     assert "This API does not filter responses by updated_at" in first.log
     target = seen(first.records("responses") + second.records("responses"))
     assert {one: target.get(one) for one in account.responses.rows} == account.responses.as_it_stands()

@@ -14,7 +14,7 @@ SERVER = 1_800_000_000
 
 
 class Time:
-    """A clock that only sleeping moves."""
+    """What the governor knows as the module `time`: a clock that only sleeping moves."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -22,6 +22,9 @@ class Time:
 
     def monotonic(self) -> float:
         return self.now
+
+    def time(self) -> float:
+        return 5.0
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -31,8 +34,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     fake = Time()
-    monkeypatch.setattr("tap_wootric.governor.time.monotonic", fake.monotonic)
-    monkeypatch.setattr("tap_wootric.governor.time.sleep", fake.sleep)
+    monkeypatch.setattr("tap_wootric.governor.time", fake)
     return fake
 
 
@@ -67,8 +69,41 @@ def test_the_time_is_the_servers(time: Time) -> None:
     assert governor.now() == SERVER + 7
 
 
-def test_the_time_is_ours_while_no_answer_tells_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tap_wootric.governor.time.time", lambda: 5.0)
+def test_the_time_does_not_run_back_where_a_date_is_cut_to_its_second(time: Time) -> None:
+    governor = Governor()
+    governor.observe("/", answer())
+    time.now += 0.9
+    governor.observe("/", answer())
+    assert governor.now() == SERVER + 0.9
+
+
+@pytest.mark.usefixtures("time")
+def test_a_wrong_date_does_not_tell_the_time_for_long() -> None:
+    governor = Governor()
+    governor.observe("/", answer(headers={"Date": formatdate(SERVER + 86_400, usegmt=True)}))
+    for _ in range(20):
+        governor.observe("/", answer())
+    assert governor.now() == SERVER
+
+
+@pytest.mark.usefixtures("time")
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 01 Jan 99999 00:00:00 GMT", "soon", ""])
+def test_a_date_that_makes_no_sense_is_none(date: str) -> None:
+    governor = Governor()
+    governor.observe("/", answer(429, {"Date": date, "Retry-After": date}))
+    assert governor.now() == 5
+
+
+def test_a_second_that_is_not_over_is_let_pass(time: Time) -> None:
+    governor = Governor()
+    governor.observe("/", answer())
+    for second in (SERVER - 1, SERVER + 1, SERVER + 3_600):
+        governor.let_pass(second)
+    assert time.slept == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("time")
+def test_the_time_is_ours_while_no_answer_tells_the_servers() -> None:
     governor = Governor()
     governor.observe("/", requests.Response())
     assert governor.now() == 5

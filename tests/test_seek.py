@@ -117,6 +117,7 @@ def test_a_second_crowded_on_both_clocks_is_read_from_both_ends(rows: int) -> No
     ("rows", "switches"),
     [
         pytest.param(3_001, {}, id="more rows than two times thirty pages"),
+        pytest.param(2_990, {}, id="too few rows that were seen from both ends"),
         pytest.param(1_700, {"shuffle_ties": True, "whole_seconds": True}, id="no order at all, and page 30 is full"),
         pytest.param(1_700, {"whole_seconds": True}, id="equal stamps stand alike from both ends"),
     ],

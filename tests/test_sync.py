@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import END, SECOND
 from tests.sandbox.server import Clock
-from tests.tap import Run, catalog_of, seen, tap
+from tests.tap import Run, catalog_of, full_table, seen, tap
 
 NOW = END / SECOND + 1_000
 """The server's time in most tests here: rows from before it are old, those from a sync on are within the horizon."""
@@ -23,16 +24,6 @@ def sync(sandbox: Sandbox, state: Any = None, **options: Any) -> Run:
     run = tap(config={**sandbox.config, **options.pop("settings", {})}, state=state, **options)
     assert run.status == 0, run.log
     return run
-
-
-def full_table(*streams: str) -> dict[str, Any]:
-    """Return a catalog with streams that are selected, and read as a whole."""
-    catalog = catalog_of()
-    for entry in catalog["streams"]:
-        root = next(item["metadata"] for item in entry["metadata"] if not item["breadcrumb"])
-        root["selected"] = entry["tap_stream_id"] in streams
-        root["replication-method"] = "FULL_TABLE"
-    return catalog
 
 
 @pytest.mark.parametrize("stream", ["end_users", "responses"])
@@ -115,10 +106,12 @@ def test_nothing_is_missing_after_the_next_sync_of_a_crowded_account_that_is_in_
     nasty: dict[str, Any],
 ) -> None:
     account = Account(1_000, 500)
-    for table in account.tables.values():
-        account.crowd(table, nasty.pop("crowd", 0) if table is account.end_users else 200)
-        account.crowd(table, nasty.pop("crowd_both", 0) if table is account.end_users else 80, both_clocks=True)
-    with Sandbox(account, Clock(NOW), **LIVE, inserts=1, **nasty) as sandbox:
+    switches = dict(nasty)
+    account.crowd(account.end_users, switches.pop("crowd", 0))
+    account.crowd(account.end_users, switches.pop("crowd_both", 0), both_clocks=True)
+    account.crowd(account.responses, 200)
+    account.crowd(account.responses, 80, both_clocks=True)
+    with Sandbox(account, Clock(NOW), **LIVE, inserts=1, **switches) as sandbox:
         first = sync(sandbox)
         sandbox.switches.updates = sandbox.switches.deletes = sandbox.switches.inserts = 0
         second = sync(sandbox, first.state)
@@ -157,6 +150,29 @@ def test_a_wider_lookback_window_is_reread_at_once() -> None:
         state = sync(sandbox).state
         wider = sync(sandbox, state, settings={"lookback_window": 7_200})
     assert hour_ago.id in seen(wider.records("end_users"))
+
+
+def test_a_bookmark_past_the_horizon_is_pulled_back_behind_it() -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        run = sync(sandbox, {"end_users": "2025-12-31T01:00:00Z"})  # Some 45 minutes after now.
+    assert "2025-12-31T00:11" < run.bookmark("end_users") < "2025-12-31T00:12"
+
+
+def test_a_start_date_within_the_horizon_is_kept_to() -> None:
+    account = Account()
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        account.end_users.insert(int(NOW - 200) * SECOND)
+        newer = account.end_users.insert(int(NOW - 50) * SECOND)
+        records = sync(sandbox, settings={"start_date": "2025-12-31T00:15:00Z"}).records("end_users")
+    assert set(seen(records)) == {newer.id}
+
+
+def test_a_state_comes_last_also_where_it_is_the_same_as_the_one_given() -> None:
+    with Sandbox(Account(10), Clock(NOW)) as sandbox:
+        state = sync(sandbox).state
+        again = sync(sandbox, state)
+    assert again.of_type("RECORD")
+    assert again.messages[-1] == {"type": "STATE", "value": state}
 
 
 def test_a_state_comes_at_least_every_500_records_and_at_the_end() -> None:
@@ -211,6 +227,32 @@ def test_a_full_table_sync_keeps_to_the_start_date() -> None:
     assert seen(run.records("end_users")) == expected
 
 
+def test_a_full_table_sync_that_fails_lets_the_target_drop_nothing() -> None:
+    with Sandbox(Account(700), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, n: "500" if path == "/v1/end_users" and n > 5 else ""
+        run = tap(config=sandbox.config, catalog=full_table("end_users"), sleepless=True)
+    assert run.status == 1
+    assert run.of_type("RECORD")
+    assert not run.of_type("ACTIVATE_VERSION")
+
+
+def test_a_full_table_sync_has_the_rows_that_a_faster_clock_stamped() -> None:
+    account = Account()
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        row = account.end_users.insert(int(NOW + 900) * SECOND)
+        assert set(seen(sync(sandbox, catalog=full_table("end_users")).records("end_users"))) == {row.id}
+
+
+def test_a_full_table_sync_in_batches_lets_the_target_drop_nothing_since_batches_carry_no_version(
+    tmp_path: Path,
+) -> None:
+    batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": tmp_path.as_uri()}}
+    with Sandbox(Account(70), Clock(NOW)) as sandbox:
+        run = sync(sandbox, settings={"batch_config": batches}, catalog=full_table("end_users"))
+    assert run.of_type("BATCH")
+    assert not run.of_type("ACTIVATE_VERSION")
+
+
 def test_an_incremental_sync_lets_the_target_drop_nothing() -> None:
     with Sandbox(Account(10, 10), Clock(NOW)) as sandbox:
         assert not sync(sandbox).of_type("ACTIVATE_VERSION")
@@ -249,17 +291,36 @@ def test_streams_and_fields_are_selected_at_every_depth() -> None:
     assert "web_nps" not in run.records("end_users")[0]["settings"]
 
 
-def test_the_bookmark_moves_where_updated_at_is_not_selected() -> None:
+@pytest.mark.parametrize("key", ["id", "updated_at"])
+@pytest.mark.parametrize("how", ["deselected", "not in the schema"])
+def test_the_keys_come_whatever_a_catalog_says(key: str, how: str) -> None:
     catalog = catalog_of()
     for entry in catalog["streams"]:
         for item in entry["metadata"]:
-            if item["breadcrumb"] == ["properties", "updated_at"]:
-                item["metadata"] = {"inclusion": "available", "selected": False}
+            if item["breadcrumb"] == ["properties", key]:
+                item["metadata"] = {"inclusion": "available", "selected": how != "deselected"}
             elif not item["breadcrumb"]:
                 item["metadata"]["selected"] = True
-    with Sandbox(Account(5), Clock(NOW)) as sandbox:
+        if how != "deselected":
+            del entry["schema"]["properties"][key]
+    with Sandbox(Account(120), Clock(NOW)) as sandbox:
         run = sync(sandbox, catalog=catalog)
-    assert run.bookmark("end_users") == max(row[0] for row in sandbox.account.end_users.as_it_stands().values())
+    assert seen(run.records("end_users")) == sandbox.account.end_users.as_it_stands()
+    assert key in run.of_type("SCHEMA", "end_users")[0]["schema"]["properties"]
+
+
+def test_a_field_that_the_catalog_lacks_or_mistypes_is_left_out_or_keeps_its_type() -> None:
+    catalog = catalog_of()
+    for entry in catalog["streams"]:
+        entry["metadata"] = [{"breadcrumb": [], "metadata": {"selected": True}}]
+        del entry["schema"]["properties"]["email" if entry["tap_stream_id"] == "end_users" else "text"]
+        entry["schema"]["properties"]["external_created_at"] = {"type": "string"}
+    with Sandbox(Account(20), Clock(NOW)) as sandbox:
+        run = sync(sandbox, catalog=catalog)
+    assert "email" not in run.of_type("SCHEMA", "end_users")[0]["schema"]["properties"]
+    for record in run.records("end_users"):
+        assert "email" not in record
+        assert isinstance(record["external_created_at"], int)
 
 
 def test_stream_maps_reach_into_properties() -> None:

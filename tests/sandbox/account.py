@@ -147,6 +147,8 @@ def _end_user(rng: random.Random, number: int) -> tuple[Body, Body]:
             "surveys_disabled_by_end_user": None,
         },
     }
+    if number % 7 == 0:
+        body |= {"user_id": 1, "page_views_count": rng.randrange(100)}  # As older payloads have it.
     return body, properties
 
 
@@ -172,4 +174,6 @@ def _response(rng: random.Random, number: int) -> tuple[Body, Body]:
             "properties": properties,
         },
     }
+    if number % 7 == 0:
+        body |= {"channel": "web", "metric": "NPS", "survey": {"channel": "web", "metric": "NPS"}}  # Newer accounts.
     return body, properties

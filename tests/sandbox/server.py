@@ -85,6 +85,8 @@ class Sandbox:
         self.requests: list[Request] = []
         self.fault: Callable[[str, int], str] = lambda _path, _number: ""
         """The name of the fault that the n-th request (from 1) for a path meets; see `FAULTS`."""
+        self.rewrite: Callable[[str], str] = lambda text: text
+        """Changes the JSON text of an answer, to one that json cannot write."""
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -153,7 +155,7 @@ def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             status, content, more = FAULTS[fault]
-            text = json.dumps(answer.content) if content is None else content
+            text = sandbox.rewrite(json.dumps(answer.content)) if content is None else content
             self.send_response(status or answer.status)
             for name, value in {**answer.headers, **more}.items():
                 self.send_header(name, value)

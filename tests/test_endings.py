@@ -1,0 +1,106 @@
+"""However a sync ends, the state of what was emitted is out, and the next one goes on from there."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import END, SECOND
+from tests.sandbox.server import Clock
+from tests.tap import Run, environment, seen, tap
+
+NOW = END / SECOND + 1_000
+
+
+def ended(sandbox: Sandbox, state: Any, signum: int, at_request: int, folder: Path) -> Run:
+    """Run the tap until it has made some requests, then send it a signal; its output goes to a file."""
+    files = {name: folder / f"{name}.json" for name in ("config", "state")}
+    files["config"].write_text(json.dumps(sandbox.config))
+    files["state"].write_text(json.dumps(state or {}))
+    command = [sys.executable, "-m", "tap_wootric"]
+    for name, file in files.items():
+        command += [f"--{name}", str(file)]
+    begun = len(sandbox.requests)
+    out, log = folder / "out", folder / "log"
+    with out.open("w") as stdout, log.open("w") as stderr:
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment())
+        while len(sandbox.requests) - begun < at_request and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signum)
+        status = process.wait(30)
+    whole = out.read_text().rpartition("\n")[0]  # A killed tap may leave half a line.
+    return Run(status, whole, log.read_text())
+
+
+@pytest.mark.parametrize(
+    ("signum", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)],
+    ids=["SIGTERM", "SIGINT", "SIGKILL"],
+)
+def test_ten_signals_at_random_points_lose_nothing_and_cost_few_requests(
+    signum: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    account = Account(10_000)
+    rng = random.Random(int(signum))
+    records: list[dict[str, Any]] = []
+    state: Any = None
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        for _ in range(10):
+            run = ended(sandbox, state, signum, rng.randrange(2, 30), tmp_path)
+            assert run.status == status, run.log
+            assert "Traceback" not in run.log
+            if signum != signal.SIGKILL:
+                assert run.errors == [f"Stopped by {signum.name}. The next sync goes on from the last state"]
+                assert not run.of_type("RECORD") or run.messages[-1]["type"] == "STATE"
+            records += run.records("end_users")
+            state = run.state if run.of_type("STATE") else state
+        last = tap(config=sandbox.config, state=state)
+        assert last.status == 0
+        asked = len(sandbox.pages("end_users"))
+    assert seen(records + last.records("end_users")) == account.end_users.as_it_stands()
+    assert asked <= 1.5 * 10_000 / 49 + 20
+
+
+def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
+        (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
+        command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+            while len(sandbox.requests) < 3:
+                time.sleep(0.001)
+            time.sleep(0.3)  # The pipe is full by now, and the tap in the middle of a write.
+            process.send_signal(signal.SIGTERM)
+            out, log = process.communicate(timeout=30)
+    assert process.returncode == 143, log
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert messages[-1]["type"] == "STATE"
+    assert b"Traceback" not in log
+
+
+def test_a_target_that_dies_ends_the_tap_in_one_line(tmp_path: Path) -> None:
+    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
+        (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
+        command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+            assert process.stdout
+            assert process.stderr
+            process.stdout.readline()
+            process.stdout.close()
+            log = process.stderr.read().decode()
+            status = process.wait(30)
+    assert status == 1
+    assert Run(status, "", log).errors == [
+        "The target stopped reading. The next sync goes on from the last state it confirmed"
+    ]
+    assert "Traceback" not in log
+    assert "Exception ignored" not in log

@@ -1,0 +1,129 @@
+"""Odd rows stop no sync and lose nothing in silence, and a long sync says how far it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import END, SECOND
+from tests.sandbox.server import Clock
+from tests.tap import Run, tap
+
+NOW = END / SECOND + 1_000
+
+
+def read(stream: str, *odd: dict[str, Any]) -> Run:
+    """Sync rows that differ from the made-up ones in some fields, and see that each record is valid."""
+    account = Account(5, 5)
+    for fields in odd:
+        account.tables[stream].insert(int(NOW - 5_000) * SECOND).body.update(fields)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = tap(config=sandbox.config)
+    assert run.status == 0, run.log
+    (schema,) = run.of_type("SCHEMA", stream)
+    for record in run.records(stream):
+        Draft7Validator(schema["schema"]).validate({**record, "properties": {}})
+    assert len(run.records(stream)) == 5 + len(odd)
+    return run
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 200_000, "a\0b", "line\nline\u2028line", "🙂 søt 高い", "<script>", '"\\', ""],
+    ids=["200 kB", "NUL", "lines", "alphabets", "html", "quotes", "empty"],
+)
+def test_a_comment_comes_as_it_is(text: str) -> None:
+    assert read("responses", {"text": text}).records("responses")[-1]["text"] == text
+
+
+def test_a_half_of_a_surrogate_pair_which_no_database_takes_becomes_the_replacement_character() -> None:
+    properties = {"\ud800": ["\udfff", "🙂"], "revision": 0}
+    run = read("end_users", {"external_id": "a\ud83d!", "properties": properties})
+    record = run.records("end_users")[-1]
+    assert record["external_id"] == "a\ufffd!"
+    assert record["properties"] == {"\ufffd": ["\ufffd", "🙂"], "revision": 0}
+    assert run.log.count("half of a surrogate pair") == 1
+
+
+def run_with_number(number: str) -> Run:
+    """Sync an end user with a JSON text under `properties` that json.dumps cannot write: it is put in on its way."""
+    account = Account()
+    account.end_users.insert(int(NOW - 5_000) * SECOND).properties["n"] = "NUMBER"
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        sandbox.rewrite = lambda text: text.replace('"NUMBER"', number)
+        run = tap(config=sandbox.config)
+    assert run.status == 0, run.log
+    return run
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["18446744073709551616", "-1e400", "1e99999999999999999999", "9" * 5_000, "0.1", "1.10", "NaN", "-Infinity"],
+)
+def test_a_number_of_any_size_stops_nothing(number: str) -> None:
+    run = run_with_number(number)
+    line = next(line for line in run.out.splitlines() if '"n":' in line)
+    sent = json.loads(line, parse_float=str, parse_int=str)["record"]["properties"]["n"]
+    assert sent.replace("E+", "e") in {number, number.replace("e", "e+")}
+
+
+def test_deep_properties_come_as_they_are() -> None:
+    deep = '{"a":[' * 400 + "1" + "]}" * 400
+    assert f'"n":{deep},' in run_with_number(deep).out or f'"n":{deep}}}' in run_with_number(deep).out
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"updated_at": None},
+        {"updated_at": "soon"},
+        {"end_user": None},
+        {"end_user": {"properties": {"persona": "x", "revision": 0}}},
+        {"tags": "PRICE", "notes": [{"id": 1}]},
+        {"score": 2**64, "end_user_id": "12"},
+        {"new_field": {"a": 1}, "text": None},
+        {"text": 5, "completed": "maybe"},
+    ],
+)
+def test_an_odd_response_stops_nothing(fields: dict[str, Any]) -> None:
+    run = read("responses", fields, fields)
+    record = run.records("responses")[-1]
+    kept = json.dumps([record, json.dumps(record["extra_fields"])], ensure_ascii=False)
+    for value in fields.values():
+        assert isinstance(value, dict | list | type(None)) or str(value) in kept
+    odd = [line for line in run.log.splitlines() if "goes into extra_fields" in line]
+    assert len(odd) == len(record["extra_fields"] or {})
+
+
+def test_a_row_without_an_id_ends_the_sync_in_one_line() -> None:
+    account = Account(1)
+    account.end_users.insert(int(NOW - 5_000) * SECOND).body["id"] = None
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = tap(config=sandbox.config)
+    assert run.status == 1
+    assert run.errors == ["/v1/end_users sent a row without a usable id, which is the key of end_users"]
+
+
+def test_a_sync_ends_with_a_line_a_stream_that_sums_it_up() -> None:
+    with Sandbox(Account(120, 60), Clock(NOW)) as sandbox:
+        run = tap(config=sandbox.config)
+    assert "end_users: done, 120 rows in 3 requests and 0 seconds, 0 of them waiting for the rate limit" in run.log
+    assert "responses: done, 60 rows in 3 requests and 0 seconds, 0 of them waiting for the rate limit" in run.log
+
+
+def test_a_long_sync_says_every_ten_seconds_how_far_it_is() -> None:
+    # Every look at the clock takes a hundredth of a second here, so that a few thousand rows take long.
+    hurry = "import time; ticks = iter(range(10**9)); time.monotonic = lambda: next(ticks) / 100\n"
+    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
+        run = tap(config=sandbox.config, before=hurry)
+    lines = [line.split(" | ")[-1] for line in run.log.splitlines() if "end_users: at 20" in line]
+    assert len(lines) > 1
+    first = lines[0]
+    assert first.startswith("end_users: at 2025-")
+    assert "% of the time" in first
+    assert "left)" in first
+    assert "waiting for the rate limit" in first
