@@ -37,6 +37,8 @@ _YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
 _TRIES = 9
 _LONGEST_PAUSE = 64
 """Seconds. Between nine tries lie pauses of 2, 4, 8, 16, 32, 64, 64 and 64: a bit over four minutes."""
+_LONGEST_TROUBLE = 300
+"""Seconds after which a request is not made again, where the answers or the limit take long."""
 
 
 class WootricStream(RESTStream[Any]):
@@ -52,7 +54,7 @@ class WootricStream(RESTStream[Any]):
     is_sorted = True
     schema = StreamSchema(SCHEMAS)
 
-    STATE_MSG_FREQUENCY = 500
+    STATE_MSG_FREQUENCY = 100
 
     filters_updates = True
     """Whether the API is known to filter this list by `updated`. Where it is not, a request finds out."""
@@ -285,6 +287,7 @@ class WootricStream(RESTStream[Any]):
             backoff.expo,
             (RetriableAPIError, requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError),
             max_tries=_TRIES,
+            max_time=_LONGEST_TROUBLE,
             jitter=backoff.random_jitter,
             on_backoff=self._log_pause,
             logger=None,  # It would log the parameters, and a URL.
@@ -297,9 +300,9 @@ class WootricStream(RESTStream[Any]):
             try:
                 return retried(*args, **kwargs)
             except (RetriableAPIError, requests.RequestException) as error:
-                minutes = (time.monotonic() - begun) / 60
+                seconds = time.monotonic() - begun
                 raise FatalAPIError(
-                    f"{self.name}: {describe(error)}. Gave up after {_TRIES} tries in {minutes:.0f} minutes"
+                    f"{self.name}: {describe(error)}. Gave up after trying again for {seconds:.0f} seconds"
                 ) from error
 
         return last

@@ -45,7 +45,7 @@ class Writer(SingerWriter):
 
         Raises:
             BrokenPipeError: The target stopped reading.
-            Terminated: A signal came meanwhile; the message is out.
+            Terminated: A signal came; the message is out.
         """
         if isinstance(message, StateMessage):
             state = self.format_message(message)
@@ -59,19 +59,18 @@ class Writer(SingerWriter):
             super().write_message(message)
         finally:
             self._is_writing = False
-        if self._stop:
-            stop, self._stop = self._stop, None
-            raise stop
+        if self._stop and not isinstance(message, StateMessage):  # A last state is still to be written.
+            raise self._stop
 
     def terminate(self, stop: Terminated) -> None:
         """End the sync, at once or behind the message that is being written.
 
         Raises:
-            Terminated: At once.
+            Terminated: At once. Where that gets lost, as an exception in a finalizer does, the next message raises it.
         """
+        self._stop = stop
         if not self._is_writing:
             raise stop
-        self._stop = stop
 
 
 def silence_stdout() -> None:

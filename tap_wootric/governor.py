@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 _FALLBACK = 60.0
 """Seconds to wait where a reset makes no sense; the documented limit is one of requests a minute."""
-_LONGEST = 900.0
-"""A wait of more seconds than this is no rate limit's, and is replaced by the fallback."""
+_LONGEST = 3_600.0
+"""A wait of more seconds than this makes no sense, and is replaced by the fallback."""
 _WORTH_A_LINE = 5.0
 _NEAR = 2.0
 _DATES = 20
@@ -55,7 +55,7 @@ class Governor:
         if seconds <= 0:
             return
         if seconds >= _WORTH_A_LINE:
-            logger.info("Waiting %.0f seconds for the rate limit of %s", seconds, endpoint)
+            logger.info("Waiting %.0f seconds, until %s takes requests again", seconds, endpoint)
         time.sleep(seconds)
         self.waited += seconds
 

@@ -56,7 +56,7 @@ class Run:
         return [line.split(" | ")[-1] for line in self.log.splitlines() if "| ERROR" in line or "| CRITICAL" in line]
 
 
-def tap(
+def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is run.
     *arguments: str,
     config: Mapping[str, Any] | None = None,
     state: Any = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,6 +114,21 @@ def test_a_sync_ends_with_a_line_a_stream_that_sums_it_up() -> None:
         run = tap(config=sandbox.config)
     assert "end_users: done, 120 rows in 3 requests and 0 seconds, 0 of them waiting for the rate limit" in run.log
     assert "responses: done, 60 rows in 3 requests and 0 seconds, 0 of them waiting for the rate limit" in run.log
+
+
+def test_with_structured_logging_the_numbers_are_fields(tmp_path: Path) -> None:
+    config = {
+        "version": 1,
+        "formatters": {"json": {"()": "singer_sdk.logging.StructuredFormatter"}},
+        "handlers": {"json": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+        "root": {"level": "INFO", "handlers": ["json"]},
+    }
+    (tmp_path / "logging.yml").write_text(json.dumps(config))
+    with Sandbox(Account(120), Clock(NOW)) as sandbox:
+        run = tap(config=sandbox.config, env={"SINGER_SDK_LOG_CONFIG": str(tmp_path / "logging.yml")})
+    lines = [json.loads(line) for line in run.log.splitlines() if line.startswith("{")]
+    (done,) = [line["extra"] for line in lines if line["message"].startswith("end_users: done")]
+    assert (done["rows"], done["requests"], done["seconds_waited"]) == (120, 3, 0)
 
 
 def test_a_long_sync_says_every_ten_seconds_how_far_it_is() -> None:
