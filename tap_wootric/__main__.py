@@ -22,12 +22,9 @@ def main() -> None:
     try:
         TapWootric.cli()
     except ConfigValidationError as error:
-        problems = error.errors
+        TapWootric.fail(error.errors)
     except (SingerSDKError, requests.RequestException) as error:
-        problems = [describe(error)]
-    for problem in problems:
-        TapWootric.logger.error(problem)
-    sys.exit(1)
+        TapWootric.fail([describe(error)])
 
 
 if __name__ == "__main__":

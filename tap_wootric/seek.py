@@ -38,8 +38,8 @@ FOREVER = unix_seconds("9999-12-31T23:59:59Z")
 _TURNS = 40
 """How often the pages of one second are read before giving up: until chance has shown the last of 1,500 rows, in
 ln(1,500) turns and some more, and then the quiet ones."""
-_TURNS_CUT_OFF = 6
-"""The same where page 30 is full. More turns would not bring the rows behind it; a few give two alike a chance."""
+_TURNS_CUT_OFF = 7
+"""The same where page 30 is full: each size of page once, and the largest, which reaches farthest, twice."""
 _QUIET_TURNS = 20
 """After so many turns without a new row there is none. A turn shows at least 1 - 1/e of the rows where each request
 brings them in a new order, so a row escapes all of them at odds of e**-20."""
@@ -172,7 +172,7 @@ def _crowded_second(fetch: Fetch, query: Query) -> Iterator[Record]:
 
 
 def _both_clocks(fetch: Fetch, query: Query) -> Iterator[Record]:
-    """Yield the records of one second that is crowded on both clocks, and prove that they are complete.
+    """Yield the records of one second that is crowded on both clocks, until it is shown that they are complete.
 
     No row enters a second that is over (but by a late commit, which bookmarks allow for). Rows leave it when they
     are updated or deleted, and each one pulls the rows behind it forward. Pages that are read upwards then miss
@@ -212,7 +212,7 @@ def _both_clocks(fetch: Fetch, query: Query) -> Iterator[Record]:
         quiet = quiet + 1 if is_reordered and len(tally.seen) == known else 0
         if quiet == _QUIET_TURNS and not cut_off:
             return
-        if cut_off and turn == _TURNS_CUT_OFF:
+        if cut_off and turn + 1 >= _TURNS_CUT_OFF:
             break
         readings[size], previous = pages, sequence
     updated, created = (datetime.fromtimestamp(span.gte, UTC) for span in (query.updated_at, query.created_at))

@@ -82,15 +82,16 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         th.DateTimeType,
         title="Start Date",
         description="Rows last updated before this time are not read, for instance 2024-01-01 or "
-        "2024-01-01T00:00:00Z. If it is not set, everything is read.",
+        "2024-01-01T00:00:00Z; with an older deployment of the API, responses created before it. If it is not set, "
+        "everything is read.",
     ),
     th.Property(
         "lookback_window",
         th.IntegerType,
         default=300,
         title="Lookback Window",
-        description="Seconds before its start from which a sync leaves the rows to be read once more by the next "
-        "one, because a row may appear that long after the time it is stamped with.",
+        description="Seconds before a sync's start whose rows the next sync reads once more, because a row may appear "
+        "that long after the time it is stamped with.",
     ),
     th.Property(
         "request_timeout",
@@ -109,7 +110,7 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
 
 
 def without_empty(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that are set: not null, and no empty text, but for the credentials, which say that."""
+    """Return the settings that are set: not null, and no empty text, but for credentials, where that is reported."""
     credentials = (*GRANTS[0], *GRANTS[1])
     return {name: value for name, value in config.items() if value is not None and (value != "" or name in credentials)}
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import signal
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from io import StringIO
 from types import FrameType
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, NoReturn
 
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
-from singer_sdk.singerlib import Catalog
 
-from tap_wootric import settings, states
+from tap_wootric import catalogs, settings, states
 from tap_wootric.auth import WootricAuthenticator
-from tap_wootric.client import SCHEMAS, WootricStream
+from tap_wootric.client import WootricStream
 from tap_wootric.endings import Terminated, Writer, silence_stdout
 from tap_wootric.governor import Governor
 from tap_wootric.streams import STREAMS
@@ -38,7 +36,11 @@ class TapWootric(Tap):
         self.append_builtin_config(self.config_jsonschema)  # The checks are to know the SDK's own settings.
         if parse_env_config:
             _refuse(settings.problems_of_environment(self.config_jsonschema["properties"], "TAP_WOOTRIC_"))
-        super().__init__(catalog=_completed(catalog), parse_env_config=parse_env_config, **kwargs)
+        try:
+            catalog = catalogs.complete(catalog)
+        except ValueError as error:
+            _refuse([f"The catalog cannot be used: {error}"])
+        super().__init__(catalog=catalog, parse_env_config=parse_env_config, **kwargs)
 
     def discover_streams(self) -> list[WootricStream]:
         """Return all streams; the API has the same ones for every account."""
@@ -114,14 +116,18 @@ class TapWootric(Tap):
             except Terminated as stop:
                 stop.write_state()
                 raise
-        except ConfigValidationError as error:
-            for problem in error.errors:
-                cls.logger.error(problem)  # noqa: TRY400 - No traceback for what a person can mend.
-            sys.exit(1)
+        except ConfigValidationError as error:  # Before the SDK adds that the validation failed, which is no help.
+            cls.fail(error.errors)
         except BrokenPipeError:
-            cls.logger.error("The target stopped reading. The next sync goes on from the last state it confirmed")  # noqa: TRY400
             silence_stdout()
-            sys.exit(1)
+            cls.fail(["The target stopped reading. The next sync goes on from the last state it confirmed"])
+
+    @classmethod
+    def fail(cls, problems: Iterable[str]) -> NoReturn:
+        """End the command with status 1, and with a line for each problem instead of a traceback."""
+        for problem in problems:
+            cls.logger.error(problem)
+        sys.exit(1)
 
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """End the sync with the state of what was emitted.
@@ -151,62 +157,3 @@ def _checked(option: str, file: IO[str] | None) -> IO[str] | None:
     if problem:
         _refuse([f"What {option} names cannot be used: {problem}"])
     return StringIO(text)
-
-
-def _completed(catalog: Any) -> Any:
-    """Return a catalog with what the SDK needs to find in it.
-
-    A catalog made by hand may lack much, and it cannot change what a stream's keys are and of which types its fields
-    are: both are ours. The replication method is what the metadata say, where the Singer specification lets people
-    choose it and the SDK does not look.
-    """
-    if isinstance(catalog, Catalog):
-        catalog = catalog.to_dict()
-    if not isinstance(catalog, Mapping):
-        return catalog
-    try:
-        return {**catalog, "streams": [_completed_entry(entry) for entry in catalog["streams"]]}
-    except (AttributeError, KeyError, TypeError):
-        return _refuse(["The catalog cannot be used: it has not the form of what --discover prints"])
-
-
-def _completed_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    completed = copy.deepcopy(dict(entry))
-    stream = next((stream for stream in STREAMS if stream.name == entry["tap_stream_id"]), None)
-    if stream is None:
-        return completed
-    keys = [*stream.primary_keys, stream.replication_key]
-    completed["stream"] = stream.name
-    completed["key_properties"] = list(stream.primary_keys)
-    completed["replication_key"] = stream.replication_key
-    schema = SCHEMAS.get_schema(stream.name)
-    completed["schema"] = _common(schema, entry.get("schema", schema), keys)
-    completed["metadata"] = metadata = completed.get("metadata") or []
-    metadata += [{"breadcrumb": ["properties", key], "metadata": {}} for key in keys]
-    method = completed.get("replication_method")
-    for item in metadata:
-        if not item["breadcrumb"]:
-            method = item["metadata"].get("replication-method", method)
-        elif item["breadcrumb"][1:] in ([key] for key in keys):
-            item["metadata"]["inclusion"] = "automatic"
-    if method not in {None, "INCREMENTAL", "FULL_TABLE"}:
-        _refuse(
-            [f"The catalog cannot be used: the replication method of {stream.name} must be INCREMENTAL or FULL_TABLE"]
-        )
-    completed["replication_method"] = method
-    return completed
-
-
-def _common(ours: Mapping[str, Any], theirs: Mapping[str, Any], keys: Collection[str] = ()) -> dict[str, Any]:
-    """Return our schema without the properties that theirs lacks, at any depth, but for keys."""
-    if "properties" not in ours:
-        return dict(ours)
-    given = theirs.get("properties", ours["properties"])
-    return {
-        **ours,
-        "properties": {
-            name: _common(field, given.get(name, {}))
-            for name, field in ours["properties"].items()
-            if name in given or name in keys
-        },
-    }

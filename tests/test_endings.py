@@ -24,7 +24,7 @@ NOW = END / SECOND + 1_000
 def ended(sandbox: Sandbox, state: Any, signum: int, at_request: int, folder: Path) -> Run:
     """Run the tap until it has made some requests, then send it a signal; its output goes to a file."""
     files = {name: folder / f"{name}.json" for name in ("config", "state")}
-    files["config"].write_text(json.dumps(sandbox.config))
+    files["config"].write_text(json.dumps({**sandbox.config, "request_timeout": 5}))
     files["state"].write_text(json.dumps(state or {}))
     command = [sys.executable, "-m", "tap_wootric"]
     for name, file in files.items():
@@ -36,7 +36,7 @@ def ended(sandbox: Sandbox, state: Any, signum: int, at_request: int, folder: Pa
         while len(sandbox.requests) - begun < at_request and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signum)
-        status = process.wait(30)
+        status = process.wait(90)
     whole = out.read_text().rpartition("\n")[0]  # A killed tap may leave half a line.
     return Run(status, whole, log.read_text())
 
@@ -71,12 +71,11 @@ def test_ten_signals_at_random_points_lose_nothing_and_cost_few_requests(
 
 
 def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
         (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
         command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
-            while len(sandbox.requests) < 3:
+            while len(sandbox.requests) < 3 and process.poll() is None:
                 time.sleep(0.001)
             time.sleep(0.3)  # The pipe is full by now, and the tap in the middle of a write.
             process.send_signal(signal.SIGTERM)

@@ -134,7 +134,8 @@ def test_a_server_that_cannot_be_reached_is_named_at_each_try_and_at_the_end() -
     run = checked(tap(config=config, sleepless=True, env=DEBUG))
     assert run.status == 1
     reason = "end_users: http://127.0.0.1:9/oauth/token could not be reached (Connection refused). "
-    assert run.errors == [f"{reason}Gave up after trying again for 0 seconds"]
+    (error,) = run.errors
+    assert error.startswith(f"{reason}Gave up after trying again for ")
     assert run.log.count(f"{reason}Trying again") == 8
 
 
@@ -163,6 +164,7 @@ def test_a_limit_that_others_use_up_is_waited_for() -> None:
         sandbox.fault = lambda path, n: "429" if path == "/v1/end_users" and n in {2, 3} else ""
         run = checked(tap(config=sandbox.config, sleepless=True))
     assert len(run.records("end_users")) == 300
+    assert run.log.count("429 Too Many Requests for /v1/end_users. Trying again") == 2
 
 
 @pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
@@ -179,7 +181,7 @@ def test_an_older_deployment_is_read_by_creation_and_changes_still_arrive(method
         second = checked(
             tap(
                 config=sandbox.config,
-                state=first.of_type("STATE")[-1]["value"] if first.of_type("STATE") else None,
+                state=first.state,
                 catalog=catalog,
             )
         )

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.sandbox import Account, Sandbox
-from tests.tap import catalog_of, tap
+from tests.tap import full_table, tap
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,9 +43,7 @@ def test_the_readmes_first_command_brings_every_row_into_files(tmp_path: Path) -
 
 
 def test_singer_check_tap_accepts_incremental_and_full_table_output() -> None:
-    catalog = catalog_of()
-    for entry in catalog["streams"]:
-        entry["metadata"].append({"breadcrumb": [], "metadata": {"selected": True, "replication-method": "FULL_TABLE"}})
+    catalog = full_table("end_users", "responses")
     with Sandbox(Account(120, 120)) as sandbox:
         outputs = [tap(config=sandbox.config).out, tap(config=sandbox.config, catalog=catalog).out]
     for output in outputs:
