@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 _LONGEST_MESSAGE = 200
 _ADDRESS = re.compile(r"\S+@\S+")
-_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 """What may be a half of a surrogate pair; nearly always it is one of two halves that belong together."""
 
 

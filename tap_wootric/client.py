@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import backoff
@@ -39,6 +39,9 @@ _LONGEST_PAUSE = 64
 """Seconds. Between nine tries lie pauses of 2, 4, 8, 16, 32, 64, 64 and 64: a bit over four minutes."""
 _LONGEST_TROUBLE = 300
 """Seconds after which a request is not made again, where the answers or the limit take long."""
+_LEAST_TRIES = 3
+"""The tries that there are all the same: a long wait for a limit is no trouble."""
+_MAY_PASS = (RetriableAPIError, requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError)
 
 
 class WootricStream(RESTStream[Any]):
@@ -114,7 +117,7 @@ class WootricStream(RESTStream[Any]):
 
     def _query(self, since: int, start: int, *, filters_updates: bool) -> seek.Query:
         """Return the query for a sync that starts at a Unix second, and wants what was updated since another."""
-        if self._is_full and not self.get_batch_config(self.config):  # Rows in batches carry no version.
+        if self._is_full:
             self._stream_version = start
         if filters_updates and not self._is_full:
             return seek.Query("updated_at", updated_at=seek.Span(since, start + 1))
@@ -172,6 +175,13 @@ class WootricStream(RESTStream[Any]):
         if not self.authenticator.is_token_valid():
             self._retried(self.authenticator.update_access_token)()
         return int(self._wootric.governor.now())
+
+    def get_batch_config(self, config: Mapping[str, Any]) -> None:
+        """Return that there are no batches.
+
+        The SDK writes a BATCH message only once the file is closed, but moves the bookmark before: a signal or an
+        error in between would leave a state ahead of its rows.
+        """
 
     @property
     def waited(self) -> float:
@@ -283,29 +293,34 @@ class WootricStream(RESTStream[Any]):
         Raises:
             FatalAPIError: From the function, where none of the tries helped.
         """
-        retried = backoff.on_exception(
-            backoff.expo,
-            (RetriableAPIError, requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError),
-            max_tries=_TRIES,
-            max_time=_LONGEST_TROUBLE,
-            jitter=backoff.random_jitter,
-            on_backoff=self._log_pause,
-            logger=None,  # It would log the parameters, and a URL.
-            factor=2,
-            max_value=_LONGEST_PAUSE,
-        )(ask)
 
-        def last(*args: P.args, **kwargs: P.kwargs) -> T:
-            begun = time.monotonic()
+        def retried(*args: P.args, **kwargs: P.kwargs) -> T:
+            begun, tries = time.monotonic(), 0
+
+            def attempt() -> T:
+                nonlocal tries
+                tries += 1
+                return ask(*args, **kwargs)
+
             try:
-                return retried(*args, **kwargs)
+                return backoff.on_exception(
+                    backoff.expo,
+                    _MAY_PASS,
+                    max_tries=_TRIES,
+                    giveup=lambda _: tries >= _LEAST_TRIES and time.monotonic() - begun > _LONGEST_TROUBLE,
+                    jitter=backoff.random_jitter,
+                    on_backoff=self._log_pause,
+                    logger=None,  # It would log the parameters, and a URL.
+                    factor=2,
+                    max_value=_LONGEST_PAUSE,
+                )(attempt)()
             except (RetriableAPIError, requests.RequestException) as error:
                 seconds = time.monotonic() - begun
                 raise FatalAPIError(
                     f"{self.name}: {describe(error)}. Gave up after trying again for {seconds:.0f} seconds"
                 ) from error
 
-        return last
+        return retried
 
     def _log_pause(self, details: Details) -> None:
         self.log(

@@ -71,7 +71,7 @@ class Governor:
             now = self.now()
             opens = self._opening(response, now)
             if opens is not None:
-                self._opens[endpoint] = opens if 0 <= opens - now <= _LONGEST else now + _FALLBACK
+                self._opens[endpoint] = opens if -_NEAR <= opens - now <= _LONGEST else now + _FALLBACK
 
     def _set_clock(self, date: str | None) -> None:
         server = _unix_time(date)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -136,12 +137,16 @@ def doubts(config: Mapping[str, Any], known: Mapping[str, Any], streams: Collect
 
 
 def problems_of_environment(known: Mapping[str, Any], prefix: str) -> list[str]:
-    """Return which numbers in the environment are none; the SDK's reading of them ends in a traceback."""
-    return [
-        f"{name} (from {prefix}{name.upper()}) must be a whole number"
-        for name, schema in known.items()
-        if "integer" in schema.get("type", ()) and not _is_integer(os.environ.get(f"{prefix}{name.upper()}", "0"))
-    ]
+    """Return which settings in the environment cannot be read; the SDK's reading of them ends in a traceback."""
+    problems = []
+    for name, schema in known.items():
+        variable = f"{prefix}{name.upper()}"
+        text, types = os.environ.get(variable), schema.get("type", ())
+        if text is not None and "integer" in types and not _is_integer(text):
+            problems.append(f"{name} (from {variable}) must be a whole number")
+        if text is not None and "object" in types and not _is_json(text):
+            problems.append(f"{name} (from {variable}) must be JSON")
+    return problems
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,6 +223,7 @@ def _is_base_url(text: str) -> bool:
     try:
         url = urlsplit(text)
         url.port  # noqa: B018 - Raises where it is no number.
+        (url.hostname or "").encode("idna")  # Raises where a part of it is too long.
     except ValueError:
         return False
     has_more = url.query or url.fragment or url.username is not None
@@ -229,6 +235,14 @@ def _is_date(text: str) -> bool:
         return False  # Such as 20240101, which would be read as Unix seconds.
     try:
         utc(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
     except ValueError:
         return False
     return True

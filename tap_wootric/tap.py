@@ -13,6 +13,7 @@ from typing import IO, Any, ClassVar, NoReturn
 
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
 
 from tap_wootric import catalogs, settings, states
 from tap_wootric.auth import WootricAuthenticator
@@ -29,6 +30,9 @@ class TapWootric(Tap):
 
     name = "tap-wootric"
     config_jsonschema: ClassVar[dict[str, Any]] = settings.SCHEMA
+    capabilities: ClassVar[list[CapabilitiesEnum]] = [
+        one for one in Tap.capabilities if one is not PluginCapabilities.BATCH
+    ]
     message_writer_class = Writer
     message_writer: Writer
 
@@ -145,13 +149,17 @@ def _refuse(errors: list[str]) -> None:
         raise ConfigValidationError("Config validation failed", errors=errors)
 
 
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
 def _checked(option: str, file: IO[str] | None) -> IO[str] | None:
     """Return a file again, once it is sure that it holds a JSON object."""
     if file is None:
         return None
     try:
         text = file.read()
-        problem = "" if isinstance(json.loads(text), dict) else "it is not a JSON object"
+        problem = "" if isinstance(json.loads(text, parse_constant=_no_json), dict) else "it is not a JSON object"
     except ValueError as error:
         problem = str(error)
     if problem:

@@ -92,6 +92,7 @@ def test_settings_come_from_files_and_the_environment() -> None:
         ({"lookback_window": 10**15}, "lookback_window must be a whole number of seconds from 0 to 31536000"),
         ({"api_url": "api.wootric.com"}, "api_url must be like https://api.wootric.com"),
         ({"api_url": "https://"}, "api_url must be like https://api.wootric.com"),
+        ({"api_url": f"https://{'a' * 70}.com"}, "api_url must be like https://api.wootric.com"),
         ({"api_url": "https://api.wootric.com:port"}, "api_url must be like https://api.wootric.com"),
         ({"username": "user"}, "client_id and client_secret are set, and username or password too"),
         ({"client_id": None, "client_secret": None, "username": "user"}, "password is not set"),
@@ -142,6 +143,11 @@ def test_a_number_in_the_environment_that_is_none_is_refused_in_one_line() -> No
     refused(run, "lookback_window (from TAP_WOOTRIC_LOOKBACK_WINDOW) must be a whole number")
 
 
+def test_json_in_the_environment_that_is_none_is_refused_in_one_line() -> None:
+    run = tap("--config", "ENV", config=GOOD, env={"TAP_WOOTRIC_STREAM_MAPS": "{"})
+    refused(run, "stream_maps (from TAP_WOOTRIC_STREAM_MAPS) must be JSON")
+
+
 @pytest.mark.parametrize("nothing", [{"start_date": None, "lookback_window": None}, {"start_date": "", "region": ""}])
 def test_a_setting_that_is_null_or_empty_is_one_that_is_not_set(nothing: dict[str, Any]) -> None:
     with Sandbox(Account(1)) as sandbox:
@@ -150,7 +156,7 @@ def test_a_setting_that_is_null_or_empty_is_one_that_is_not_set(nothing: dict[st
 
 
 @pytest.mark.parametrize("option", ["--config", "--state", "--catalog"])
-@pytest.mark.parametrize("content", ["{", "", "[1]"])
+@pytest.mark.parametrize("content", ["{", "", "[1]", '{"end_users": NaN}'])
 def test_a_file_that_holds_no_json_object_is_refused_in_one_line(option: str, content: str, tmp_path: Path) -> None:
     file = tmp_path / "given.json"
     file.write_text(content)

@@ -134,6 +134,10 @@ def test_a_429_without_retry_after_waits_until_the_reset(time: Time) -> None:
     assert slept(time, answer(429, limit(0, SERVER + 12))) == [12]
 
 
+def test_a_reset_that_has_just_been_is_no_wait(time: Time) -> None:
+    assert slept(time, answer(headers=limit(0, SERVER - 1))) == []
+
+
 @pytest.mark.parametrize("reset", [SERVER - 3_600, SERVER + 86_400, 60])
 def test_a_reset_that_makes_no_sense_means_a_minute(time: Time, reset: float) -> None:
     assert slept(time, answer(headers=limit(0, reset))) == [60]

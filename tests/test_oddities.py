@@ -51,6 +51,15 @@ def test_a_half_of_a_surrogate_pair_which_no_database_takes_becomes_the_replacem
     assert run.log.count("half of a surrogate pair") == 1
 
 
+def test_a_half_of_a_surrogate_pair_that_comes_as_bytes_is_replaced_as_well() -> None:
+    account = Account()
+    account.end_users.insert(int(NOW - 5_000) * SECOND).body["external_id"] = "HALF"
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        sandbox.rewrite = lambda text: text.replace("HALF", "a\ud800b")
+        run = tap(config=sandbox.config)
+    assert run.records("end_users")[0]["external_id"] == "a\ufffdb"
+
+
 def run_with_number(number: str) -> Run:
     """Sync an end user with a JSON text under `properties` that json.dumps cannot write: it is put in on its way."""
     account = Account()

@@ -243,14 +243,13 @@ def test_a_full_table_sync_has_the_rows_that_a_faster_clock_stamped() -> None:
         assert set(seen(sync(sandbox, catalog=full_table("end_users")).records("end_users"))) == {row.id}
 
 
-def test_a_full_table_sync_in_batches_lets_the_target_drop_nothing_since_batches_carry_no_version(
-    tmp_path: Path,
-) -> None:
+def test_rows_come_one_by_one_also_where_batches_are_asked_for(tmp_path: Path) -> None:
     batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": tmp_path.as_uri()}}
     with Sandbox(Account(70), Clock(NOW)) as sandbox:
-        run = sync(sandbox, settings={"batch_config": batches}, catalog=full_table("end_users"))
-    assert run.of_type("BATCH")
-    assert not run.of_type("ACTIVATE_VERSION")
+        run = sync(sandbox, settings={"batch_config": batches})
+    assert len(run.records("end_users")) == 70
+    assert not run.of_type("BATCH")
+    assert "The setting batch_config is unknown, and has no effect" in run.log
 
 
 def test_an_incremental_sync_lets_the_target_drop_nothing() -> None:

@@ -159,12 +159,13 @@ def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
             self.send_response(status or answer.status)
             for name, value in {**answer.headers, **more}.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(text.encode())))
+            body = text.encode("utf-8", "surrogatepass")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if fault == "cut off":
                 self.close_connection = True
-                text = text[: len(text) // 2]
-            self.wfile.write(text.encode())
+                body = body[: len(body) // 2]
+            self.wfile.write(body)
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             return formatdate(sandbox.clock() if timestamp is None else timestamp, usegmt=True)
