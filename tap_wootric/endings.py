@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from singer_sdk import Tap
 from singer_sdk.io_base import SingerWriter
@@ -22,13 +22,20 @@ class Terminated(SystemExit):
 
     def __init__(self, signum: int, tap: Tap) -> None:
         super().__init__(128 + signum)
+        self._signum = signum
         self._name = signal.Signals(signum).name
         self._tap = tap
 
-    def write_state(self) -> None:
-        """Write the state of what was emitted, and say why no more comes."""
+    def finish(self) -> NoReturn:
+        """Write the state of what was emitted, say why no more comes, and end the process.
+
+        It ends here and now: what runs at an interpreter's own end may wait for a lock that the signal left closed.
+        """
         self._tap.write_message(StateMessage(self._tap.state))
         self._tap.logger.error("Stopped by %s. The next sync goes on from the last state", self._name)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + self._signum)
 
 
 class Writer(SingerWriter):

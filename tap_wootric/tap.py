@@ -118,8 +118,7 @@ class TapWootric(Tap):
             try:
                 super().invoke(state=_checked("--state", state), catalog=_checked("--catalog", catalog), **options)
             except Terminated as stop:
-                stop.write_state()
-                raise
+                stop.finish()
         except ConfigValidationError as error:  # Before the SDK adds that the validation failed, which is no help.
             cls.fail(error.errors)
         except BrokenPipeError:
