@@ -40,9 +40,10 @@ class WootricAuthenticator(OAuthAuthenticator):
         super().__init__(auth_endpoint=f"{config['api_url']}{PATH}")
         self._settings = grant(config)
         self._credentials = {name: config[name] for name in self._settings}
+        self._grant = "password" if "password" in self._settings else "client_credentials"
         # Documented for the password grant alone: which account is meant, of a user who has several.
-        by_password = "password" in self._settings
-        self._query = {"account_token": config["account_token"]} if by_password and "account_token" in config else {}
+        has_account = self._grant == "password" and "account_token" in config
+        self._query = {"account_token": config["account_token"]} if has_account else {}
         self._headers = {"Accept": "application/json", "User-Agent": config["user_agent"]}
         self._timeout = config["request_timeout"]
         self._governor = governor
@@ -51,8 +52,7 @@ class WootricAuthenticator(OAuthAuthenticator):
     @property
     def oauth_request_body(self) -> dict[str, Any]:
         """The form that asks for a token with the credentials."""
-        kind = "password" if "password" in self._settings else "client_credentials"
-        return {"grant_type": kind, **self._credentials}
+        return {"grant_type": self._grant, **self._credentials}
 
     def is_token_valid(self) -> bool:
         """Return whether there is a token that need not be renewed yet."""

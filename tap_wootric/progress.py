@@ -22,7 +22,7 @@ class Progress:
 
     Args:
         stream: The stream that is read.
-        since: The Unix second that reading begins at, 0 if it is not known.
+        since: The Unix second that reading begins at; before 1970 if that is not known.
         until: The Unix second that reading ends at.
 
     Attributes:
@@ -50,7 +50,7 @@ class Progress:
 
     def at(self, stamp: str | None) -> None:
         """Take note that reading got to a row with a stamp in the form of `rows.utc`."""
-        if stamp and not self._since:
+        if stamp and self._since <= 0:
             self._since = unix_seconds(stamp)
         if time.monotonic() - self._told < _EVERY or not stamp:
             return

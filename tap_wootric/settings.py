@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -142,9 +142,9 @@ def problems_of_environment(known: Mapping[str, Any], prefix: str) -> list[str]:
     for name, schema in known.items():
         variable = f"{prefix}{name.upper()}"
         text, types = os.environ.get(variable), schema.get("type", ())
-        if text is not None and "integer" in types and not _is_integer(text):
+        if text is not None and "integer" in types and not _can_be_read(text, int):
             problems.append(f"{name} (from {variable}) must be a whole number")
-        if text is not None and "object" in types and not _is_json(text):
+        if text is not None and "object" in types and not _can_be_read(text, json.loads):
             problems.append(f"{name} (from {variable}) must be JSON")
     return problems
 
@@ -231,26 +231,13 @@ def _is_base_url(text: str) -> bool:
 
 
 def _is_date(text: str) -> bool:
-    if text[4:5] != "-":
-        return False  # Such as 20240101, which would be read as Unix seconds.
+    # Not 20240101 and the like, which would be read as Unix seconds.
+    return text[4:5] == "-" and _can_be_read(text, utc)
+
+
+def _can_be_read(text: str, read: Callable[[str], Any]) -> bool:
     try:
-        utc(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_integer(text: str) -> bool:
-    try:
-        int(text)
+        read(text)
     except ValueError:
         return False
     return True

@@ -85,9 +85,9 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
     return Run(done.returncode, done.stdout, done.stderr)
 
 
-def catalog_of(*arguments: str) -> dict[str, Any]:
+def catalog_of() -> dict[str, Any]:
     """Return what the tap discovers."""
-    catalog: dict[str, Any] = json.loads(tap(*arguments, "--discover").out)
+    catalog: dict[str, Any] = json.loads(tap("--discover").out)
     return catalog
 
 

@@ -14,11 +14,9 @@ from typing import Any
 import pytest
 
 from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import END, SECOND
+from tests.sandbox.account import NOW
 from tests.sandbox.server import Clock
 from tests.tap import Run, environment, seen, tap
-
-NOW = END / SECOND + 1_000
 
 
 def ended(sandbox: Sandbox, state: Any, signum: int, at_request: int, folder: Path) -> Run:

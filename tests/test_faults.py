@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import END, SECOND
+from tests.sandbox.account import NOW, SECOND
 from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
 from tests.sandbox.server import FAULTS, Clock
 from tests.tap import Run, full_table, seen, tap
 
-NOW = END / SECOND + 1_000
 FAULT_NAMES = [name for name in FAULTS if name]
 DEBUG = {"TAP_WOOTRIC_LOGLEVEL": "DEBUG"}
 

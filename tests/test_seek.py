@@ -14,9 +14,8 @@ from tap_wootric import seek
 from tap_wootric.client import parameters
 from tap_wootric.rows import Record, utc
 from tests.sandbox import Account, Api, Switches
-from tests.sandbox.account import END, SECOND
+from tests.sandbox.account import NOW
 
-NOW = END / SECOND + 1_000
 LIVE = {"updates": 6.0, "deletes": 0.5, "inserts": 0.5}
 
 

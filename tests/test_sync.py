@@ -9,12 +9,9 @@ from typing import Any
 import pytest
 
 from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import END, SECOND
+from tests.sandbox.account import NOW, SECOND
 from tests.sandbox.server import Clock
 from tests.tap import Run, catalog_of, full_table, seen, tap
-
-NOW = END / SECOND + 1_000
-"""The server's time in most tests here: rows from before it are old, those from a sync on are within the horizon."""
 
 LIVE = {"updates": 6, "deletes": 0.5}
 

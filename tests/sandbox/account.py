@@ -16,6 +16,9 @@ BEGIN = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * SECOND
 END = int(datetime(2025, 12, 31, tzinfo=UTC).timestamp()) * SECOND
 """The years that accounts are made up for. They are fixed, so that a second sync of one finds nothing new."""
 
+NOW = END / SECOND + 1_000
+"""A server's time at which all of an account is old, Unix seconds. What changes from then on is within the horizon."""
+
 _ZONE = ZoneInfo("America/Los_Angeles")
 _WORDS = ("fast", "slow", "kind", "dear", "søt", "高い", "prima", "🙂", "clear", "odd")
 
