@@ -17,8 +17,10 @@ _logger = logging.getLogger(__name__)
 
 _LONGEST_MESSAGE = 200
 _ADDRESS = re.compile(r"\S+@\S+")
-_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-"""What may be a half of a surrogate pair; nearly always it is one of two halves that belong together."""
+_UNFIT = re.compile(rb"\\u([dD][89a-fA-F]|0000)|\xed[\xa0-\xbf]")
+"""What may be a half of a surrogate pair, though nearly always it is one of two that belong together; or a NUL."""
+_DEPTH_OF_TEXT = 2
+"""A row's own texts lie in a row, which lies in a list. A target may be able to do something about a NUL in them."""
 
 
 def read_answer(response: requests.Response) -> Any:
@@ -29,9 +31,12 @@ def read_answer(response: requests.Response) -> Any:
         RetriableAPIError: The server has a fault, asks for patience, or answers something else than JSON.
     """
     answer = _parsed(response.content)
-    if _HALF_PAIR.search(response.content) and (whole := _whole(answer)) != answer:
-        _logger.warning("A text holds a half of a surrogate pair, which is no character: it is replaced by U+FFFD")
-        answer = whole
+    if _UNFIT.search(response.content) and (fit := _fit(answer)) != answer:
+        _logger.warning(
+            "A text holds what databases do not take (a half of a surrogate pair, or, inside of an object or a list, "
+            "a NUL): it is replaced by U+FFFD"
+        )
+        answer = fit
     is_error = isinstance(answer, dict) and answer.get("type") == "error_list"
     if response.ok and answer is not None and not is_error:
         return answer
@@ -65,17 +70,20 @@ def _number(text: str) -> Decimal | str:
         return text
 
 
-def _whole(value: Any) -> Any:
-    """Return a JSON value in whose texts each half of a surrogate pair is a U+FFFD.
+def _fit(value: Any, depth: int = 0) -> Any:
+    """Return a JSON value that a database takes.
 
-    JSON can spell such a half, but it is no character: no database takes it, and most programs fail to write it.
+    JSON can spell a half of a surrogate pair, but it is no character: no database takes it, and most programs fail
+    to write it. A NUL is one, but PostgreSQL takes it neither in JSON nor in an array, and targets that take it out
+    of text do not look there.
     """
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return whole.replace("\0", "\ufffd") if depth > _DEPTH_OF_TEXT else whole
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_fit(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {_whole(name): _whole(item) for name, item in value.items()}
+        return {_fit(name, depth + 1): _fit(item, depth + 1) for name, item in value.items()}
     return value
 
 

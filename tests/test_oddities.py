@@ -49,6 +49,16 @@ def test_a_half_of_a_surrogate_pair_which_no_database_takes_becomes_the_replacem
     assert run.log.count("half of a surrogate pair") == 1
 
 
+def test_a_nul_inside_of_an_object_or_a_list_which_postgresql_does_not_take_becomes_the_replacement_character() -> None:
+    row = {"text": "a\0b", "tags": ["c\0d"], "end_user": {"properties": {"e\0f": "g\0h", "revision": 0}}}
+    run = read("responses", row)
+    record = run.records("responses")[-1]
+    assert record["text"] == "a\0b"
+    assert record["tags"] == ["c\ufffdd"]
+    assert record["end_user"]["properties"] == {"e\ufffdf": "g\ufffdh", "revision": 0}
+    assert "a NUL): it is replaced by U+FFFD" in run.log
+
+
 def test_a_half_of_a_surrogate_pair_that_comes_as_bytes_is_replaced_as_well() -> None:
     account = Account()
     account.end_users.insert(int(NOW - 5_000) * SECOND).body["external_id"] = "HALF"

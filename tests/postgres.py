@@ -1,0 +1,119 @@
+"""A PostgreSQL server for tests: the one that the environment names, or a throw-away cluster of the installed one."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+VARIABLE = "TEST_POSTGRES_URL"
+"""Names a server, as `postgresql://user:password@host:port/database`, whose user may create databases."""
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "fsync": "off",
+    "timezone": "Pacific/Chatham",  # A value that depends on the server's zone shall not go unseen.
+}
+
+
+class MissingServerError(Exception):
+    """There is no PostgreSQL server to be had."""
+
+
+class Database:
+    """A database of its own for one test."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The URL in the form that target-postgres asks for."""
+        return self.url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def query(self, text: str) -> list[dict[str, Any]]:
+        """Return the rows that a query answers; times come in UTC."""
+        with psycopg.connect(self.url, options="-c timezone=UTC", row_factory=dict_row) as connection:
+            return connection.execute(text.encode()).fetchall()
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Run a server, or find one, and yield its URL.
+
+    Raises:
+        MissingServerError: There is none, and none is installed.
+    """
+    if url := os.environ.get(VARIABLE):
+        yield url
+        return
+    programs = _programs()
+    folder = Path(mkdtemp(prefix="postgres-"))
+    user = "postgres" if os.geteuid() == 0 else None  # It refuses to run as root.
+    try:
+        if user:
+            os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+        _run(folder, user, programs / "initdb", "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8")
+        port = _free_port()
+        options = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in {**_SETTINGS, "port": port}.items())
+        _run(folder, user, programs / "pg_ctl", "start", "--wait", f"--options={options}", f"--log={folder / 'log'}")
+        try:
+            yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        finally:
+            _run(folder, user, programs / "pg_ctl", "stop", "--mode=immediate")
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def database(server_url: str) -> Iterator[Database]:
+    """Make an empty database, and drop it in the end."""
+    name = f"tap_wootric_{uuid4().hex}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield Database(f"{server_url.rpartition('/')[0]}/{name}")
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _programs() -> Path:
+    """Return the folder with the server's programs, which Debian does not put on the PATH."""
+    found = shutil.which("initdb")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    if not found and not debian:
+        raise MissingServerError(f"install PostgreSQL's server, or name one in {VARIABLE}")
+    return (debian[-1] if debian else Path(str(found))).parent
+
+
+def _run(folder: Path, user: str | None, program: Path, *arguments: str) -> None:
+    # Its output goes to a file: the server keeps it open.
+    with (folder / "output").open("ab") as output:
+        done = subprocess.run(
+            [program, *arguments, f"--pgdata={folder / 'data'}"],
+            check=False,
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+            user=user,
+        )
+    if done.returncode:
+        raise RuntimeError((folder / "output").read_text())
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

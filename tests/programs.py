@@ -1,0 +1,92 @@
+"""The programs that people use the tap with, in the versions that meltano.yml and the README name.
+
+They come from PyPI, through uvx, into environments of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.sandbox import Sandbox
+from tests.tap import environment
+
+ROOT = Path(__file__).parent.parent
+MELTANO = "meltano[postgres]~=4.4"
+
+_TIMEOUT = 300
+
+
+def meltano_yml() -> dict[str, Any]:
+    """Return what meltano.yml says."""
+    content: dict[str, Any] = yaml.safe_load((ROOT / "meltano.yml").read_text())
+    return content
+
+
+def plugin(kind: str, name: str) -> dict[str, Any]:
+    """Return a plugin of meltano.yml."""
+    one: dict[str, Any] = next(one for one in meltano_yml()["plugins"][kind] if one["name"] == name)
+    return one
+
+
+def uvx(package: str, *command: str) -> list[str]:
+    """Return the command line of a program that a package holds."""
+    return [shutil.which("uvx") or "uvx", "--quiet", "--from", package, *command]
+
+
+def target(name: str) -> list[str]:
+    """Return the command line of a target of meltano.yml."""
+    return uvx(plugin("loaders", name)["pip_url"], name)
+
+
+def with_targets(folder: Path) -> dict[str, str]:
+    """Put the targets of meltano.yml into a folder, and return an environment in which they are found."""
+    for name in ("target-jsonl", "target-postgres"):
+        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(target(name))} "$@"\n')
+        (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}{os.pathsep}{_path()}"}
+
+
+def run(
+    *command: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, text: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with a text as its input, and with this environment's programs on the PATH."""
+    return subprocess.run(
+        command,
+        capture_output=True,
+        check=False,
+        cwd=cwd,
+        encoding="utf-8",
+        env={**environment(), "PATH": _path(), **(env or {})},
+        input=text,
+        timeout=_TIMEOUT,
+    )
+
+
+def _path() -> str:
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+class Project:
+    """A copy of this repository, as somebody has it who cloned it, to run Meltano in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "project"
+        dropped = shutil.ignore_patterns(".*", "output", "uv.lock", "__pycache__", "*.egg-info")
+        shutil.copytree(ROOT, self.folder, ignore=dropped)
+
+    def meltano(self, *arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        return run(*uvx(MELTANO, "meltano"), *arguments, cwd=self.folder, env=env)
+
+
+def settings(sandbox: Sandbox, prefix: str = "TAP_WOOTRIC") -> dict[str, str]:
+    """Return the settings for a sandbox as they stand in the environment."""
+    return {f"{prefix}_{name.upper()}": value for name, value in sandbox.config.items()}

@@ -1,0 +1,225 @@
+"""Scheduled extraction: the workflow's script, and the README's script for cron, with what may befall them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import yaml
+
+from tests.postgres import Database
+from tests.programs import ROOT, Project, run, settings, with_targets
+from tests.readme import block
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import NOW
+from tests.sandbox.server import Clock
+from tests.tap import environment
+
+WORKFLOWS = ROOT / ".github" / "workflows"
+
+
+def workflow() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((WORKFLOWS / "extract.yml").read_text())
+    return content
+
+
+def step() -> dict[str, Any]:
+    """The step of the workflow that extracts."""
+    one: dict[str, Any] = workflow()["jobs"]["extract"]["steps"][-1]
+    return one
+
+
+SECRETS = [name for name, value in step()["env"].items() if "secrets." in value]
+
+
+def test_the_workflow_keeps_its_state_in_a_database_and_can_read_the_full_table(
+    database: Database, tmp_path: Path
+) -> None:
+    account = Account(120, 60)
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA meltano")
+    (options,) = {line for line in (ROOT / "README.md").read_text().split("`") if line.startswith("?options=")}
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        given = settings(sandbox)
+        given |= {"TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url, "MELTANO_ENVIRONMENT": "prod"}
+        given |= {"MELTANO_DATABASE_URI": f"{database.sqlalchemy_url}{options}", "TAP_WOOTRIC_REGION": "us"}
+        given |= {"TAP_WOOTRIC_START_DATE": ""}
+        assert given.keys() - {"TAP_WOOTRIC_API_URL"} == step()["env"].keys() - {"EXTRACTOR"}
+        asked = []
+        for runner, extractor in enumerate(("tap-wootric", "tap-wootric", "tap-wootric-full")):
+            project = Project(tmp_path / str(runner))
+            done = run("bash", "-c", step()["run"], cwd=project.folder, env={**given, "EXTRACTOR": extractor})
+            assert done.returncode == 0, done.stderr
+            asked.append(len(sandbox.pages("end_users")))
+            if runner == 1:
+                account.end_users.delete(account.end_users.rows[1])
+    assert [asked[0], asked[1] - asked[0], asked[2] - asked[1]] == [3, 1, 3]
+    gone = database.query("SELECT id FROM tap_wootric.end_users WHERE _sdc_deleted_at IS NOT NULL")
+    assert gone == [{"id": 1}]
+    assert len(database.query("SELECT * FROM tap_wootric.end_users")) == 120
+
+
+@pytest.mark.parametrize(
+    ("missing", "status", "line"),
+    [
+        (SECRETS, 0, "::notice::Nothing is extracted: none of the secrets is set"),
+        (SECRETS[1:2], 1, f"::error::These secrets are not set: {SECRETS[1]}."),
+    ],
+)
+def test_the_workflow_says_which_secrets_are_missing(missing: list[str], status: int, line: str) -> None:
+    done = run("bash", "-c", step()["run"], env={name: "" if name in missing else "given" for name in SECRETS})
+    assert done.returncode == status
+    assert done.stdout.startswith(line)
+
+
+def test_the_workflow_runs_alone_with_least_permissions_and_a_time_limit() -> None:
+    content = workflow()
+    assert content["permissions"] == {"contents": "read"}
+    assert content["concurrency"]["cancel-in-progress"] is False
+    assert content["jobs"]["extract"]["timeout-minutes"] <= 360
+    for one in content["jobs"]["extract"]["steps"][:-1]:
+        assert "secrets." not in json.dumps(one)
+
+
+def test_every_action_is_pinned_to_a_commit() -> None:
+    for file in WORKFLOWS.glob("*.yml"):
+        for job in yaml.safe_load(file.read_text())["jobs"].values():
+            for one in job["steps"]:
+                _, _, commit = one.get("uses", f"@{'0' * 40}").partition("@")
+                assert len(commit) == 40, one
+
+
+class Folder:
+    """A folder with the README's script and the settings of a sandbox."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
+        self.folder = folder
+        self.env = with_targets(folder)
+        self.script = folder / "extract.sh"
+        self.script.write_text(block("extract.sh FOLDER"))
+        (folder / "config.json").write_text(json.dumps(sandbox.config))
+        (folder / "target.json").write_text(json.dumps({"destination_path": str(folder)}))
+        # Files are quicker to look into than a database, and the pipe is the same.
+        shutil.copy(folder / "target-jsonl", folder / "target-postgres")
+
+    @property
+    def state(self) -> Any:
+        file = self.folder / "state.json"
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        return run("bash", str(self.script), str(self.folder), env=self.env)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["bash", str(self.script), str(self.folder)],  # noqa: S607 - As a shell finds it.
+            env={**environment(), **self.env},
+            stderr=(self.folder / "log").open("wb"),
+        )
+
+    def loaded(self, stream: str = "end_users") -> set[int]:
+        """The ids in the files that the target wrote."""
+        files = self.folder.glob(f"{stream}-*.jsonl")
+        return {json.loads(line)["id"] for file in files for line in file.read_text().splitlines()}
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(Account(400, 60), Clock(NOW)) as one:
+        yield one
+
+
+def test_the_script_goes_on_where_the_last_run_ended(sandbox: Sandbox, tmp_path: Path) -> None:
+    folder = Folder(tmp_path, sandbox)
+    assert folder.run().returncode == 0
+    asked, first = len(sandbox.pages("end_users")), folder.state
+    new = sandbox.account.end_users.insert(int(NOW + 1) * 1_000_000)
+    assert folder.run().returncode == 0
+    assert len(sandbox.pages("end_users")) == asked + 1
+    assert new.id in folder.loaded()
+    assert folder.state["bookmarks"].keys() == first["bookmarks"].keys()
+
+
+def test_the_script_keeps_what_was_loaded_before_the_tap_failed(sandbox: Sandbox, tmp_path: Path) -> None:
+    folder = Folder(tmp_path, sandbox)
+    sandbox.fault = lambda path, number: "403" if path == "/v1/end_users" and number == 6 else ""
+    assert folder.run().returncode == 1
+    assert folder.state["bookmarks"]["end_users"]["replication_key_value"]
+    sandbox.fault = lambda _path, _number: ""
+    assert folder.run().returncode == 0
+    assert folder.loaded() == set(sandbox.account.end_users.rows)
+    assert len(sandbox.pages("end_users")) <= 6 + 5
+
+
+def test_the_script_keeps_its_state_where_the_tap_fails_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    folder = Folder(tmp_path, sandbox)
+    assert folder.run().returncode == 0
+    state = folder.state
+    (tmp_path / "config.json").write_text(json.dumps({**sandbox.config, "client_secret": "changed"}))
+    done = folder.run()
+    assert done.returncode == 1
+    assert "Wootric refuses the credentials" in done.stderr
+    assert folder.state == state
+
+
+@pytest.mark.parametrize("death", ["exit 3", "head -n 30 > /dev/null; exit 3", "kill -KILL $$"])
+def test_the_script_keeps_its_state_where_the_target_fails(death: str, sandbox: Sandbox, tmp_path: Path) -> None:
+    folder = Folder(tmp_path, sandbox)
+    assert folder.run().returncode == 0
+    state = folder.state
+    works = (tmp_path / "target-postgres").read_text()
+    (tmp_path / "target-postgres").write_text(f"#!/bin/sh\n{death}\n")
+    sandbox.account.end_users.insert(int(NOW + 1) * 1_000_000)
+    assert folder.run().returncode != 0
+    assert folder.state == state
+    (tmp_path / "target-postgres").write_text(works)
+    assert folder.run().returncode == 0
+    assert folder.loaded() == set(sandbox.account.end_users.rows)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_the_script_loads_what_was_read_before_a_signal(
+    signum: signal.Signals, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path, sandbox)
+    sandbox.switches.limit, sandbox.switches.limit_seconds = 5, 3_600  # After five pages, the tap waits for long.
+    process = folder.start()
+    while len(sandbox.pages("end_users")) < 5 and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    process.send_signal(signum)
+    assert process.wait(30) == 143, (tmp_path / "log").read_text()
+    assert folder.state["bookmarks"]["end_users"]["replication_key_value"]
+    assert len(folder.loaded()) >= 5 * 49
+    assert "Stopped by SIGTERM" in (tmp_path / "log").read_text()
+    sandbox.switches.limit = 0
+    assert folder.run().returncode == 0
+    assert folder.loaded() == set(sandbox.account.end_users.rows)
+
+
+def test_the_script_does_not_run_twice_at_a_time(sandbox: Sandbox, tmp_path: Path) -> None:
+    folder = Folder(tmp_path, sandbox)
+    sandbox.switches.limit, sandbox.switches.limit_seconds = 5, 3_600
+    process = folder.start()
+    while len(sandbox.pages("end_users")) < 5 and process.poll() is None:
+        time.sleep(0.01)
+    second = folder.run()
+    assert second.returncode == 75
+    assert "The run before has not ended" in second.stderr
+    process.terminate()
+    assert process.wait(30) == 143
+
+
+def test_the_crontab_runs_the_script_at_an_odd_minute() -> None:
+    minute, *_, script, folder, redirection, _ = block("* * * * /srv").split()
+    assert int(minute) % 15
+    assert script == f"{folder}/extract.sh"
+    assert redirection == "2>>"

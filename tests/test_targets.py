@@ -1,0 +1,81 @@
+"""What the tap prints is Singer: other programs take it, and stream maps can change it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.programs import run, target, uvx
+from tests.readme import block
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import NOW
+from tests.sandbox.server import Clock
+from tests.tap import Run, full_table, tap
+
+TARGET_CSV = ("meltanolabs-target-csv==0.5.0", "target-csv")
+
+
+def outputs(account: Account) -> list[Run]:
+    """A full-table sync, a first incremental one, and one that finds a row changed."""
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        full = tap(config=sandbox.config, catalog=full_table("end_users", "responses"))
+        first = tap(config=sandbox.config)
+        account.responses.update(account.responses.rows[7], int(sandbox.clock() * 1_000_000))
+        return [full, first, tap(config=sandbox.config, state=first.state)]
+
+
+def test_singer_check_tap_accepts_it() -> None:
+    for output, rows in zip(outputs(Account(120, 120)), (240, 240, 3), strict=True):
+        checked = run(*uvx("singer-tools~=0.4", "singer-check-tap"), text=output.out)
+        assert checked.returncode == 0, checked.stderr
+        assert output.out.count('"RECORD"') == rows
+        assert str(rows) in checked.stdout, checked.stdout
+
+
+@pytest.mark.parametrize("name", ["target-jsonl", "target-csv"])
+def test_it_comes_into_files(name: str, tmp_path: Path) -> None:
+    account = Account(60, 60)
+    full, first, last = outputs(account)
+    command = target(name) if name == "target-jsonl" else uvx(*TARGET_CSV)
+    for output in (full, first, last):
+        folder = tmp_path / str(len(output.out))
+        folder.mkdir()
+        done = run(*command, cwd=folder, text=output.out)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1]) == output.state
+        for stream in ("end_users", "responses"):
+            (file,) = folder.glob(f"{stream}*")
+            assert sorted(_ids(file)) == sorted(record["id"] for record in output.records(stream))
+
+
+def _ids(file: Path) -> list[int]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = csv.DictReader(lines) if file.suffix == ".csv" else map(json.loads, lines)
+        return [int(row["id"]) for row in rows]
+
+
+def test_the_readmes_stream_maps_take_personal_data_out() -> None:
+    account = Account(60, 60)
+    account.end_users.rows[5].body["email"] = None
+    config = yaml.safe_load(block("stream_map_config:"))["config"]
+    salt = config["stream_map_config"]["salt"]
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = tap(config={**sandbox.config, **config})
+    assert run.status == 0, run.log
+    users = {record["id"]: record for record in run.records("end_users")}
+    assert users.keys() == account.end_users.rows.keys()
+    for row in account.end_users.rows.values():
+        mail = row.body["email"]
+        assert users[row.id]["email"] == (hashlib.sha256(f"{salt}{mail}".encode()).hexdigest() if mail else None)
+        assert users[row.id]["properties"] == row.properties
+    responses = {record["id"]: record for record in run.records("responses")}
+    assert {number: one["score"] for number, one in responses.items()} == {
+        row.id: row.body["score"] for row in account.responses.rows.values()
+    }
+    dropped = ("@example.com", '"text"', "127.0.0.1", "+1415555", "phone_number", '"end_user"')
+    assert [name for name in dropped if name in run.out] == []
