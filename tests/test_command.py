@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from tests.tap import Run, catalog_of, tap
 SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
 GOOD = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1:9"}
 """Settings with which nothing is wrong but that nobody answers there."""
-
-ROOT = Path(__file__).parent.parent
 
 
 def test_discover_prints_a_catalog_without_settings_or_a_word_with_the_api() -> None:
@@ -255,15 +252,6 @@ def test_a_stream_map_that_cannot_be_used_ends_in_one_line(expression: str) -> N
     assert run.status == 1
     assert len(run.errors) == 1
     assert "Traceback" not in run.log
-
-
-def test_the_readme_and_meltano_yml_name_the_settings_that_there_are() -> None:
-    names = [*json.loads(tap("--about", "--format", "json").out)["settings"]["properties"]]
-    ours = names[: names.index("user_agent") + 1]
-    readme = (ROOT / "README.md").read_text().split("### Settings")[1]
-    assert re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)[: len(ours)] == ours
-    plugin = (ROOT / "meltano.yml").read_text().split("loaders:")[0]
-    assert re.findall(r"^    - name: (\w+)$", plugin, re.MULTILINE) == ours
 
 
 def test_a_bookmark_in_the_future_is_refused_in_one_line() -> None:

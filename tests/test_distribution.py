@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -63,6 +64,16 @@ def test_the_wheel_works_in_an_empty_environment(version: str, built: Path, tmp_
     messages = [json.loads(line) for line in synced.stdout.splitlines()]
     records = [one["record"] for one in messages if one.get("stream") == "end_users" and one["type"] == "RECORD"]
     assert seen(records).keys() == account.end_users.rows.keys()
+
+
+@pytest.mark.parametrize("version", [one for one in PYTHONS if sys.version_info[:2] != tuple(map(int, one.split(".")))])
+def test_what_needs_no_server_is_right_in_the_other_pythons_too(version: str) -> None:
+    """The rest of the suite runs in them in the workflow's matrix."""
+    files = [f"tests/test_{name}.py" for name in ("rows", "seek", "governor")]
+    isolated = ("uv", "run", "--quiet", "--isolated", f"--python={python(version)}")
+    done = run(*isolated, "pytest", "--override-ini=addopts=", "-p", "no:cacheprovider", *files, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Python {version}." in done.stdout
 
 
 def python(version: str) -> str:
