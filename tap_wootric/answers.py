@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
@@ -17,8 +18,8 @@ _logger = logging.getLogger(__name__)
 
 _LONGEST_MESSAGE = 200
 _ADDRESS = re.compile(r"\S+@\S+")
-_UNFIT = re.compile(rb"\\u([dD][89a-fA-F]|0000)|\xed[\xa0-\xbf]")
-"""What may be a half of a surrogate pair, though nearly always it is one of two that belong together; or a NUL."""
+_NUL = b"\\u0000"
+_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
 _DEPTH_OF_TEXT = 2
 """A row's own texts lie in a row, which lies in a list. A target may be able to do something about a NUL in them."""
 
@@ -31,12 +32,6 @@ def read_answer(response: requests.Response) -> Any:
         RetriableAPIError: The server has a fault, asks for patience, or answers something else than JSON.
     """
     answer = _parsed(response.content)
-    if _UNFIT.search(response.content) and (fit := _fit(answer)) != answer:
-        _logger.warning(
-            "A text holds what databases do not take (a half of a surrogate pair, or, inside of an object or a list, "
-            "a NUL): it is replaced by U+FFFD"
-        )
-        answer = fit
     is_error = isinstance(answer, dict) and answer.get("type") == "error_list"
     if response.ok and answer is not None and not is_error:
         return answer
@@ -52,7 +47,15 @@ def read_answer(response: requests.Response) -> Any:
 
 
 def _parsed(content: bytes) -> Any:
-    """Return the value of a JSON text, or None where it is none.
+    """Return the value of a JSON text, or None where it is none."""
+    with contextlib.suppress(ArithmeticError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        value = _DECODER.decode(content)
+        return _fit(value) if _NUL in content else value
+    return _fit(_lenient(content))
+
+
+def _lenient(content: bytes) -> Any:
+    """Return the value of what Python reads as JSON, or None.
 
     NaN and its like, which Python reads though they are no JSON, and numbers too long for Python become text.
     """
@@ -70,20 +73,30 @@ def _number(text: str) -> Decimal | str:
         return text
 
 
-def _fit(value: Any, depth: int = 0) -> Any:
-    """Return a JSON value that a database takes.
+def _fit(value: Any) -> Any:
+    """Return a JSON value that a database takes, and log where it is another one.
 
     JSON can spell a half of a surrogate pair, but it is no character: no database takes it, and most programs fail
     to write it. A NUL is one, but PostgreSQL takes it neither in JSON nor in an array, and targets that take it out
     of text do not look there.
     """
+    fit = _fit_at(value, 0)
+    if fit != value:
+        _logger.warning(
+            "A text holds what databases do not take (a half of a surrogate pair, or, inside of an object or a list, "
+            "a NUL): it is replaced by U+FFFD"
+        )
+    return fit
+
+
+def _fit_at(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return whole.replace("\0", "\ufffd") if depth > _DEPTH_OF_TEXT else whole
     if isinstance(value, list):
-        return [_fit(item, depth + 1) for item in value]
+        return [_fit_at(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {_fit(name, depth + 1): _fit(item, depth + 1) for name, item in value.items()}
+        return {_fit_at(name, depth + 1): _fit_at(item, depth + 1) for name, item in value.items()}
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -48,6 +49,7 @@ class WootricAuthenticator(OAuthAuthenticator):
         self._timeout = config["request_timeout"]
         self._governor = governor
         self._renew_at = 0.0
+        self._lock = threading.RLock()
 
     @property
     def oauth_request_body(self) -> dict[str, Any]:
@@ -58,10 +60,22 @@ class WootricAuthenticator(OAuthAuthenticator):
         """Return whether there is a token that need not be renewed yet."""
         return self.access_token is not None and time.monotonic() < self._renew_at
 
+    def authorization(self) -> dict[str, str]:
+        """Return the header that lets a request pass, with a token that is fetched where there is none.
+
+        Raises:
+            FatalAPIError, RetriableAPIError, requests.RequestException: As with `update_access_token`.
+        """
+        with self._lock:
+            if not self.is_token_valid():
+                self.update_access_token()
+            return {"Authorization": f"Bearer {self.access_token}"}
+
     def refuse(self, response: requests.Response) -> None:
         """Take note that the API refused the token that an answer's request carried."""
-        if response.request.headers.get("Authorization") == f"Bearer {self.access_token}":
-            self.access_token = None
+        with self._lock:
+            if response.request.headers.get("Authorization") == f"Bearer {self.access_token}":
+                self.access_token = None
 
     def update_access_token(self) -> None:
         """Fetch a token, with the refresh token where there is one (documented for the password grant alone).
@@ -80,12 +94,12 @@ class WootricAuthenticator(OAuthAuthenticator):
         self._fetch(self.oauth_request_body)
 
     def _fetch(self, form: Mapping[str, Any]) -> None:
-        self._governor.wait(PATH)
-        asked_at = time.monotonic()
-        response = requests.post(
-            self.auth_endpoint, params=self._query, data=form, headers=self._headers, timeout=self._timeout
-        )
-        self._governor.observe(PATH, response)
+        with self._governor.turn(PATH):
+            asked_at = time.monotonic()
+            response = requests.post(
+                self.auth_endpoint, params=self._query, data=form, headers=self._headers, timeout=self._timeout
+            )
+            self._governor.observe(PATH, response)
         if response.status_code in _REFUSED:
             raise FatalAPIError(
                 f"Wootric refuses the credentials ({response.status_code} for {PATH}): check "

@@ -7,7 +7,6 @@ from typing import Any
 
 from singer_sdk.singerlib import Catalog
 
-from tap_wootric.client import SCHEMAS
 from tap_wootric.streams import STREAMS
 
 
@@ -35,7 +34,7 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     stream = next((stream for stream in STREAMS if stream.name == entry["tap_stream_id"]), None)
     if stream is None:
         return dict(entry)
-    schema = SCHEMAS.get_schema(stream.name)
+    schema = stream.schema
     keys = [*stream.primary_keys, stream.replication_key]
     metadata = _metadata(entry, keys)
     root: Mapping[str, Any] = next((item["metadata"] for item in metadata if not item["breadcrumb"]), {})

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
+from urllib.parse import urlencode
 
 import backoff
 import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
-from singer_sdk import RESTStream, SchemaDirectory, StreamSchema
+from singer_sdk import RESTStream, SchemaDirectory
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.singerlib import StateMessage
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
-from tap_wootric import schemas, seek
+from tap_wootric import schemas, seek, windows
 from tap_wootric.answers import describe, plain, read_answer
 from tap_wootric.progress import Progress
 from tap_wootric.rows import Record, Shaper, unix_seconds, utc
@@ -33,7 +37,11 @@ T = TypeVar("T")
 SCHEMAS: SchemaDirectory = SchemaDirectory(schemas)
 
 _DAY = 86_400
+_SECOND = len("2016-12-16T17:05:13")
 _YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
+_WORTH_IT = 0.9
+"""The share of the time that goes into asking from which on it helps to ask for several pages at a time. Where the API
+answers at once, or the target is slow to take the rows, it does not."""
 _TRIES = 9
 _LONGEST_PAUSE = 64
 """Seconds. Between nine tries lie pauses of 2, 4, 8, 16, 32, 64, 64 and 64: a bit over four minutes."""
@@ -55,17 +63,24 @@ class WootricStream(RESTStream[Any]):
     primary_keys: Sequence[str] = ("id",)
     replication_key = "updated_at"
     is_sorted = True
-    schema = StreamSchema(SCHEMAS)
 
+    schema: ClassVar[dict[str, Any]]
     STATE_MSG_FREQUENCY = 100
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # Rows are brought to their schema in `rows.py`.
 
     filters_updates = True
     """Whether the API is known to filter this list by `updated`. Where it is not, a request finds out."""
 
+    def __init_subclass__(cls) -> None:
+        """Give a stream the schema of its name: as a plain attribute, which the SDK looks up for each record."""
+        super().__init_subclass__()
+        cls.schema = dict(SCHEMAS.get_schema(cls.name))
+
     def __init__(self, tap: TapWootric) -> None:
         super().__init__(tap)
         self._wootric = tap
-        self._shape = Shaper(self.schema, self._log_odd)
+        self._in_thread = threading.local()
+        self._counting = threading.Lock()
         self._reached = ""
         self._horizon = ""
 
@@ -84,20 +99,27 @@ class WootricStream(RESTStream[Any]):
                 ask = self._retried(self._page)
 
                 def fetch(query: seek.Query) -> list[Record]:
-                    requests_made.increment()
-                    progress.requests += 1
                     if len(query.updated_at) == 1:
                         self._wootric.governor.let_pass(query.updated_at.lt)
-                    return ask(query)
+                    begun = time.monotonic()
+                    page = ask(query)
+                    with self._counting:
+                        requests_made.increment()
+                        progress.asked(time.monotonic() - begun)
+                    return page
+
+                def at_once() -> int:
+                    is_limited = self._wootric.governor.is_limited(self.path)
+                    return 1 if is_limited or progress.share_of_asking < _WORTH_IT else self.config["concurrency"]
 
                 query = self._query(since, start, filters_updates=self._filters_updates(fetch))
-                yield from self._wanted(seek.read(fetch, query), since, query, progress)
+                records = windows.read(fetch, query, at_once)
+                yield from self._wanted(records, since, query, progress)
         except Exception as error:
             self._write_state_message()  # The SDK itself writes none where a stream fails.
             if isinstance(error, seek.SeekError):
                 raise FatalAPIError(f"{self.name}: {error}") from error
             raise
-        self._increment_stream_state({}, context=context)
         if self._stream_version:
             self._write_activate_version_message(self._stream_version)
 
@@ -141,19 +163,20 @@ class WootricStream(RESTStream[Any]):
 
     def _wanted(self, records: Iterable[Record], since: int, query: seek.Query, progress: Progress) -> Iterable[Record]:
         """Yield the records that were updated since a Unix second, and keep track of how far the reading got."""
-        oldest, newest = utc(since)[:19] if since > 0 else "", ""
+        oldest, newest = utc(since)[:_SECOND] if since > 0 else "", ""
+        is_in_order = query.order_by == "updated_at"
         for record in records:
-            progress.at(record.get(query.order_by))
-            if stamp := (record.get("updated_at") or "")[:19]:
+            if stamp := record.get("updated_at"):
                 if stamp < oldest:
                     continue
                 newest = max(newest, stamp)
-                if query.order_by == "updated_at":
-                    self._reached = f"{newest}Z"
+                if is_in_order:
+                    self._reached = newest
             progress.rows += 1
+            if not progress.rows % seek.PAGE_SIZE:
+                progress.at(record.get(query.order_by))
             yield record
-        if newest:
-            self._reached = f"{newest}Z"
+        self._reached = newest
 
     @property
     def _is_full(self) -> bool:
@@ -176,6 +199,10 @@ class WootricStream(RESTStream[Any]):
             self._retried(self.authenticator.update_access_token)()
         return int(self._wootric.governor.now())
 
+    def generate_child_contexts(self, record: Record, context: Context | None) -> Iterable[Context | None]:  # noqa: ARG002
+        """Return that there are no child streams, for which the SDK would copy something for each record."""
+        return ()
+
     def get_batch_config(self, config: Mapping[str, Any]) -> None:
         """Return that there are no batches.
 
@@ -190,18 +217,22 @@ class WootricStream(RESTStream[Any]):
 
     # Bookmarks
 
-    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:  # noqa: ARG002
+    def move_bookmark(self) -> None:
         """Move the bookmark to the row that was reached, but never past the horizon, and never back.
 
         A row's `updated_at` is set before its transaction commits, so behind the rows just read more may appear.
         Whatever lies past the horizon is therefore read again by the next sync.
+        """
+        bookmark = min(f"{self._reached[:_SECOND]}Z", self._horizon)
+        if self._reached and bookmark > self.stream_state.get("replication_key_value", ""):
+            super()._increment_stream_state({"updated_at": bookmark})
+
+    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
+        """Leave the bookmark where it is: it moves when a STATE is written.
 
         This overrides a private method of the SDK: its public hook for a limit, `get_replication_key_signpost`, does
         not hold for a sorted stream. How far the reading got comes from `get_records`.
         """
-        bookmark = min(self._reached, self._horizon)
-        if bookmark > self.stream_state.get("replication_key_value", ""):
-            super()._increment_stream_state({"updated_at": bookmark}, context=context)
 
     def _write_state_message(self) -> None:
         """Write a STATE, also where it is the same as the last one.
@@ -209,6 +240,7 @@ class WootricStream(RESTStream[Any]):
         This overrides a private method of the SDK, which leaves such a STATE out. But some targets forget a state
         when a record comes after it, and what they write at the end would be no state at all.
         """
+        self.move_bookmark()
         if not self.state_manager.is_flushed:
             self._wootric.write_message(StateMessage(self.tap_state))
             self.state_manager.is_flushed = True
@@ -254,16 +286,39 @@ class WootricStream(RESTStream[Any]):
 
     def _send(self, params: dict[str, Any]) -> requests.Response:
         governor = self._wootric.governor
-        governor.wait(self.path)
-        response = self.requests_session.get(
-            self.get_url(None),
-            params=params,
-            headers=self.http_headers,
-            auth=self.authenticator,
-            timeout=self.timeout,
-        )
-        governor.observe(self.path, response)
+        with governor.turn(self.path):
+            request = self._prepared.copy()
+            request.url = f"{self._url}?{urlencode(params)}"
+            request.headers.update(self.authenticator.authorization())
+            response = self._session.send(request, timeout=self.timeout)
+            governor.observe(self.path, response)
         return response
+
+    @property
+    def _session(self) -> requests.Session:
+        """The thread's own session: that one can be shared is not promised.
+
+        What requests looks up in the environment for each request anew, proxies and certificates, is looked up once.
+        """
+        if not hasattr(self._in_thread, "session"):
+            session = requests.Session()
+            found = session.merge_environment_settings(self._url, {}, None, None, None)
+            session.proxies, session.verify, session.trust_env = found["proxies"], found["verify"], False
+            self._in_thread.session = session
+        return cast("requests.Session", self._in_thread.session)
+
+    @cached_property
+    def _prepared(self) -> requests.PreparedRequest:
+        """What all requests have in common: to put it together costs as much as to send it."""
+        return requests.Request("GET", self._url, headers=self.http_headers).prepare()
+
+    @cached_property
+    def _url(self) -> str:
+        return f"{self.url_base}{self.path}"
+
+    @cached_property
+    def _shape(self) -> Shaper:
+        return Shaper(self.schema, self.effective_schema, self._log_odd)
 
     @property
     def url_base(self) -> str:

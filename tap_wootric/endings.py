@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from singer_sdk import Tap
-from singer_sdk.io_base import SingerWriter
+from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.singerlib import RecordMessage, StateMessage
+
+if TYPE_CHECKING:
+    from tap_wootric.tap import TapWootric
+
+_MUCH = 65_536
+"""Bytes."""
+_LINE_ENDS = {char.encode(): f"\\u{ord(char):04x}".encode() for char in "\x85\u2028\u2029"}
+"""What some programs take for the end of a line, and how JSON can spell it else. Below ASCII's 32 it has to."""
 
 
 class Terminated(SystemExit):
@@ -20,7 +27,7 @@ class Terminated(SystemExit):
         tap: The tap that it came to.
     """
 
-    def __init__(self, signum: int, tap: Tap) -> None:
+    def __init__(self, signum: int, tap: TapWootric) -> None:
         super().__init__(128 + signum)
         self._signum = signum
         self._name = signal.Signals(signum).name
@@ -31,6 +38,7 @@ class Terminated(SystemExit):
 
         It ends here and now: what runs at an interpreter's own end may wait for a lock that the signal left closed.
         """
+        self._tap.move_bookmarks()
         self._tap.write_message(StateMessage(self._tap.state))
         self._tap.logger.error("Stopped by %s. The next sync goes on from the last state", self._name)
         sys.stdout.flush()
@@ -38,12 +46,17 @@ class Terminated(SystemExit):
         os._exit(128 + self._signum)
 
 
-class Writer(SingerWriter):
-    """Writes each message whole: a signal that comes in the middle of one ends the sync behind it."""
+class Writer(MsgSpecWriter):
+    """Writes messages whole: a signal that comes in the middle of writing ends the sync behind it.
+
+    Records wait for a message of another kind, or until they are many. A flush for each costs, and where
+    `PYTHONUNBUFFERED` is set, as in many containers, even a system call.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._last_state = ""
+        self._waiting = bytearray()
+        self._last_state = b""
         self._is_writing = False
         self._stop: Terminated | None = None
 
@@ -52,22 +65,33 @@ class Writer(SingerWriter):
 
         Raises:
             BrokenPipeError: The target stopped reading.
-            Terminated: A signal came; the message is out.
+            Terminated: A signal came; what was waiting is out.
         """
-        if isinstance(message, StateMessage):
-            state = self.format_message(message)
-            if state == self._last_state:
+        line = self.format_message(message)
+        is_record, is_state = isinstance(message, RecordMessage), isinstance(message, StateMessage)
+        if is_record:
+            self._last_state = b""
+        elif is_state:
+            if line == self._last_state:
                 return
-            self._last_state = state
-        elif isinstance(message, RecordMessage):
-            self._last_state = ""
+            self._last_state = bytes(line)
+        if not line.isascii():
+            for end, spelt in _LINE_ENDS.items():
+                line = line.replace(end, spelt)
+        self._waiting += line
+        if not is_record or len(self._waiting) >= _MUCH:
+            self._write()
+        if self._stop and not is_state:  # A last state is still to be written.
+            raise self._stop
+
+    def _write(self) -> None:
         self._is_writing = True
         try:
-            super().write_message(message)
+            while self._waiting:  # An unbuffered stdout may take a part.
+                del self._waiting[: sys.stdout.buffer.write(self._waiting)]
+            sys.stdout.flush()
         finally:
             self._is_writing = False
-        if self._stop and not isinstance(message, StateMessage):  # A last state is still to be written.
-            raise self._stop
 
     def terminate(self, stop: Terminated) -> None:
         """End the sync, at once or behind the message that is being written.

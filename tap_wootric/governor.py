@@ -7,9 +7,13 @@ with each answer; an endpoint that does not is not slowed.
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 import requests
 
@@ -29,7 +33,7 @@ _REFUSED = (requests.codes.too_many_requests, requests.codes.service_unavailable
 
 
 class Governor:
-    """Keeps the time of the server, and the requests within its limits, for all streams of a tap.
+    """Keeps the time of the server, and the requests within its limits, for all streams and threads of a tap.
 
     Waits are measured on the server's clock (the `Date` of its answers), so a wrong clock here does no harm.
 
@@ -39,7 +43,10 @@ class Governor:
 
     def __init__(self) -> None:
         self._ahead: deque[float] = deque(maxlen=_DATES)
+        self._offset: float | None = None
         self._opens: dict[str, float] = {}
+        self._limited: set[str] = set()
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self.waited = 0.0
 
     def now(self) -> float:
@@ -47,10 +54,26 @@ class Governor:
 
         A `Date` is cut to the second, so this is up to a second early, never late.
         """
-        return time.monotonic() + max(self._ahead) if self._ahead else time.time()
+        return time.time() if self._offset is None else time.monotonic() + self._offset
 
-    def wait(self, endpoint: str) -> None:
-        """Sleep until the endpoint, named by its path, takes requests again."""
+    @contextmanager
+    def turn(self, endpoint: str) -> Iterator[None]:
+        """Hold a place for one request to an endpoint, named by its path, and sleep until it takes requests.
+
+        An endpoint with a limit has one place, so that no request is on its way that the last answer did not know of.
+        """
+        if not self.is_limited(endpoint) and endpoint not in self._opens:
+            yield
+            return
+        with self._turns[endpoint]:
+            self._wait(endpoint)
+            yield
+
+    def is_limited(self, endpoint: str) -> bool:
+        """Return whether an endpoint announced a limit, or refused a request for one."""
+        return endpoint in self._limited
+
+    def _wait(self, endpoint: str) -> None:
         seconds = self._opens.pop(endpoint, 0) - self.now()
         if seconds <= 0:
             return
@@ -67,6 +90,8 @@ class Governor:
         """Learn from an answer what the server's time is, and when the endpoint takes the next request."""
         self._set_clock(response.headers.get("Date"))
         remaining = _number(response.headers.get("X-Rate-Limit-Remaining"))
+        if remaining is not None or response.status_code == requests.codes.too_many_requests:
+            self._limited.add(endpoint)
         if response.status_code in _REFUSED or (remaining is not None and remaining <= 0):
             now = self.now()
             opens = self._opening(response, now)
@@ -77,6 +102,7 @@ class Governor:
         server = _unix_time(date)
         if server is not None and server > _LONG_AGO:
             self._ahead.append(server - time.monotonic())
+            self._offset = max(tuple(self._ahead))
 
     def _opening(self, response: requests.Response, now: float) -> float | None:
         """Return when the endpoint opens, in the server's Unix seconds, or None where the answer does not tell."""
@@ -87,6 +113,7 @@ class Governor:
         return _number(response.headers.get("X-Rate-Limit-Reset")) if opens is None else opens
 
 
+@lru_cache(_DATES)
 def _unix_time(date: str | None) -> float | None:
     """Return the Unix seconds of an HTTP date, or None where it is none."""
     try:

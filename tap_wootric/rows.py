@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import pendulum
@@ -32,6 +33,11 @@ _UNIX_TIMES = frozenset({"external_created_at"})
 """The fields that are times in Unix seconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BIGGEST_INTEGER = 2**63 - 1  # The widest integer column of the usual warehouses.
+_USUAL = len("2016-12-16 09:05:13 -0800")
+_HOUR = len("2016-12-16 09")
+_SECOND = len("2016-12-16 09:05:13")
+_IN_AN_HOUR = frozenset(f":{minute:02}:{second:02}" for minute in range(60) for second in range(60))
+_HOURS_KEPT = 4_096
 
 
 class Shaper:
@@ -40,57 +46,71 @@ class Shaper:
     Args:
         schema: The stream's schema: objects, arrays of text, free-form objects, text, integers, booleans and
             date-times, each with null or without.
+        wanted: The same schema, but for fields that records are to lack.
         on_odd: Called once for each field that goes into `extra_fields`, with its path (`survey.color`), and with
             whether the schema names it.
     """
 
-    def __init__(self, schema: Mapping[str, Any], on_odd: Callable[[str, bool], None]) -> None:
-        self._object = _Object(schema, "", on_odd)
+    def __init__(
+        self, schema: Mapping[str, Any], wanted: Mapping[str, Any], on_odd: Callable[[str, bool], None]
+    ) -> None:
+        self._object = _Object(schema, wanted, "", on_odd)
+        self._wants_extra_fields = EXTRA_FIELDS in wanted["properties"]
 
     def __call__(self, row: Row) -> Record:
         """Return the row as a record, `extra_fields` included; the row is left as it is."""
         record, extra = self._object.shape(row)
-        record[EXTRA_FIELDS] = extra or None
+        if self._wants_extra_fields:
+            record[EXTRA_FIELDS] = extra or None
         return record
 
 
 class _Object:
     """The shape of an object whose fields the schema names."""
 
-    def __init__(self, schema: Mapping[str, Any], path: str, on_odd: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self, schema: Mapping[str, Any], wanted: Mapping[str, Any], path: str, on_odd: Callable[[str, bool], None]
+    ) -> None:
         self._path = path
         self._on_odd = on_odd
         self._reported: set[str] = set()
         self._objects: dict[str, _Object] = {}
-        self._values: dict[str, Callable[[Any], Any]] = {}
+        self._values: dict[str, tuple[type | None, Callable[[Any], Any]]] = {}
+        """For each field the type of values that need not be changed, and what changes others."""
+        self._unwanted = schema["properties"].keys() - wanted["properties"].keys() - {EXTRA_FIELDS}
         for name, field in schema["properties"].items():
-            if name == EXTRA_FIELDS:
+            if name in self._unwanted or name == EXTRA_FIELDS:
                 continue
             if "properties" in field:
-                self._objects[name] = _Object(field, f"{path}{name}.", on_odd)
+                self._objects[name] = _Object(field, wanted["properties"][name], f"{path}{name}.", on_odd)
             else:
-                self._values[name] = _unix_time if name in _UNIX_TIMES else _converter(field)
+                self._values[name] = (None, _unix_time) if name in _UNIX_TIMES else _converter(field)
 
     def shape(self, row: Row) -> tuple[Record, dict[str, Any]]:
         """Return the object in its schema's form, and what has no place in that form."""
         record: Record = {}
         extra: dict[str, Any] = {}
+        values = self._values
         for name, value in row.items():
-            convert, inner = self._values.get(name), self._objects.get(name)
-            if not convert and not inner:
-                self._set_aside(extra, name, value, named=False)
-                continue
-            record[name] = None
-            if value is None:
-                continue
-            try:
-                if convert:
+            if name in values:
+                as_it_is, convert = values[name]
+                if value is None or type(value) is as_it_is:
+                    record[name] = value
+                    continue
+                try:
                     record[name] = convert(value)
-                elif inner:
-                    record[name], rest = inner.shape(_mapping(value))
+                except ValueError:
+                    record[name] = None
+                    self._set_aside(extra, name, value, named=True)
+            elif name in self._objects:
+                record[name] = None
+                if isinstance(value, Mapping):
+                    record[name], rest = self._objects[name].shape(value)
                     extra.update({name: rest} if rest else {})
-            except ValueError:
-                self._set_aside(extra, name, value, named=True)
+                elif value is not None:
+                    self._set_aside(extra, name, value, named=True)
+            elif name not in self._unwanted:
+                self._set_aside(extra, name, value, named=False)
         return record, extra
 
     def _set_aside(self, extra: dict[str, Any], name: str, value: Any, *, named: bool) -> None:
@@ -100,13 +120,22 @@ class _Object:
             self._on_odd(f"{self._path}{name}", named)
 
 
-def _converter(field: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Return the function for a field's type; it raises ValueError where a value cannot be brought to it."""
+def _converter(field: Mapping[str, Any]) -> tuple[type | None, Callable[[Any], Any]]:
+    """Return the type of values that fit a field as they are, and the function for others.
+
+    The function raises ValueError where a value cannot be brought to the field's type.
+    """
     if field.get("format") == "date-time":
-        return utc
+        return None, utc
     types = field["type"] if isinstance(field["type"], list) else [field["type"]]
     kind = next(name for name in types if name != "null")
-    return {"integer": _integer, "boolean": _boolean, "string": _text, "array": _texts, "object": _free}[kind]
+    return {
+        "integer": (None, _integer),
+        "boolean": (bool, _boolean),
+        "string": (str, _text),
+        "array": (None, _texts),
+        "object": (dict, _free),
+    }[kind]
 
 
 def utc(value: object) -> str:
@@ -118,6 +147,27 @@ def utc(value: object) -> str:
     Raises:
         ValueError: It is no time, or lies outside the years 1 to 9999.
     """
+    if (
+        type(value) is str
+        and len(value) == _USUAL
+        and (rest := value[_HOUR:_SECOND]) in _IN_AN_HOUR
+        and (hour := _utc_hour(value[:_HOUR], value[_SECOND:]))
+    ):
+        return f"{hour}{rest}Z"
+    return _utc(value)
+
+
+@lru_cache(_HOURS_KEPT)
+def _utc_hour(hour: str, offset: str) -> str:
+    """Return an hour such as `2016-12-16 09` in UTC; nothing where that is no whole hour, or no hour at all."""
+    try:
+        begin, _, rest = _utc(f"{hour}:00:00{offset}").partition(":")
+    except ValueError:
+        return ""
+    return begin if rest == "00:00Z" else ""
+
+
+def _utc(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         raise ValueError("not a time")  # noqa: TRY004 - To the caller, a wrong type is a wrong value.
     text = str(value).strip()
@@ -143,10 +193,17 @@ def utc(value: object) -> str:
 
 def unix_seconds(time: str) -> int:
     """Return the whole Unix second that a time in the form of `utc` falls into."""
-    return int(datetime.fromisoformat(f"{time[:19]}Z").timestamp())
+    return int(datetime.fromisoformat(f"{time[:_SECOND]}Z").timestamp())
+
+
+def utc_second(second: int) -> str:
+    """Return a Unix second, negative ones included, in the form of `utc` but for the `Z`."""
+    return (_EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
 
 
 def _integer(value: Any) -> int:
+    if type(value) is int and -_BIGGEST_INTEGER <= value <= _BIGGEST_INTEGER:
+        return value
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
@@ -180,12 +237,6 @@ def _text(value: Any) -> str:
 def _texts(value: Any) -> list[str | None]:
     values = value if isinstance(value, list) else [value]
     return [None if item is None else _text(item) for item in values]
-
-
-def _mapping(value: Any) -> Row:
-    if not isinstance(value, Mapping):
-        raise ValueError("not an object")  # noqa: TRY004 - To the caller, a wrong type is a wrong value.
-    return value
 
 
 def _free(value: Any) -> dict[str, Any]:

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal
 
-from tap_wootric.rows import Record, unix_seconds
+from tap_wootric.rows import Record, unix_seconds, utc_second
 
 PAGE_SIZE = 50
 """The most rows that the API puts on one page (documented)."""
 
 LAST_PAGE = 30
 """The highest page number that the API answers (documented)."""
+
+_SECOND = len("2016-12-16T17:05:13")
 
 Clock = Literal["updated_at", "created_at"]
 
@@ -112,6 +113,18 @@ class UnprovenSecondError(SeekError):
     """The rows of one second could not be shown to be complete."""
 
 
+@dataclass(slots=True)
+class Place:
+    """How far a reading is: what is left to ask for, and the ids that came of the second that this starts at."""
+
+    query: Query
+    seen: set[int] = field(default_factory=set)
+
+    def is_end(self) -> bool:
+        """Return whether nothing is left."""
+        return not self.query.span(self.query.order_by)
+
+
 def read(fetch: Fetch, query: Query) -> Iterator[Record]:
     """Yield every record in the query's ranges, in the order of its clock, to the second.
 
@@ -121,46 +134,88 @@ def read(fetch: Fetch, query: Query) -> Iterator[Record]:
         UnprovenSecondError: A second is too crowded on both clocks, or never settles.
         WrongAnswerError: The API does not filter or does not sort as it was asked to.
     """
-    clock = query.order_by
-    seen: set[int] = set()  # What was yielded of the second that the query starts at.
-    while query.span(clock):
+    return chain.from_iterable(steps(fetch, Place(query)))
+
+
+def steps(fetch: Fetch, place: Place) -> Iterator[Iterable[Record]]:
+    """Yield what `read` does step by step; once one is used up, the place is that from which to go on.
+
+    Raises:
+        UnprovenSecondError, WrongAnswerError: As with `read`, while a step is used up, too.
+    """
+    clock = place.query.order_by
+    while not place.is_end():
+        query, seen = place.query, place.seen
+        end = query.span(clock).lt
         page = _page(fetch, query)
-        start, first, last = (query.span(clock).gte, page[0][0], page[-1][0]) if page else (0, 0, 0)
-        in_last = {record["id"] for second, record in page if second == last}
-        yield from [record for _, record in page if record["id"] not in seen]
-        if len(page) < PAGE_SIZE:
+        new = [record for record in page.records if record["id"] not in seen]
+        if len(page.records) < PAGE_SIZE:
+            place.query = query.within(clock, Span(end, end))
+            yield new
             return
-        if first < last:
-            start, seen = last, in_last
+        last = unix_seconds(page.seconds[-1])
+        in_last = page.ids_of_last_second()
+        if page.seconds[0] < page.seconds[-1]:
+            place.query, place.seen = query.within(clock, Span(last, end)), in_last
+            yield new
         else:
-            seen = in_last | seen if last == start else in_last
+            place.query, place.seen = query.within(clock, Span(last + 1, end)), set()
+            known = in_last | seen if last == query.span(clock).gte else in_last
             crowd = _crowded_second(fetch, query.within(clock, Span.second(last)))
-            yield from (record for record in crowd if record["id"] not in seen)
-            start, seen = last + 1, set()
-        query = query.within(clock, Span(start, query.span(clock).lt))
+            yield chain(new, (record for record in crowd if record["id"] not in known))
 
 
-def _page(fetch: Fetch, query: Query) -> list[tuple[int, Record]]:
-    """Fetch a page, see to it that it answers the query, and return its records with their seconds."""
+def look_ahead(fetch: Fetch, query: Query, pages: int) -> int | None:
+    """Return a Unix second up to which there are about so many pages, at most 30, in the order of the query's clock.
+
+    It is a place to cut at, and nothing more: the rows that were looked at are still to be read. It lies behind the
+    query's start, and is None where there are fewer pages.
+
+    Raises:
+        WrongAnswerError: As with `read`.
+    """
+    page = _page(fetch, replace(query, page=pages))
+    if len(page.records) < PAGE_SIZE:
+        return None
+    return max(unix_seconds(page.seconds[-1]), query.span(query.order_by).gte + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Records in the order of a clock, and the second of each; a time in the form of `rows.utc_second`."""
+
+    records: list[Record]
+    seconds: list[str]
+
+    def ids_of_last_second(self) -> set[int]:
+        last = self.seconds[-1]
+        return {record["id"] for record, second in zip(self.records, self.seconds, strict=True) if second == last}
+
+
+def _page(fetch: Fetch, query: Query) -> _Page:
+    """Fetch a page, and see to it that it answers the query."""
     records = fetch(query)
     for clock in _OTHER:
         span = query.span(clock)
-        stamps = () if span == Span() else (record.get(clock) for record in records)
-        if not all(unix_seconds(stamp) in span for stamp in stamps if stamp):
+        if span == Span():
+            continue
+        first, behind = utc_second(span.gte), utc_second(span.lt)
+        stamps = [stamp[:_SECOND] for record in records if (stamp := record.get(clock))]
+        if not all(first <= stamp < behind for stamp in stamps):
             raise WrongAnswerError(f"rows came from outside the range of {clock} that was asked for")
     seconds = _seconds(records, query)
     if seconds != sorted(seconds, reverse=query.descending):
         raise WrongAnswerError(f"rows that were to be sorted by {query.order_by} came in another order")
-    return list(zip(seconds, records, strict=True))
+    return _Page(records, seconds)
 
 
-def _seconds(records: list[Record], query: Query) -> list[int]:
+def _seconds(records: list[Record], query: Query) -> list[str]:
     """Return the records' seconds on the query's clock; one without a stamp takes that of the row before it."""
     stamps = [record.get(query.order_by) for record in records]
     if len(records) >= PAGE_SIZE and not any(stamps):
         raise WrongAnswerError(f"rows came without {query.order_by}")
-    second = query.span(query.order_by).gte
-    return [second := unix_seconds(stamp) if stamp else second for stamp in stamps]
+    second = utc_second(query.span(query.order_by).gte)
+    return [second := stamp[:_SECOND] if stamp else second for stamp in stamps]
 
 
 def _crowded_second(fetch: Fetch, query: Query) -> Iterator[Record]:
@@ -215,11 +270,11 @@ def _both_clocks(fetch: Fetch, query: Query) -> Iterator[Record]:
         if cut_off and turn + 1 >= _TURNS_CUT_OFF:
             break
         readings[size], previous = pages, sequence
-    updated, created = (datetime.fromtimestamp(span.gte, UTC) for span in (query.updated_at, query.created_at))
+    updated, created = (utc_second(span.gte) for span in (query.updated_at, query.created_at))
     raise UnprovenSecondError(
-        f"{len(tally.seen)} rows that were created at {created:%Y-%m-%dT%H:%M:%SZ} and updated at "
-        f"{updated:%Y-%m-%dT%H:%M:%SZ} came in {tally.requests} requests, and there may be more: within one second "
-        f"there are only page numbers to go by, which end at {LAST_PAGE}"
+        f"{len(tally.seen)} rows that were created at {created}Z and updated at {updated}Z came in {tally.requests} "
+        f"requests, and there may be more: within one second there are only page numbers to go by, which end at "
+        f"{LAST_PAGE}"
     )
 
 
@@ -258,7 +313,7 @@ def _turn(fetch: Fetch, query: Query, tally: _Tally) -> Generator[Record, None, 
 
     def ask(number: int) -> Generator[Record, None, list[int]]:
         asked = replace(query, page=number)
-        page = [record for _, record in _page(fetch, asked)]
+        page = _page(fetch, asked).records
         ids = [record["id"] for record in page]
         yield from tally.add(asked, page)
         return ids

@@ -26,8 +26,12 @@ GRANTS = (("client_id", "client_secret"), ("username", "password"))
 
 _DAY = 86_400
 _TEXTS = (*GRANTS[0], *GRANTS[1], "account_token", "region", "api_url", "start_date", "user_agent")
-_SECONDS = {"lookback_window": (0, 365 * _DAY), "request_timeout": (1, 3_600)}
-"""Settings in seconds, with the least and the most that they may be."""
+_NUMBERS = {
+    "lookback_window": (" of seconds", 0, 365 * _DAY),
+    "request_timeout": (" of seconds", 1, 3_600),
+    "concurrency": ("", 1, 16),
+}
+"""Settings that are numbers, with the least and the most that they may be."""
 
 SCHEMA: dict[str, Any] = th.PropertiesList(
     th.Property(
@@ -93,6 +97,14 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         title="Lookback Window",
         description="Seconds before a sync's start whose rows the next sync reads once more, because a row may appear "
         "that long after the time it is stamped with.",
+    ),
+    th.Property(
+        "concurrency",
+        th.IntegerType,
+        default=4,
+        title="Concurrency",
+        description="How many parts of a long list are read at a time, where the API announces no limit. 1 turns it "
+        "off.",
     ),
     th.Property(
         "request_timeout",
@@ -176,10 +188,10 @@ def _mistyped(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} holds a character that cannot be printed, such as the end of a line"
         elif name == "user_agent" and not value.isascii():
             yield f"{name} must be plain ASCII"
-    for name, (least, most) in _SECONDS.items():
+    for name, (unit, least, most) in _NUMBERS.items():
         value = config.get(name, least)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            yield f"{name} must be a whole number of seconds from {least} to {most}"
+            yield f"{name} must be a whole number{unit} from {least} to {most}"
 
 
 def _credentials(config: Mapping[str, Any]) -> Iterator[str]:

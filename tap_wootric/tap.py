@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from io import StringIO
 from types import FrameType
-from typing import IO, Any, ClassVar, NoReturn
+from typing import IO, Any, ClassVar, NoReturn, cast
 
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
@@ -59,6 +59,11 @@ class TapWootric(Tap):
     def authenticator(self) -> WootricAuthenticator:
         """The token of all requests."""
         return WootricAuthenticator(self.config, self.governor)
+
+    def move_bookmarks(self) -> None:
+        """Have the state say how far all streams are."""
+        for stream in self.streams.values():
+            cast("WootricStream", stream).move_bookmark()
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over a state, also one of singer-io's tap.

@@ -6,6 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests import postgres
+from tests.sandbox import Sandbox
+from tests.tap import DEFAULTS
+
+_LATENCY = 0.03
+"""Seconds, with which it is worth it to read several windows at a time."""
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +22,15 @@ def _postgres_server() -> Iterator[str]:
         if os.environ.get("CI"):
             pytest.fail(f"There is no PostgreSQL: {error}")
         pytest.skip(f"There is no PostgreSQL: {error}")
+
+
+@pytest.fixture(params=[1, 8], ids=["one at a time", "eight at a time"])
+def concurrency(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many windows each run of the tap reads at a time."""
+    at_once: int = request.param
+    monkeypatch.setitem(DEFAULTS, "concurrency", at_once)
+    monkeypatch.setattr(Sandbox, "latency", 0 if at_once == 1 else _LATENCY)
+    return at_once
 
 
 @pytest.fixture

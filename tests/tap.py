@@ -12,6 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+DEFAULTS: dict[str, Any] = {}
+"""Settings of each run that does not give them itself."""
+
 _TIMEOUT = 120
 
 _MAIN = "from tap_wootric.__main__ import main; main()"
@@ -68,6 +71,7 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
     """Run the command to its end, with what is given in files, and with some code before it."""
     with TemporaryDirectory() as folder:
         before = _SLEEPLESS if sleepless else before
+        config = config and {**DEFAULTS, **config}
         command = [sys.executable, *(["-c", before + _MAIN] if before else ["-m", "tap_wootric"]), *arguments]
         for option, content in (("--config", config), ("--state", state), ("--catalog", catalog)):
             if content is not None:

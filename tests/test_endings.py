@@ -16,17 +16,21 @@ import pytest
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import NOW
 from tests.sandbox.server import Clock
-from tests.tap import Run, environment, seen, tap
+from tests.tap import DEFAULTS, Run, environment, seen, tap
+
+pytestmark = pytest.mark.usefixtures("concurrency")
 
 
 def ended(sandbox: Sandbox, state: Any, signum: int, at_request: int, folder: Path) -> Run:
     """Run the tap until it has made some requests, then send it a signal; its output goes to a file."""
     files = {name: folder / f"{name}.json" for name in ("config", "state")}
-    files["config"].write_text(json.dumps({**sandbox.config, "request_timeout": 5}))
+    files["config"].write_text(json.dumps({**DEFAULTS, **sandbox.config, "request_timeout": 5}))
     files["state"].write_text(json.dumps(state or {}))
     command = [sys.executable, "-m", "tap_wootric"]
     for name, file in files.items():
         command += [f"--{name}", str(file)]
+    while sandbox.on_their_way:  # Of a tap that was killed.
+        time.sleep(0.001)
     begun = len(sandbox.requests)
     out, log = folder / "out", folder / "log"
     with out.open("w") as stdout, log.open("w") as stderr:
@@ -45,7 +49,7 @@ def ended(sandbox: Sandbox, state: Any, signum: int, at_request: int, folder: Pa
     ids=["SIGTERM", "SIGINT", "SIGKILL"],
 )
 def test_ten_signals_at_random_points_lose_nothing_and_cost_few_requests(
-    signum: signal.Signals, status: int, tmp_path: Path
+    signum: signal.Signals, status: int, concurrency: int, tmp_path: Path
 ) -> None:
     account = Account(10_000)
     rng = random.Random(int(signum))
@@ -65,12 +69,13 @@ def test_ten_signals_at_random_points_lose_nothing_and_cost_few_requests(
         assert last.status == 0
         asked = len(sandbox.pages("end_users"))
     assert seen(records + last.records("end_users")) == account.end_users.as_it_stands()
-    assert asked <= 1.5 * 10_000 / 49 + 20
+    # What other windows hold is read in vain, where a sync is killed before their turn comes.
+    assert asked <= (1.5 if concurrency == 1 else 2) * 10_000 / 49 + 20
 
 
 def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path: Path) -> None:
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
-        (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
+        (tmp_path / "config.json").write_text(json.dumps({**DEFAULTS, **sandbox.config}))
         command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
             while len(sandbox.requests) < 3 and process.poll() is None:
@@ -86,7 +91,7 @@ def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path:
 
 def test_a_target_that_dies_ends_the_tap_in_one_line(tmp_path: Path) -> None:
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
-        (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
+        (tmp_path / "config.json").write_text(json.dumps({**DEFAULTS, **sandbox.config}))
         command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
             assert process.stdout

@@ -38,7 +38,7 @@ def schema_of(stream: str) -> dict[str, Any]:
 
 def shape(stream: str, row: dict[str, Any]) -> dict[str, Any]:
     """Shape a row, and check the record against the stream's schema."""
-    record = Shaper(schema_of(stream), lambda *_: None)(row)
+    record = Shaper(schema_of(stream), schema_of(stream), lambda *_: None)(row)
     Draft7Validator(schema_of(stream)).validate(json.loads(json.dumps(record, default=float)))
     return record
 
@@ -156,7 +156,7 @@ def test_an_odd_value_of_an_end_user_is_brought_to_its_type(field: str, sent: ob
     "sent", ["9.7", "2016-12-16", True, Decimal("9.5"), 2**63, Decimal("1e999999999"), [], "nine", Decimal("NaN")]
 )
 def test_what_is_no_integer_is_not_read_as_one_but_set_aside(sent: object) -> None:
-    record = Shaper(schema_of("responses"), lambda *_: None)({"id": 1, "score": sent})
+    record = Shaper(schema_of("responses"), schema_of("responses"), lambda *_: None)({"id": 1, "score": sent})
     assert record["score"] is None
     assert record["extra_fields"]["score"] is sent
 
@@ -177,7 +177,9 @@ def test_tags_are_a_list_of_text(sent: object, expected: object) -> None:
 
 def test_what_the_schema_does_not_name_goes_whole_into_extra_fields_and_is_reported_once() -> None:
     reported: list[tuple[str, bool]] = []
-    shaper = Shaper(schema_of("end_users"), lambda field, known: reported.append((field, known)))
+    shaper = Shaper(
+        schema_of("end_users"), schema_of("end_users"), lambda field, known: reported.append((field, known))
+    )
     row = {
         "id": 1,
         "mood": {"a": [1]},

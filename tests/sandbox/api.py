@@ -76,6 +76,7 @@ class Api:
     def __post_init__(self) -> None:
         self._counts: Counter[tuple[str, int]] = Counter()
         self._refresh_token = ""
+        self._issued = 0
 
     def answer(
         self, method: str, path: str, query: Mapping[str, str], form: Mapping[str, str], authorization: str
@@ -122,7 +123,8 @@ class Api:
         if form not in grants:
             content = {"error": "invalid_client", "error_description": "The client is unknown"}
             return Answer(HTTPStatus.UNAUTHORIZED, content)
-        number = len(self.tokens) + 1
+        self._issued += 1
+        number = self._issued
         self.tokens[f"sandbox-token-{number}"] = self.clock() + self.switches.token_lifetime
         token = {
             "access_token": f"sandbox-token-{number}",

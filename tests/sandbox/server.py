@@ -72,11 +72,18 @@ class Clock:
 class Sandbox:
     """A server that answers as Wootric's API does, from an account; a context manager.
 
+    Attributes:
+        latency: Seconds until an answer, for all sandboxes.
+        at_once: The most requests that were on their way at a time.
+        on_their_way: Requests that wait for their answer.
+
     Args:
         account: The account that is read.
         clock: The server's time.
         switches: How the API behaves.
     """
+
+    latency = 0.0
 
     def __init__(self, account: Account, clock: Clock | None = None, **switches: Any) -> None:
         self.account = account
@@ -88,6 +95,8 @@ class Sandbox:
         """The name of the fault that the n-th request (from 1) for a path meets; see `FAULTS`."""
         self.rewrite: Callable[[str], str] = lambda text: text
         """Changes the JSON text of an answer, to one that json cannot write."""
+        self.at_once = 0
+        self.on_their_way = 0
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -127,6 +136,11 @@ class Sandbox:
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         form = dict(parse_qsl(body.decode()))
         with self._lock:
+            self.on_their_way += 1
+            self.at_once = max(self.at_once, self.on_their_way)
+        time.sleep(self.latency)
+        with self._lock:
+            self.on_their_way -= 1
             self.clock.tick()
             number = sum(request.path == url.path for request in self.requests) + 1
             answer = self.api.answer(method, url.path, query, form, headers.get("authorization", ""))

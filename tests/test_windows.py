@@ -1,0 +1,216 @@
+"""Windows that are read at a time bring what one reading brings, in its order, and leave nothing running behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_wootric import seek, windows
+from tap_wootric.rows import Record, utc
+from tap_wootric.seek import Query, Span
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import NOW
+from tests.sandbox.server import Clock
+from tests.tap import seen, tap
+
+EVERYTHING = Query("updated_at", updated_at=Span(1, 2_000_000))
+
+
+def rows_at(seconds: list[int]) -> list[Record]:
+    """Rows that were updated at some seconds, and created each at one of its own."""
+    return [
+        {"id": number, "updated_at": utc(second), "created_at": utc(number)}
+        for number, second in enumerate(sorted(seconds), start=1)
+    ]
+
+
+class List:
+    """A list that stands still, and what was asked of it."""
+
+    def __init__(self, rows: list[Record], latency: float = 0) -> None:
+        self.rows = rows
+        self.queries: list[Query] = []
+        self.latency = latency
+
+    def __call__(self, query: Query) -> list[Record]:
+        self.queries.append(query)
+        time.sleep(self.latency)
+        spans = (("updated_at", query.updated_at), ("created_at", query.created_at))
+        found = [
+            row
+            for row in self.rows
+            if all(span == Span() or seek.unix_seconds(row[clock]) in span for clock, span in spans)
+        ]
+        found.sort(key=lambda row: (row[query.order_by], row["id"]), reverse=query.descending)
+        return found[(query.page - 1) * query.size : query.page * query.size]
+
+
+@given(
+    seconds=st.lists(st.integers(1, 300), max_size=1_500),
+    crowd=st.integers(0, 300),
+    at_once=st.integers(1, 8),
+    switches=st.lists(st.booleans(), min_size=1),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_rows_are_those_of_one_reading_in_its_order(
+    seconds: list[int], crowd: int, at_once: int, switches: list[bool]
+) -> None:
+    """Also where, each time that it is asked, it may be said that there are to be no windows."""
+    rows = rows_at([*seconds, *[150] * crowd])
+    may = iter(switches * 10_000)
+    found = list(windows.read(List(rows), EVERYTHING, lambda: at_once if next(may) else 1))
+    assert [row["updated_at"] for row in found] == [row["updated_at"] for row in rows]
+    assert {row["id"] for row in found} == {row["id"] for row in rows}
+    assert len(found) == len(rows)
+
+
+def spread(count: int) -> list[Record]:
+    return rows_at([number * 10 for number in range(1, count + 1)])
+
+
+def test_a_few_pages_are_read_without_windows() -> None:
+    source = List(spread(190))
+    assert len(list(windows.read(source, EVERYTHING, lambda: 8))) == 190
+    assert len(source.queries) == 4
+    assert {query.page for query in source.queries} == {1}
+
+
+def test_no_more_windows_are_begun_than_are_to_be_read_at_a_time() -> None:
+    source = List(spread(30_000))
+    rows = windows.read(source, EVERYTHING, lambda: 4)
+    next(islice(rows, 300, None))  # Some of the first window; from now on, nobody takes any.
+    before = -1
+    while len(source.queries) > before:
+        before = len(source.queries)
+        time.sleep(0.3)
+    assert before <= 5 + 4 * (1 + 31)
+    rows.close()  # type: ignore[attr-defined]
+
+
+def test_what_was_read_before_an_error_comes_before_it() -> None:
+    source = List(spread(5_000))
+    fatal = utc(30_000)
+
+    def fetch(query: Query) -> list[Record]:
+        page = source(query)
+        if any(row["updated_at"] == fatal for row in page) and query.page == 1:
+            raise ConnectionError("broken")
+        return page
+
+    rows = windows.read(fetch, EVERYTHING, lambda: 8)
+    assert [row["id"] for row in islice(rows, 2_900)] == list(range(1, 2_901))
+    with pytest.raises(ConnectionError, match="broken"):
+        list(rows)
+
+
+def test_an_error_while_a_window_is_cut_comes_in_its_turn() -> None:
+    source = List(spread(5_000))
+
+    def fetch(query: Query) -> list[Record]:
+        if query.page == seek.LAST_PAGE:
+            raise ConnectionError("broken")
+        return source(query)
+
+    rows = windows.read(fetch, EVERYTHING, lambda: 8)
+    with pytest.raises(ConnectionError, match="broken"):
+        list(rows)
+
+
+@pytest.fixture
+def threads() -> Iterator[set[threading.Thread]]:
+    before = set(threading.enumerate())
+    yield before
+    deadline = time.monotonic() + 5
+    while left := set(threading.enumerate()) - before:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("taken", [1, 400, 2_000])
+def test_a_reading_that_is_left_leaves_no_threads(taken: int) -> None:
+    rows = windows.read(List(spread(5_000), latency=0.002), EVERYTHING, lambda: 8)
+    assert len(list(islice(rows, taken))) == taken
+    rows.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_reading_that_ends_leaves_no_threads() -> None:
+    assert len(list(windows.read(List(spread(5_000)), EVERYTHING, lambda: 8))) == 5_000
+
+
+# Through the command
+
+SLOW = 0.05
+"""Seconds for each answer."""
+
+
+def run(sandbox: Sandbox, concurrency: int = 8, **settings: Any) -> Any:
+    return tap(config={**sandbox.config, "concurrency": concurrency, **settings})
+
+
+@pytest.mark.parametrize(("concurrency", "at_once"), [(1, 1), (4, 4), (8, 8)])
+def test_so_many_pages_are_asked_for_at_a_time_as_the_setting_says(
+    concurrency: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sandbox, "latency", SLOW)
+    with Sandbox(Account(10_000), Clock(NOW)) as sandbox:
+        done = run(sandbox, concurrency)
+    assert done.status == 0, done.log
+    assert sandbox.at_once == at_once
+    assert seen(done.records("end_users")) == sandbox.account.end_users.as_it_stands()
+    stamps = [record["updated_at"] for record in done.records("end_users")]
+    assert stamps == sorted(stamps)
+    assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 1
+
+
+def test_a_token_that_dies_is_renewed_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sandbox, "latency", SLOW)
+    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
+
+        def revoke(_path: str, _number: int) -> str:
+            if len(sandbox.requests) == 30:
+                sandbox.api.tokens.clear()
+            return ""
+
+        sandbox.fault = revoke
+        done = run(sandbox)
+    assert done.status == 0, done.log
+    assert len(done.records("end_users")) == 3_000
+    assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 2
+
+
+@pytest.mark.parametrize("shown_at", [8, 40])
+def test_a_limit_that_shows_up_in_the_middle_ends_the_windows_and_loses_nothing(
+    shown_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sandbox, "latency", SLOW)
+    with Sandbox(Account(4_000), Clock()) as sandbox:
+
+        def limit(path: str, number: int) -> str:
+            if path == "/v1/end_users" and number == shown_at:
+                sandbox.switches.limit, sandbox.switches.limit_seconds = 30, 2
+            return ""
+
+        sandbox.fault = limit
+        done = run(sandbox)
+        late = sandbox.pages("end_users")[shown_at + 30 :]
+    assert done.status == 0, done.log
+    assert seen(done.records("end_users")) == sandbox.account.end_users.as_it_stands()
+    assert len(done.records("end_users")) == 4_000
+    assert len(sandbox.pages("end_users")) <= 1.08 * 4_000 / 50 + 10 + 8
+    assert [request.status for request in late].count(429) == 0
+
+
+def test_a_sandbox_that_answers_at_once_is_read_page_by_page() -> None:
+    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
+        done = run(sandbox)
+    assert len(done.records("end_users")) == 3_000
+    assert len(sandbox.pages("end_users")) <= 1.08 * 3_000 / 50 + 10
