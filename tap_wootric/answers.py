@@ -19,13 +19,14 @@ _logger = logging.getLogger(__name__)
 _LONGEST_MESSAGE = 200
 _ADDRESS = re.compile(r"\S+@\S+")
 _NUL = b"\\u0000"
-_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
+_LARGEST_EXPONENT = 10_000
+"""PostgreSQL holds numbers of up to 16,383 digits behind the point."""
 _DEPTH_OF_TEXT = 2
 """A row's own texts lie in a row, which lies in a list. A target may be able to do something about a NUL in them."""
 
 
 def read_answer(response: requests.Response) -> Any:
-    """Return the JSON of an answer, with numbers that have a fraction as `Decimal`.
+    """Return the JSON of an answer, with numbers that have a fraction as `Decimal`, and texts that databases take.
 
     Raises:
         FatalAPIError: The API refuses the request; asking again would not help.
@@ -48,7 +49,7 @@ def read_answer(response: requests.Response) -> Any:
 
 def _parsed(content: bytes) -> Any:
     """Return the value of a JSON text, or None where it is none."""
-    with contextlib.suppress(ArithmeticError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         value = _DECODER.decode(content)
         return _fit(value) if _NUL in content else value
     return _fit(_lenient(content))
@@ -59,18 +60,22 @@ def _lenient(content: bytes) -> Any:
 
     NaN and its like, which Python reads though they are no JSON, and numbers too long for Python become text.
     """
-    for number in (Decimal, _number):
-        whole = int if number is Decimal else number
-        with contextlib.suppress(ArithmeticError, RecursionError, ValueError):
-            return json.loads(content, parse_float=number, parse_int=whole, parse_constant=str)
+    for whole in (int, _number):
+        with contextlib.suppress(RecursionError, ValueError):
+            return json.loads(content, parse_float=_number, parse_int=whole, parse_constant=str)
     return None
 
 
 def _number(text: str) -> Decimal | str:
+    """Return a number, or its text where it is none that programs can be expected to hold."""
     try:
-        return Decimal(text)
+        number = Decimal(text)
     except ArithmeticError:
         return text
+    return number if abs(number.adjusted()) <= _LARGEST_EXPONENT else text
+
+
+_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=_number)
 
 
 def _fit(value: Any) -> Any:
@@ -96,7 +101,8 @@ def _fit_at(value: Any, depth: int) -> Any:
     if isinstance(value, list):
         return [_fit_at(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {_fit_at(name, depth + 1): _fit_at(item, depth + 1) for name, item in value.items()}
+        # The name of a field that the schema does not know ends up in an object.
+        return {_fit_at(name, _DEPTH_OF_TEXT + 1): _fit_at(item, depth + 1) for name, item in value.items()}
     return value
 
 

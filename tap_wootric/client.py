@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 from urllib.parse import urlencode
 
@@ -112,9 +113,9 @@ class WootricStream(RESTStream[Any]):
                     is_limited = self._wootric.governor.is_limited(self.path)
                     return 1 if is_limited or progress.share_of_asking < _WORTH_IT else self.config["concurrency"]
 
-                query = self._query(since, start, filters_updates=self._filters_updates(fetch))
-                records = windows.read(fetch, query, at_once)
-                yield from self._wanted(records, since, query, progress)
+                queries = self._queries(since, start, filters_updates=self._filters_updates(fetch))
+                records = chain.from_iterable(windows.read(fetch, query, at_once) for query in queries)
+                yield from self._wanted(records, since, queries[0].order_by, progress)
         except Exception as error:
             self._write_state_message()  # The SDK itself writes none where a stream fails.
             if isinstance(error, seek.SeekError):
@@ -137,17 +138,21 @@ class WootricStream(RESTStream[Any]):
             return max(horizon, self._start_date)
         return since
 
-    def _query(self, since: int, start: int, *, filters_updates: bool) -> seek.Query:
-        """Return the query for a sync that starts at a Unix second, and wants what was updated since another."""
-        if self._is_full:
-            self._stream_version = start
+    def _queries(self, since: int, start: int, *, filters_updates: bool) -> list[seek.Query]:
+        """Return the queries for a sync that starts at a Unix second, and wants what was updated since another."""
         if filters_updates and not self._is_full:
-            return seek.Query("updated_at", updated_at=seek.Span(since, start + 1))
-        # A target drops what a full table lacks: let no difference between the clocks of servers decide that.
-        end = start + (_DAY if self._is_full else 1)
+            return [seek.Query("updated_at", updated_at=seek.Span(since, start + 1))]
         if filters_updates:
-            return seek.Query("created_at", updated_at=seek.Span(since), created_at=seek.Span(lt=end))
-        return seek.Query("created_at", created_at=seek.Span(self._start_date, end), one_clock=True)
+            everything = seek.Query("created_at", updated_at=seek.Span(since))
+        else:
+            everything = seek.Query("created_at", created_at=seek.Span(self._start_date), one_clock=True)
+        begin = everything.created_at.gte
+        if not self._is_full:
+            return [everything.within("created_at", seek.Span(begin, start + 1))]
+        # A target drops what a full table lacks: let neither clocks nor rows that are ahead of time decide that.
+        self._stream_version = start
+        tomorrow = start + _DAY
+        return [everything.within("created_at", span) for span in (seek.Span(begin, tomorrow), seek.Span(tomorrow))]
 
     def _filters_updates(self, fetch: seek.Fetch) -> bool:
         """Return whether the API filters by `updated`; one that does not ignores the parameter without a word."""
@@ -161,10 +166,12 @@ class WootricStream(RESTStream[Any]):
         )
         return False
 
-    def _wanted(self, records: Iterable[Record], since: int, query: seek.Query, progress: Progress) -> Iterable[Record]:
+    def _wanted(
+        self, records: Iterable[Record], since: int, order_by: seek.Clock, progress: Progress
+    ) -> Iterable[Record]:
         """Yield the records that were updated since a Unix second, and keep track of how far the reading got."""
         oldest, newest = utc(since)[:_SECOND] if since > 0 else "", ""
-        is_in_order = query.order_by == "updated_at"
+        is_in_order = order_by == "updated_at"
         for record in records:
             if stamp := record.get("updated_at"):
                 if stamp < oldest:
@@ -174,7 +181,7 @@ class WootricStream(RESTStream[Any]):
                     self._reached = newest
             progress.rows += 1
             if not progress.rows % seek.PAGE_SIZE:
-                progress.at(record.get(query.order_by))
+                progress.at(record.get(order_by))
             yield record
         self._reached = newest
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import traceback
 from collections.abc import Iterable
 from functools import cached_property
 from io import StringIO
@@ -14,6 +15,7 @@ from typing import IO, Any, ClassVar, NoReturn, cast
 from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
+from singer_sdk.mapper import CustomStreamMap
 
 from tap_wootric import catalogs, settings, states
 from tap_wootric.auth import WootricAuthenticator
@@ -107,6 +109,8 @@ class TapWootric(Tap):
         Raises:
             ConfigValidationError: One is missing, or is not a JSON object.
         """
+        if any("{" in path for path in value):
+            _refuse(["--config takes the path of a file, or ENV, and not the settings themselves"])
         try:
             return super().cb_config(ctx, param, value)
         except (OSError, TypeError, ValueError) as error:
@@ -129,6 +133,10 @@ class TapWootric(Tap):
         except BrokenPipeError:
             silence_stdout()
             cls.fail(["The target stopped reading. The next sync goes on from the last state it confirmed"])
+        except Exception as error:
+            if not (what := _failed_expression(error)):
+                raise
+            cls.fail([what])
 
     @classmethod
     def fail(cls, problems: Iterable[str]) -> NoReturn:
@@ -143,7 +151,9 @@ class TapWootric(Tap):
         This overrides a private method of the SDK. That one writes the state whatever the signal interrupts, another
         message as well, and exits with 0, which a scheduler takes for success.
         """
-        signal.signal(signum, signal.SIG_DFL)  # The next one kills.
+        for other in (signal.SIGINT, signal.SIGTERM):
+            # The same once more kills. Another one may be the same wish, from a shell that forwards it.
+            signal.signal(other, signal.SIG_DFL if other == signum else signal.SIG_IGN)
         self.message_writer.terminate(Terminated(signum, self))
 
 
@@ -151,6 +161,21 @@ def _refuse(errors: list[str]) -> None:
     """Raise an error whose lines are printed without a traceback; nothing where there are none."""
     if errors:
         raise ConfigValidationError("Config validation failed", errors=errors)
+
+
+def _failed_expression(error: Exception) -> str | None:
+    """Return which expression of stream_maps failed on a row, or None where it was none.
+
+    The text of the error itself may hold what is in the row.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        mapper, expression = frame.f_locals.get("self"), frame.f_locals.get("expr")
+        if isinstance(mapper, CustomStreamMap) and isinstance(expression, str):
+            missing = isinstance(error, KeyError) and repr(error.args[0]) in expression
+            reason = f"{type(error).__name__}: {error}" if missing else type(error).__name__
+            where = f"{frame.f_locals.get('property_name')} of {mapper.stream_alias}"
+            return f"An expression of stream_maps, for {where}, fails on a row ({reason})"
+    return None
 
 
 def _no_json(constant: str) -> NoReturn:

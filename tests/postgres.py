@@ -23,10 +23,11 @@ VARIABLE = "TEST_POSTGRES_URL"
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
+    "unix_socket_directories": "''",
     "fsync": "off",
-    "timezone": "Pacific/Chatham",  # A value that depends on the server's zone shall not go unseen.
 }
+_ZONE = "Pacific/Chatham"
+"""A value that depends on the server's zone shall not go unseen."""
 
 
 class MissingServerError(Exception):
@@ -68,7 +69,7 @@ def server() -> Iterator[str]:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
         _run(folder, user, programs / "initdb", "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8")
         port = _free_port()
-        options = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in {**_SETTINGS, "port": port}.items())
+        options = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, "port": port}.items())
         _run(folder, user, programs / "pg_ctl", "start", "--wait", f"--options={options}", f"--log={folder / 'log'}")
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
@@ -84,6 +85,7 @@ def database(server_url: str) -> Iterator[Database]:
     name = f"tap_wootric_{uuid4().hex}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("ALTER DATABASE {} SET timezone TO {}").format(sql.Identifier(name), _ZONE))
         yield Database(f"{server_url.rpartition('/')[0]}/{name}")
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -1,11 +1,9 @@
-"""The programs that people use the tap with, in the versions that meltano.yml and the README name.
-
-They come from PyPI, through uvx, into environments of their own.
-"""
+"""The programs that people use the tap with. They come from PyPI, through uvx, into environments of their own."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,7 +18,6 @@ from tests.sandbox import Sandbox
 from tests.tap import environment
 
 ROOT = Path(__file__).parent.parent
-MELTANO = "meltano[postgres]~=4.4"
 
 _TIMEOUT = 300
 
@@ -47,9 +44,16 @@ def target(name: str) -> list[str]:
     return uvx(plugin("loaders", name)["pip_url"], name)
 
 
+def meltano(*arguments: str) -> list[str]:
+    """Return the command line of Meltano, as the workflow that extracts has it."""
+    workflow = (ROOT / ".github" / "workflows" / "extract.yml").read_text()
+    (package,) = re.findall(r"uvx --from '(.*?)' meltano run", workflow)
+    return uvx(package, "meltano", *arguments)
+
+
 def with_targets(folder: Path) -> dict[str, str]:
     """Put the targets of meltano.yml into a folder, and return an environment in which they are found."""
-    for name in ("target-jsonl", "target-postgres"):
+    for name in (one["name"] for one in meltano_yml()["plugins"]["loaders"]):
         (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(target(name))} "$@"\n')
         (folder / name).chmod(0o755)
     return {"PATH": f"{folder}{os.pathsep}{_path()}"}
@@ -84,7 +88,7 @@ class Project:
         shutil.copytree(ROOT, self.folder, ignore=dropped)
 
     def meltano(self, *arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        return run(*uvx(MELTANO, "meltano"), *arguments, cwd=self.folder, env=env)
+        return run(*meltano(*arguments), cwd=self.folder, env=env)
 
 
 def settings(sandbox: Sandbox, prefix: str = "TAP_WOOTRIC") -> dict[str, str]:

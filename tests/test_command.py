@@ -254,6 +254,27 @@ def test_a_stream_map_that_cannot_be_used_ends_in_one_line(expression: str) -> N
     assert "Traceback" not in run.log
 
 
+@pytest.mark.parametrize(
+    ("expression", "why"),
+    [
+        ("int(email) if email else None", "ValueError"),
+        ("md5(config['salt'] + email)", "KeyError: 'salt'"),
+        ("md5(unknown)", "MapExpressionError"),
+    ],
+)
+def test_a_stream_map_that_fails_on_a_row_ends_in_one_line_without_the_row(expression: str, why: str) -> None:
+    with Sandbox(Account(3)) as sandbox:
+        run = tap(config={**sandbox.config, "stream_maps": {"end_users": {"external_id": expression}}})
+    assert run.status == 1
+    assert run.errors == [f"An expression of stream_maps, for external_id of end_users, fails on a row ({why})"]
+    assert "Traceback" not in run.log
+    assert "@example.com" not in run.log
+
+
+def test_settings_in_place_of_a_file_are_refused_without_being_printed() -> None:
+    refused(tap("--config", json.dumps(GOOD)), "--config takes the path of a file, or ENV, and not the settings")
+
+
 def test_a_bookmark_in_the_future_is_refused_in_one_line() -> None:
     with Sandbox(Account(1)) as sandbox:
         run = tap(config=sandbox.config, state={"end_users": "2099-01-01T00:00:00Z"})

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.programs import Project, plugin, run
+from tests.programs import Project, meltano_yml, plugin, run
 from tests.readme import block
 from tests.tap import tap
 
@@ -22,10 +21,8 @@ def test_the_readmes_first_command_brings_every_row_into_files(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(
         "It worked.\n"
-        "  7 requests were made for end_users, of which there are 300.\n"
-        "  output/end_users.jsonl holds 300 of them, one a line.\n"
-        "  12 requests were made for responses, of which there are 500.\n"
-        "  output/responses.jsonl holds 500 of them, one a line.\n"
+        "  end_users: 300 in the account, requests: 7, in output/end_users.jsonl: 300\n"
+        "  responses: 500 in the account, requests: 12, in output/responses.jsonl: 500\n"
     )
     users = [json.loads(line) for line in (project.folder / "output" / "end_users.jsonl").read_text().splitlines()]
     assert {user["id"] for user in users} == set(range(1, 301))
@@ -64,6 +61,5 @@ def test_both_grants_are_groups_of_settings_of_which_one_is_needed() -> None:
 
 
 def test_every_version_of_a_target_is_pinned() -> None:
-    for name in ("target-postgres", "target-jsonl"):
-        assert re.search(r"==\d", plugin("loaders", name)["pip_url"])
-    assert shutil.which("uvx")
+    for loader in meltano_yml()["plugins"]["loaders"]:
+        assert re.search(r"==\d", loader["pip_url"])

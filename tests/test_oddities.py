@@ -50,11 +50,17 @@ def test_a_half_of_a_surrogate_pair_which_no_database_takes_becomes_the_replacem
 
 
 def test_a_nul_inside_of_an_object_or_a_list_which_postgresql_does_not_take_becomes_the_replacement_character() -> None:
-    row = {"text": "a\0b", "tags": ["c\0d"], "end_user": {"properties": {"e\0f": "g\0h", "revision": 0}}}
+    row = {
+        "text": "a\0b",
+        "tags": ["c\0d"],
+        "new\0field": 1,
+        "end_user": {"properties": {"e\0f": "g\0h", "revision": 0}},
+    }
     run = read("responses", row)
     record = run.records("responses")[-1]
     assert record["text"] == "a\0b"
     assert record["tags"] == ["c\ufffdd"]
+    assert record["extra_fields"] == {"new\ufffdfield": 1}
     assert record["end_user"]["properties"] == {"e\ufffdf": "g\ufffdh", "revision": 0}
     assert "a NUL): it is replaced by U+FFFD" in run.log
 
@@ -81,7 +87,17 @@ def run_with_number(number: str) -> Run:
 
 @pytest.mark.parametrize(
     "number",
-    ["18446744073709551616", "-1e400", "1e99999999999999999999", "9" * 5_000, "0.1", "1.10", "NaN", "-Infinity"],
+    [
+        "18446744073709551616",
+        "-1e400",
+        "1e200000",
+        "1e99999999999999999999",
+        "9" * 5_000,
+        "0.1",
+        "1.10",
+        "NaN",
+        "-Infinity",
+    ],
 )
 def test_a_number_of_any_size_stops_nothing(number: str) -> None:
     run = run_with_number(number)

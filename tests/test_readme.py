@@ -1,9 +1,10 @@
-"""The README is true: its tables are made from the tap, its errors exist, and each block of code is run by a test."""
+"""The README is true: its tables are made from the tap, its errors exist, and tests use all of its blocks of code."""
 
 from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from tests.postgres import Database
-from tests.programs import ROOT, Project, plugin, run, with_targets
+from tests.programs import ROOT, Project, meltano_yml, plugin, run
 from tests.readme import README, block, blocks, generated
 from tests.sandbox import Account, Sandbox
 
@@ -20,7 +21,7 @@ def test_its_generated_parts_are_up_to_date() -> None:
     assert README.read_text() == generated(README.read_text()), "run: uv run python -m tests.readme"
 
 
-def test_each_of_its_blocks_is_run_by_a_test() -> None:
+def test_each_of_its_blocks_is_used_by_a_test() -> None:
     sources = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
     parts = [ast.literal_eval(part) for part in re.findall(r"""block\(("[^"]+"|'[^']+')\)""", sources)]
     assert [text for _, text in blocks() if not any(part in text for part in parts)] == []
@@ -57,8 +58,15 @@ def test_its_second_command_is_the_one_that_ci_runs() -> None:
     assert f"step 'tests' {command}\n" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_its_commands_for_meltano_set_up_a_project(database: Database, tmp_path: Path) -> None:
+def test_its_blocks_and_commands_for_meltano_set_up_a_project(database: Database, tmp_path: Path) -> None:
     project = Project(tmp_path)
+    content = meltano_yml()
+    text = README.read_text().partition("copy the blocks")[2].partition("Then:")[0]
+    copied = re.findall(r"`((?:tap|target)-[\w-]+)`", text)
+    for kind, plugins in content["plugins"].items():
+        content["plugins"][kind] = [one for one in plugins if one["name"] in copied]
+    content["plugins"]["extractors"][0]["pip_url"] = str(ROOT)
+    (project.folder / "meltano.yml").write_text(yaml.safe_dump(content))
     commands = block("meltano config set tap-wootric client_id …") + block("meltano run tap-wootric-full")
     with Sandbox(Account(30, 20)) as sandbox:
         for placeholder, value in {
@@ -73,6 +81,7 @@ def test_its_commands_for_meltano_set_up_a_project(database: Database, tmp_path:
             assert done.returncode == 0, done.stderr
         assert sandbox.config["client_secret"] not in (project.folder / "meltano.yml").read_text()
     assert len(database.query("SELECT * FROM tap_wootric.end_users WHERE _sdc_table_version > 0")) == 30
+    assert database.query(block("SELECT DISTINCT ON"))
 
 
 def test_its_full_table_extractor_is_that_of_meltano_yml() -> None:
@@ -80,15 +89,19 @@ def test_its_full_table_extractor_is_that_of_meltano_yml() -> None:
     assert extractor == plugin("extractors", "tap-wootric-full")
 
 
-def test_its_commands_without_meltano_go_on_from_a_state(tmp_path: Path) -> None:
+def test_its_commands_without_meltano_install_the_tap_and_go_on_from_a_state(tmp_path: Path) -> None:
+    tools = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
+    installed = run("bash", "-ec", block("uv tool install .\n"), cwd=ROOT, env=tools)
+    assert installed.returncode == 0, installed.stderr
+    for loader in meltano_yml()["plugins"]["loaders"]:
+        assert f"uv tool install {loader['pip_url']}\n" in block("uv tool install .\n")
+        assert (tmp_path / "bin" / loader["name"]).exists()
     commands = block("--test") + block("--discover") + block("set -o pipefail")
     with Sandbox(Account(120, 60)) as sandbox:
-        assert (
-            json.loads(block('{"client_id": "…", "client_secret": "…", "start_date": "2024-01-01"}\n')).keys()
-            < sandbox.config.keys()
-        )
+        config = json.loads(block('{"client_id": "…", "client_secret": "…", "start_date": "2024-01-01"}\n'))
+        assert config.keys() < sandbox.config.keys()
         (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
-        done = run("bash", "-ec", commands, cwd=tmp_path, env=with_targets(tmp_path))
+        done = run("bash", "-ec", commands, cwd=tmp_path, env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
         assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / "catalog.json").read_text())["streams"]) == 2
     begun = [request.query["updated[gte]"] for request in sandbox.pages("end_users")]

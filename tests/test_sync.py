@@ -241,6 +241,17 @@ def test_a_full_table_sync_that_fails_lets_the_target_drop_nothing() -> None:
     assert not run.of_type("ACTIVATE_VERSION")
 
 
+@pytest.mark.parametrize("stream", ["end_users", "responses"])
+def test_a_full_table_sync_has_the_rows_that_are_ahead_of_time(stream: str) -> None:
+    account = Account(**{stream: 60})
+    far = account.tables[stream].insert(int(NOW + 400 * 86_400) * SECOND)
+    for switches in ({}, {"ignores_updated": True}):
+        with Sandbox(account, Clock(NOW), **switches) as sandbox:
+            run = sync(sandbox, catalog=full_table(stream))
+        assert run.records(stream)[-1]["id"] == far.id
+        assert len(run.records(stream)) == 61
+
+
 def test_a_full_table_sync_has_the_rows_that_a_faster_clock_stamped() -> None:
     account = Account()
     with Sandbox(account, Clock(NOW)) as sandbox:

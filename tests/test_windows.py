@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_wootric import seek, windows
-from tap_wootric.rows import Record, utc
+from tap_wootric.rows import Record, unix_seconds, utc
 from tap_wootric.seek import Query, Span
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import NOW
@@ -44,9 +44,7 @@ class List:
         time.sleep(self.latency)
         spans = (("updated_at", query.updated_at), ("created_at", query.created_at))
         found = [
-            row
-            for row in self.rows
-            if all(span == Span() or seek.unix_seconds(row[clock]) in span for clock, span in spans)
+            row for row in self.rows if all(span == Span() or unix_seconds(row[clock]) in span for clock, span in spans)
         ]
         found.sort(key=lambda row: (row[query.order_by], row["id"]), reverse=query.descending)
         return found[(query.page - 1) * query.size : query.page * query.size]

@@ -78,14 +78,13 @@ def _report(sandbox: Sandbox, status: int, begun: float) -> None:
     """Say on stderr what became of the account's rows, and where they are."""
     lines = ["", "It worked." if status == 0 else f"The command failed with status {status}."]
     for name, table in sandbox.account.tables.items():
-        lines.append(
-            f"  {len(sandbox.pages(name))} requests were made for {name}, of which there are {len(table.rows)}."
-        )
+        line = f"  {name}: {len(table.rows)} in the account, requests: {len(sandbox.pages(name))}"
         file = Path("output") / f"{name}.jsonl"
         if file.exists() and file.stat().st_mtime >= begun - 1:
             with file.open(encoding="utf-8") as rows:
                 ids = {json.loads(row)["id"] for row in rows}
-            lines.append(f"  {file} holds {len(ids & table.rows.keys())} of them, one a line.")
+            line += f", in {file}: {len(ids & table.rows.keys())}"
+        lines.append(line)
     sys.stderr.write("\n".join(lines) + "\n")
 
 

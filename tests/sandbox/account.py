@@ -157,8 +157,9 @@ def _end_user(rng: random.Random, number: int) -> tuple[Body, Body]:
 
 def _response(rng: random.Random, number: int) -> tuple[Body, Body]:
     properties: Body = {"persona": "Individual", "revenue_amount": rng.randrange(10_000)}
+    user = 1 + number % 100
     body: Body = {
-        "end_user_id": number,
+        "end_user_id": user,
         "survey_id": 1 + number % 3,
         "score": rng.randrange(11),
         "text": " ".join(rng.choices(_WORDS, k=6)) if rng.random() < 0.8 else None,
@@ -169,8 +170,8 @@ def _response(rng: random.Random, number: int) -> tuple[Body, Body]:
         "tags": rng.sample(["PERFORMANCE", "PRICE", "SUPPORT"], rng.randrange(3)),
         "notes": [],
         "end_user": {
-            "id": number,
-            "email": f"user-{number}@example.com",
+            "id": user,
+            "email": f"user-{user}@example.com",
             "external_id": None,
             "external_created_at": rng.randrange(BEGIN, END) // SECOND,
             "created_at": shown(rng.randrange(BEGIN, END)),
