@@ -18,6 +18,7 @@ _logger = logging.getLogger(__name__)
 
 _LONGEST_MESSAGE = 200
 _ADDRESS = re.compile(r"\S+@\S+")
+_ESCAPE = b"\\"  # Found, or not, in no time.
 _NUL = b"\\u0000"
 _LARGEST_EXPONENT = 10_000
 """PostgreSQL holds numbers of up to 16,383 digits behind the point."""
@@ -51,7 +52,7 @@ def _parsed(content: bytes) -> Any:
     """Return the value of a JSON text, or None where it is none."""
     with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         value = _DECODER.decode(content)
-        return _fit(value) if _NUL in content else value
+        return _fit(value) if _ESCAPE in content and _NUL in content else value
     return _fit(_lenient(content))
 
 

@@ -92,8 +92,8 @@ class _Object:
         extra: dict[str, Any] = {}
         values = self._values
         for name, value in row.items():
-            if name in values:
-                as_it_is, convert = values[name]
+            if field := values.get(name):
+                as_it_is, convert = field
                 if value is None or type(value) is as_it_is:
                     record[name] = value
                     continue

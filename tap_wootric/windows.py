@@ -131,29 +131,30 @@ class _Windows:
         """Return the next window in time, or None where there is none, which ends the iteration, too."""
         with self._cutting:
             self._free.acquire()
-            window = None
-            if self.rest and self._at_once() > 1 and not (self._is_over or self._has_failed):
-                window = _Window(self.rest)
-                try:
-                    self._shorten(window)
-                except Exception as error:  # noqa: BLE001 - The same.
-                    self._has_failed = True
-                    window.pages.put(error)
+            if not self.rest or self._at_once() == 1 or self._is_over or self._has_failed:
+                self._cut.put(None)
+                return None
+            window, self.rest = _Window(self.rest), None
             self._cut.put(window)
+            try:
+                self._shorten(window.place)
+            except Exception as error:  # noqa: BLE001 - The same.
+                self._has_failed = True
+                self._put(window, error)
+                return None
             return window
 
-    def _shorten(self, window: _Window) -> None:
-        """Leave a window some pages, and the rest to the next one."""
-        query = window.place.query
+    def _shorten(self, place: seek.Place) -> None:
+        """Leave to a place some pages, and the rest to the next window."""
+        query = place.query
         clock, span = query.order_by, query.span(query.order_by)
-        self.rest = None
         at = seek.look_ahead(self._ask, query, self._pages)
         while at is None and self._pages >= 2 * _LEAST:
             self._pages //= 2
             at = seek.look_ahead(self._ask, query, self._pages)
         self._pages = next(self._sizes, self._pages)
         if at is not None and at < span.lt:
-            window.place.query = query.within(clock, seek.Span(span.gte, at))
+            place.query = query.within(clock, seek.Span(span.gte, at))
             self.rest = seek.Place(query.within(clock, seek.Span(at, span.lt)))
 
     def _ask(self, query: seek.Query) -> list[Record]:

@@ -81,7 +81,9 @@ def test_a_second_sync_emits_what_changed_in_few_requests() -> None:
     assert len(sandbox.pages("end_users")) - before <= 8
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    ("concurrency", "seed"), [*((1, seed) for seed in range(10)), (8, 10), (8, 11), (8, 12)], indirect=["concurrency"]
+)
 def test_no_row_is_lost_while_six_rows_and_a_half_change_at_every_request(seed: int) -> None:
     account = Account(12_000, seed=seed)
     before = account.end_users.as_it_stands()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_wootric import seek, windows
+from tap_wootric import windows
 from tap_wootric.rows import Record, unix_seconds, utc
 from tap_wootric.seek import Query, Span
 from tests.sandbox import Account, Sandbox
@@ -112,13 +112,16 @@ def test_an_error_while_a_window_is_cut_comes_in_its_turn() -> None:
     source = List(spread(5_000))
 
     def fetch(query: Query) -> list[Record]:
-        if query.page == seek.LAST_PAGE:
+        if query.page == 16:
             raise ConnectionError("broken")
         return source(query)
 
     rows = windows.read(fetch, EVERYTHING, lambda: 8)
+    begun = 5 * 49 + 4 * 50 + 8 * 50 - 10  # What was read before the third window was to be cut.
+    assert [row["id"] for row in islice(rows, begun)] == list(range(1, begun + 1))
     with pytest.raises(ConnectionError, match="broken"):
         list(rows)
+    assert len(source.queries) < 30  # Nobody reads on behind it.
 
 
 @pytest.fixture
