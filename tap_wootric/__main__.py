@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import requests
@@ -18,6 +19,7 @@ _DEPTH = 10_000
 def main() -> None:
     """Run the SDK's command, with a line instead of a traceback for what the person who runs it can mend."""
     sys.setrecursionlimit(_DEPTH)
+    os.set_blocking(sys.stdout.fileno(), True)  # Else a pipe that is full takes a part of a message, or nothing.
     logging.getLogger("urllib3").setLevel(logging.INFO)  # Its debug lines hold what the URLs ask for.
     try:
         TapWootric.cli()

@@ -49,7 +49,7 @@ class WootricAuthenticator(OAuthAuthenticator):
         self._timeout = config["request_timeout"]
         self._governor = governor
         self._renew_at = 0.0
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     @property
     def oauth_request_body(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 from tap_wootric import schemas, seek, windows
 from tap_wootric.answers import describe, plain, read_answer
 from tap_wootric.progress import Progress
-from tap_wootric.rows import Record, Shaper, unix_seconds, utc
+from tap_wootric.rows import SECOND, Record, Shaper, unix_seconds, utc
 
 if TYPE_CHECKING:
     from backoff.types import Details
@@ -38,11 +38,7 @@ T = TypeVar("T")
 SCHEMAS: SchemaDirectory = SchemaDirectory(schemas)
 
 _DAY = 86_400
-_SECOND = len("2016-12-16T17:05:13")
 _YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
-_WORTH_IT = 0.9
-"""The share of the time that goes into asking from which on it helps to ask for several pages at a time. Where the API
-answers at once, or the target is slow to take the rows, it does not."""
 _TRIES = 9
 _LONGEST_PAUSE = 64
 """Seconds. Between nine tries lie pauses of 2, 4, 8, 16, 32, 64, 64 and 64: a bit over four minutes."""
@@ -81,7 +77,6 @@ class WootricStream(RESTStream[Any]):
         super().__init__(tap)
         self._wootric = tap
         self._in_thread = threading.local()
-        self._counting = threading.Lock()
         self._reached = ""
         self._horizon = ""
 
@@ -97,24 +92,22 @@ class WootricStream(RESTStream[Any]):
             start = self._server_time()
             since = self._since(start, context)
             with self.get_http_request_counter() as requests_made, Progress(self, since, start) as progress:
-                ask = self._retried(self._page)
+                ask, counting = self._retried(self._page), threading.Lock()
 
                 def fetch(query: seek.Query) -> list[Record]:
                     if len(query.updated_at) == 1:
                         self._wootric.governor.let_pass(query.updated_at.lt)
-                    begun = time.monotonic()
-                    page = ask(query)
-                    with self._counting:
+                    with counting:
                         requests_made.increment()
-                        progress.asked(time.monotonic() - begun)
-                    return page
+                        progress.requests += 1
+                    return ask(query)
 
-                def at_once() -> int:
-                    is_limited = self._wootric.governor.is_limited(self.path)
-                    return 1 if is_limited or progress.share_of_asking < _WORTH_IT else self.config["concurrency"]
+                def is_limited() -> bool:
+                    return self._wootric.governor.is_limited(self.path)
 
                 queries = self._queries(since, start, filters_updates=self._filters_updates(fetch))
-                records = chain.from_iterable(windows.read(fetch, query, at_once) for query in queries)
+                at_once = self.config["concurrency"]
+                records = chain.from_iterable(windows.read(fetch, query, at_once, is_limited) for query in queries)
                 yield from self._wanted(records, since, queries[0].order_by, progress)
         except Exception as error:
             self._write_state_message()  # The SDK itself writes none where a stream fails.
@@ -170,7 +163,7 @@ class WootricStream(RESTStream[Any]):
         self, records: Iterable[Record], since: int, order_by: seek.Clock, progress: Progress
     ) -> Iterable[Record]:
         """Yield the records that were updated since a Unix second, and keep track of how far the reading got."""
-        oldest, newest = utc(since)[:_SECOND] if since > 0 else "", ""
+        oldest, newest = utc(since)[:SECOND] if since > 0 else "", ""
         is_in_order = order_by == "updated_at"
         for record in records:
             if stamp := record.get("updated_at"):
@@ -202,12 +195,11 @@ class WootricStream(RESTStream[Any]):
 
     def _server_time(self) -> int:
         """Return the server's Unix second, which a token's answer tells if no other did."""
-        if not self.authenticator.is_token_valid():
-            self._retried(self.authenticator.update_access_token)()
+        self._retried(self.authenticator.authorization)()
         return int(self._wootric.governor.now())
 
     def generate_child_contexts(self, record: Record, context: Context | None) -> Iterable[Context | None]:  # noqa: ARG002
-        """Return that there are no child streams, for which the SDK would copy something for each record."""
+        """Return nothing: there are no child streams, for which the SDK would copy something for each record."""
         return ()
 
     def get_batch_config(self, config: Mapping[str, Any]) -> None:
@@ -230,7 +222,7 @@ class WootricStream(RESTStream[Any]):
         A row's `updated_at` is set before its transaction commits, so behind the rows just read more may appear.
         Whatever lies past the horizon is therefore read again by the next sync.
         """
-        bookmark = min(f"{self._reached[:_SECOND]}Z", self._horizon)
+        bookmark = min(f"{self._reached[:SECOND]}Z", self._horizon)
         if self._reached and bookmark > self.stream_state.get("replication_key_value", ""):
             super()._increment_stream_state({"updated_at": bookmark})
 

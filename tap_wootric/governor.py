@@ -74,13 +74,15 @@ class Governor:
         return endpoint in self._limited
 
     def _wait(self, endpoint: str) -> None:
-        seconds = self._opens.pop(endpoint, 0) - self.now()
-        if seconds <= 0:
-            return
+        opens = self._opens.get(endpoint, 0)
+        seconds = opens - self.now()
         if seconds >= _WORTH_A_LINE:
             logger.info("Waiting %.0f seconds, until %s takes requests again", seconds, endpoint)
-        time.sleep(seconds)
-        self.waited += seconds
+        if seconds > 0:
+            time.sleep(seconds)
+            self.waited += seconds
+        if self._opens.get(endpoint) == opens:  # Else an answer that was on its way told of another time.
+            self._opens.pop(endpoint, None)
 
     def let_pass(self, second: int) -> None:
         """Sleep until a Unix second of the server begins, if that is near: no row enters a second that is over."""

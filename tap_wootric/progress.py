@@ -37,7 +37,6 @@ class Progress:
         self._since = since
         self._until = until
         self._begun = self._told = time.monotonic()
-        self._asking = 0.0
         self._waited_before = stream.waited
 
     def __enter__(self) -> Self:
@@ -48,16 +47,6 @@ class Progress:
     ) -> None:
         if kind is None:
             self._log("done", {})
-
-    def asked(self, seconds: float) -> None:
-        """Take note of a request, and of how long it took."""
-        self.requests += 1
-        self._asking += seconds
-
-    @property
-    def share_of_asking(self) -> float:
-        """The part of the time until now that went into requests; more than 1 where there were several at a time."""
-        return self._asking / (time.monotonic() - self._begun or 1)
 
     def at(self, stamp: str | None) -> None:
         """Take note that reading got to a row with a stamp in the form of `rows.utc`."""

@@ -25,6 +25,9 @@ Record = dict[str, Any]
 
 EXTRA_FIELDS = "extra_fields"
 
+SECOND = len("2016-12-16T17:05:13")
+"""How much of a time tells its second."""
+
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d+)? ?(UTC|[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 _UNIX_TIME = re.compile(r"(\d{1,12})(\.\d+)?", re.ASCII)
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
@@ -35,7 +38,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BIGGEST_INTEGER = 2**63 - 1  # The widest integer column of the usual warehouses.
 _USUAL = len("2016-12-16 09:05:13 -0800")
 _HOUR = len("2016-12-16 09")
-_SECOND = len("2016-12-16 09:05:13")
 _IN_AN_HOUR = frozenset(f":{minute:02}:{second:02}" for minute in range(60) for second in range(60))
 _HOURS_KEPT = 4_096
 
@@ -150,8 +152,8 @@ def utc(value: object) -> str:
     if (
         type(value) is str
         and len(value) == _USUAL
-        and (rest := value[_HOUR:_SECOND]) in _IN_AN_HOUR
-        and (hour := _utc_hour(value[:_HOUR], value[_SECOND:]))
+        and (rest := value[_HOUR:SECOND]) in _IN_AN_HOUR
+        and (hour := _utc_hour(value[:_HOUR], value[SECOND:]))
     ):
         return f"{hour}{rest}Z"
     return _utc(value)
@@ -193,7 +195,7 @@ def _utc(value: object) -> str:
 
 def unix_seconds(time: str) -> int:
     """Return the whole Unix second that a time in the form of `utc` falls into."""
-    return int(datetime.fromisoformat(f"{time[:_SECOND]}Z").timestamp())
+    return int(datetime.fromisoformat(f"{time[:SECOND]}Z").timestamp())
 
 
 def utc_second(second: int) -> str:

@@ -17,15 +17,13 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Literal
 
-from tap_wootric.rows import Record, unix_seconds, utc_second
+from tap_wootric.rows import SECOND, Record, unix_seconds, utc_second
 
 PAGE_SIZE = 50
 """The most rows that the API puts on one page (documented)."""
 
 LAST_PAGE = 30
 """The highest page number that the API answers (documented)."""
-
-_SECOND = len("2016-12-16T17:05:13")
 
 Clock = Literal["updated_at", "created_at"]
 
@@ -168,8 +166,8 @@ def steps(fetch: Fetch, place: Place) -> Iterator[Iterable[Record]]:
 def look_ahead(fetch: Fetch, query: Query, pages: int) -> int | None:
     """Return a Unix second up to which there are about so many pages, at most 30, in the order of the query's clock.
 
-    It is a place to cut at, and nothing more: the rows that were looked at are still to be read. It lies behind the
-    query's start, and is None where there are fewer pages.
+    It is a place to cut at, and nothing more: the rows that were looked at are still to be read. It is always
+    later than the query's start, and None where there are fewer pages.
 
     Raises:
         WrongAnswerError: As with `read`.
@@ -200,7 +198,7 @@ def _page(fetch: Fetch, query: Query) -> _Page:
         if span == Span():
             continue
         first, behind = utc_second(span.gte), utc_second(span.lt)
-        stamps = [stamp[:_SECOND] for record in records if (stamp := record.get(clock))]
+        stamps = [stamp[:SECOND] for record in records if (stamp := record.get(clock))]
         if not all(first <= stamp < behind for stamp in stamps):
             raise WrongAnswerError(f"rows came from outside the range of {clock} that was asked for")
     seconds = _seconds(records, query)
@@ -215,7 +213,7 @@ def _seconds(records: list[Record], query: Query) -> list[str]:
     if len(records) >= PAGE_SIZE and not any(stamps):
         raise WrongAnswerError(f"rows came without {query.order_by}")
     second = utc_second(query.span(query.order_by).gte)
-    return [second := stamp[:_SECOND] if stamp else second for stamp in stamps]
+    return [second := stamp[:SECOND] if stamp else second for stamp in stamps]
 
 
 def _crowded_second(fetch: Fetch, query: Query) -> Iterator[Record]:

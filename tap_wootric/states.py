@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tap_wootric.rows import utc
+from tap_wootric.rows import SECOND, utc
 
 _KEY = "updated_at"
 
@@ -43,7 +43,7 @@ def _bookmark(name: str, entry: Any, streams: Collection[str]) -> Any:
     if value is None:
         return {}
     try:
-        return {"replication_key": _KEY, "replication_key_value": f"{utc(value)[:19]}Z"}
+        return {"replication_key": _KEY, "replication_key_value": f"{utc(value)[:SECOND]}Z"}
     except ValueError:
         raise ValueError(f"its bookmark of {name} is not a time") from None
 

@@ -9,7 +9,7 @@ from tests import postgres
 from tests.sandbox import Sandbox
 from tests.tap import DEFAULTS
 
-_LATENCY = 0.03
+_LATENCY = 0.05
 """Seconds, with which it is worth it to read several windows at a time."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -87,6 +88,24 @@ def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path:
     messages = [json.loads(line) for line in out.splitlines()]
     assert messages[-1]["type"] == "STATE"
     assert b"Traceback" not in log
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_that_does_not_block_gets_every_message(unbuffered: str, tmp_path: Path) -> None:
+    account = Account(1_000)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        (tmp_path / "config.json").write_text(json.dumps({**DEFAULTS, **sandbox.config}))
+        command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        env = {**environment(), "PYTHONUNBUFFERED": unbuffered}
+        with subprocess.Popen(command, stdout=writer, stderr=subprocess.DEVNULL, env=env) as process:
+            os.close(writer)
+            time.sleep(1)  # The pipe is full by now.
+            with open(reader) as out:  # noqa: PTH123 - It is no path.
+                messages = [json.loads(line) for line in out]
+    assert process.returncode == 0
+    assert len([one for one in messages if one["type"] == "RECORD"]) == 1_000
 
 
 def test_a_target_that_dies_ends_the_tap_in_one_line(tmp_path: Path) -> None:
