@@ -106,7 +106,7 @@ class _Object:
                     self._set_aside(extra, name, value, named=True)
             elif name in self._objects:
                 record[name] = None
-                if isinstance(value, Mapping):
+                if isinstance(value, dict):
                     record[name], rest = self._objects[name].shape(value)
                     extra.update({name: rest} if rest else {})
                 elif value is not None:
