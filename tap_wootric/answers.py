@@ -48,11 +48,16 @@ def read_answer(response: requests.Response) -> Any:
     raise FatalAPIError(what)
 
 
+def has_nul(content: bytes) -> bool:
+    """Return whether a text in a JSON text may hold a NUL."""
+    return _ESCAPE in content and _NUL in content
+
+
 def _parsed(content: bytes) -> Any:
     """Return the value of a JSON text, or None where it is none."""
     with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         value = _DECODER.decode(content)
-        return _fit(value) if _ESCAPE in content and _NUL in content else value
+        return _fit(value) if has_nul(content) else value
     return _fit(_lenient(content))
 
 
@@ -61,13 +66,13 @@ def _lenient(content: bytes) -> Any:
 
     NaN and its like, which Python reads though they are no JSON, and numbers too long for Python become text.
     """
-    for whole in (int, _number):
+    for whole in (int, number_of):
         with contextlib.suppress(RecursionError, ValueError):
-            return json.loads(content, parse_float=_number, parse_int=whole, parse_constant=str)
+            return json.loads(content, parse_float=number_of, parse_int=whole, parse_constant=str)
     return None
 
 
-def _number(text: str) -> Decimal | str:
+def number_of(text: str) -> Decimal | str:
     """Return a number, or its text where it is none that programs can be expected to hold."""
     try:
         number = Decimal(text)
@@ -76,7 +81,7 @@ def _number(text: str) -> Decimal | str:
     return number if abs(number.adjusted()) <= _LARGEST_EXPONENT else text
 
 
-_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=_number)
+_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=number_of)
 
 
 def _fit(value: Any) -> Any:

@@ -267,21 +267,24 @@ class WootricStream(RESTStream[Any]):
 
     def _page(self, query: seek.Query) -> list[Record]:
         """Ask for a page."""
-        rows = self._ask(parameters(query))
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise RetriableAPIError(f"The answer of {self.path} is not a list of rows")
-        records = [self._shape(row) for row in rows]
+        response = self._ask(parameters(query))
+        records = self._shape.page(response.content) if response.ok else None
+        if records is None:
+            rows = read_answer(response)
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                raise RetriableAPIError(f"The answer of {self.path} is not a list of rows")
+            records = [self._shape(row) for row in rows]
         if any(record.get("id") is None for record in records):
             raise FatalAPIError(f"{self.path} sent a row without a usable id, which is the key of {self.name}")
         return records
 
-    def _ask(self, params: dict[str, Any]) -> Any:
-        """Return the JSON that the API answers; a token that it refuses is replaced once."""
+    def _ask(self, params: dict[str, Any]) -> requests.Response:
+        """Return what the API answers; a token that it refuses is replaced once."""
         response = self._send(params)
         if response.status_code == requests.codes.unauthorized:
             self.authenticator.refuse(response)
             response = self._send(params)
-        return read_answer(response)
+        return response
 
     def _send(self, params: dict[str, Any]) -> requests.Response:
         governor = self._wootric.governor

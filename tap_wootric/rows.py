@@ -7,15 +7,19 @@ into `extra_fields`: fields that the schema does not name, and values that canno
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pendulum
 from pendulum.parsing.exceptions import ParserError
 from singer_sdk.singerlib.json import serialize_json
+
+from tap_wootric.answers import has_nul, number_of
 
 Row = Mapping[str, Any]
 """A row as the API sent it; a number with a fraction is a `Decimal`."""
@@ -58,6 +62,31 @@ class Shaper:
     ) -> None:
         self._object = _Object(schema, wanted, "", on_odd)
         self._wants_extra_fields = EXTRA_FIELDS in wanted["properties"]
+        form = _form("Row", wanted)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[form], float_hook=number_of)  # type: ignore[valid-type]
+        self._times = [*_times(wanted)]
+        self._inner_times = [(name, time) for name, field in wanted["properties"].items() for time in _times(field)]
+
+    def page(self, content: bytes) -> list[Record] | None:
+        """Return the records of a page of JSON, where all values have the types of the schema; else None.
+
+        Nearly all pages are such, and msgspec reads them several times faster than rows can be gone through.
+        """
+        if has_nul(content):
+            return None
+        with suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError, ValueError):
+            records: list[Record] = msgspec.to_builtins(self._decoder.decode(content), builtin_types=(Decimal,))
+            for record in records:
+                for name in self._times:
+                    if (time := record.get(name)) is not None:
+                        record[name] = utc(time)
+                for outer, name in self._inner_times:
+                    if (inner := record.get(outer)) and (time := inner.get(name)) is not None:
+                        inner[name] = utc(time)
+                if self._wants_extra_fields:
+                    record[EXTRA_FIELDS] = None
+            return records
+        return None
 
     def __call__(self, row: Row) -> Record:
         """Return the row as a record, `extra_fields` included; the row is left as it is."""
@@ -65,6 +94,29 @@ class Shaper:
         if self._wants_extra_fields:
             record[EXTRA_FIELDS] = extra or None
         return record
+
+
+def _times(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of an object's times."""
+    return (name for name, field in schema.get("properties", {}).items() if field.get("format") == "date-time")
+
+
+def _form(name: str, schema: Mapping[str, Any]) -> type:
+    """Return the type of rows whose values fit a schema as they are, and that have no other fields."""
+    integer = Annotated[int, msgspec.Meta(ge=-_BIGGEST_INTEGER, le=_BIGGEST_INTEGER)]
+    types = {"integer": integer, "boolean": bool, "string": str, "array": list[str | None], "object": dict[str, Any]}
+    fields: list[tuple[str, Any, Any]] = []
+    for one, field in schema["properties"].items():
+        if one != EXTRA_FIELDS:
+            kind = _form(one, field) if "properties" in field else types[_kind(field)]
+            fields.append((one, kind | None | msgspec.UnsetType, msgspec.UNSET))
+    return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
+
+
+def _kind(field: Mapping[str, Any]) -> str:
+    """Return the type of a field, but for null."""
+    types = field["type"] if isinstance(field["type"], list) else [field["type"]]
+    return str(next(name for name in types if name != "null"))
 
 
 class _Object:
@@ -129,15 +181,13 @@ def _converter(field: Mapping[str, Any]) -> tuple[type | None, Callable[[Any], A
     """
     if field.get("format") == "date-time":
         return None, utc
-    types = field["type"] if isinstance(field["type"], list) else [field["type"]]
-    kind = next(name for name in types if name != "null")
     return {
         "integer": (None, _integer),
         "boolean": (bool, _boolean),
         "string": (str, _text),
         "array": (None, _texts),
         "object": (dict, _free),
-    }[kind]
+    }[_kind(field)]
 
 
 def utc(value: object) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from tap_wootric.rows import Shaper, unix_seconds, utc
+from tests.sandbox import Account
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.decimals(allow_nan=False, allow_infinity=False) | st.text(),
@@ -220,3 +221,57 @@ def test_every_property_is_described_at_every_depth(stream: str) -> None:
         return here + [one for name, field in inner.items() for one in undescribed(field, f"{path}.{name}")]
 
     assert undescribed(schema_of(stream), stream) == []
+
+
+def plain(stream: str) -> list[dict[str, Any]]:
+    return [row.rendered() for row in Account(20, 20).tables[stream].rows.values()]
+
+
+def shaper_of(stream: str) -> Shaper:
+    return Shaper(schema_of(stream), schema_of(stream), lambda *_: None)
+
+
+@pytest.mark.parametrize("stream", ["end_users", "responses"])
+def test_a_page_of_plain_rows_is_read_at_once_to_what_its_rows_are(stream: str) -> None:
+    rows = [*plain(stream), {**plain(stream)[0], "last_surveyed": None}] if stream == "end_users" else plain(stream)
+    rows.append({"id": 5, "updated_at": "2016-12-16T17:05:13.5Z"})
+    expected = [shaper_of(stream)(row) for row in json.loads(json.dumps(rows), parse_float=Decimal)]
+    assert shaper_of(stream).page(json.dumps(rows).encode()) == expected
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"color": "red"},
+        {"end_user_id": "7"},
+        {"score": 2**64},
+        {"score": True},
+        {"text": "a\0b"},
+        {"text": 5},
+        {"tags": "PRICE"},
+        {"tags": [1]},
+        {"updated_at": ""},
+        {"updated_at": 1_481_907_913},
+        {"updated_at": "soon"},
+        {"end_user": {"color": "red"}},
+        {"end_user": {"external_created_at": "2016-12-16 09:05:13 -0800"}},
+        {"end_user": {"properties": "a text"}},
+        {"end_user": []},
+    ],
+)
+def test_a_page_with_an_odd_row_is_left_to_be_read_row_by_row(odd: dict[str, Any]) -> None:
+    rows = [*plain("responses"), {"id": 5, **odd}]
+    assert shaper_of("responses").page(json.dumps(rows).encode()) is None
+
+
+@pytest.mark.parametrize("content", ["", "[", "{}", '{"type": "error_list"}', "[1]", "[null]", "null", '["\\ud800"]'])
+def test_what_is_no_page_is_left_to_be_looked_at(content: str) -> None:
+    assert shaper_of("responses").page(content.encode()) is None
+
+
+def test_a_field_that_is_not_wanted_comes_in_no_page() -> None:
+    wanted = schema_of("responses")
+    del wanted["properties"]["text"]
+    shaper = Shaper(schema_of("responses"), wanted, lambda *_: None)
+    assert shaper.page(json.dumps(plain("responses")).encode()) is None
+    assert "text" not in shaper(plain("responses")[0])
