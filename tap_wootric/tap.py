@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterable
 from functools import cached_property
@@ -24,6 +26,8 @@ from tap_wootric.endings import Terminated, Writer, silence_stdout
 from tap_wootric.governor import Governor
 from tap_wootric.streams import STREAMS
 
+_SAME_WISH = 1.0
+"""Seconds."""
 _NAMES = [stream.name for stream in STREAMS]
 
 
@@ -151,9 +155,15 @@ class TapWootric(Tap):
         This overrides a private method of the SDK. That one writes the state whatever the signal interrupts, another
         message as well, and exits with 0, which a scheduler takes for success.
         """
-        for other in (signal.SIGINT, signal.SIGTERM):
-            # The same once more kills. Another one may be the same wish, from a shell that forwards it.
-            signal.signal(other, signal.SIG_DFL if other == signum else signal.SIG_IGN)
+        begun = time.monotonic()
+
+        def again(signum: int, _: FrameType | None) -> None:
+            # One that follows at once is the same wish, from a shell that forwards it. A later one kills.
+            if time.monotonic() - begun > _SAME_WISH:
+                os._exit(128 + signum)
+
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, again)
         self.message_writer.terminate(Terminated(signum, self))
 
 

@@ -53,7 +53,7 @@ def test_the_workflow_keeps_its_state_in_a_database_and_can_read_the_full_table(
         given |= {"TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url, "MELTANO_ENVIRONMENT": "prod"}
         given |= {"MELTANO_DATABASE_URI": f"{database.sqlalchemy_url}{options}", "TAP_WOOTRIC_REGION": "us"}
         given |= {"TAP_WOOTRIC_START_DATE": ""}
-        assert given.keys() - {"TAP_WOOTRIC_API_URL"} == step()["env"].keys() - {"EXTRACTOR"}
+        assert given.keys() - {"TAP_WOOTRIC_API_URL", "TAP_WOOTRIC_CONCURRENCY"} == step()["env"].keys() - {"EXTRACTOR"}
         asked = []
         for runner, extractor in enumerate(("tap-wootric", "tap-wootric", "tap-wootric-full")):
             project = Project(tmp_path / str(runner))
@@ -102,7 +102,7 @@ class Folder:
         self.env = with_targets(folder)
         self.script = folder / "extract.sh"
         self.script.write_text(block("extract.sh FOLDER"))
-        (folder / "config.json").write_text(json.dumps(sandbox.config))
+        (folder / "config.json").write_text(json.dumps({**sandbox.config, "concurrency": 1}))
         (folder / "target.json").write_text(json.dumps({"destination_path": str(folder)}))
         # Files are quicker to look into than a database, and the pipe is the same.
         shutil.copy(folder / "target-jsonl", folder / "target-postgres")
