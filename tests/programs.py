@@ -92,5 +92,5 @@ class Project:
 
 
 def settings(sandbox: Sandbox, prefix: str = "TAP_WOOTRIC") -> dict[str, str]:
-    """Return the settings for a sandbox as they stand in the environment; with windows, requests cannot be counted."""
+    """Return the settings for a sandbox as they stand in the environment: one window at a time, to count requests."""
     return {f"{prefix}_{name.upper()}": value for name, value in {**sandbox.config, "concurrency": "1"}.items()}

@@ -95,14 +95,18 @@ def catalog_of() -> dict[str, Any]:
     return catalog
 
 
-def full_table(*streams: str) -> dict[str, Any]:
-    """Return a catalog with streams that are selected, and read as a whole."""
+def selecting(*streams: str, **metadata: str) -> dict[str, Any]:
+    """Return a catalog in which just some streams are selected, with more metadata for each stream."""
     catalog = catalog_of()
     for entry in catalog["streams"]:
         root = next(item["metadata"] for item in entry["metadata"] if not item["breadcrumb"])
-        root["selected"] = entry["tap_stream_id"] in streams
-        root["replication-method"] = "FULL_TABLE"
+        root |= {"selected": entry["tap_stream_id"] in streams, **metadata}
     return catalog
+
+
+def full_table(*streams: str) -> dict[str, Any]:
+    """Return a catalog with streams that are selected, and read as a whole."""
+    return selecting(*streams, **{"replication-method": "FULL_TABLE"})
 
 
 def seen(records: list[dict[str, Any]]) -> dict[int, tuple[str, int]]:

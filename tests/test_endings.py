@@ -90,6 +90,22 @@ def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path:
     assert b"Traceback" not in log
 
 
+def test_a_signal_that_comes_again_kills_a_tap_that_cannot_write_its_state(tmp_path: Path) -> None:
+    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
+        (tmp_path / "config.json").write_text(json.dumps({**DEFAULTS, **sandbox.config}))
+        command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()) as process:
+            while len(sandbox.requests) < 3 and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(1)  # The pipe is full by now.
+            for _ in range(2):  # At once: a shell that forwards it.
+                process.send_signal(signal.SIGTERM)
+            time.sleep(1.2)
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 143
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_pipe_that_does_not_block_gets_every_message(unbuffered: str, tmp_path: Path) -> None:
     account = Account(1_000)

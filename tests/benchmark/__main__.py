@@ -25,7 +25,7 @@ from tests.programs import ROOT
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import BEGIN, SECOND, in_utc
 from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET
-from tests.tap import catalog_of, environment
+from tests.tap import environment, selecting
 
 HERE = Path(__file__).parent
 OLD = "tap-wootric==0.5.3"
@@ -64,11 +64,7 @@ class Programs:
     def tap(
         self, url: str, stream: str = STREAM, haste: float = 1, state: Any = None, concurrency: int = 4
     ) -> list[str]:
-        catalog = catalog_of()
-        for entry in catalog["streams"]:
-            root = next(item["metadata"] for item in entry["metadata"] if not item["breadcrumb"])
-            root["selected"] = entry["tap_stream_id"] == stream
-        options = self._options({"api_url": url, "concurrency": concurrency}, catalog, state)
+        options = self._options({"api_url": url, "concurrency": concurrency}, selecting(stream), state)
         return [sys.executable, str(HERE / "haste.py"), str(haste), "-m", "tap_wootric", *options]
 
     def _options(self, config: dict[str, Any], catalog: dict[str, Any], state: Any) -> list[str]:
