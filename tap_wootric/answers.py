@@ -16,6 +16,7 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 _logger = logging.getLogger(__name__)
 
+_NO_ACCESS = (requests.codes.forbidden, requests.codes.not_found)
 _LONGEST_MESSAGE = 200
 _ADDRESS = re.compile(r"\S+@\S+")
 _ESCAPE = b"\\"  # Found, or not, in no time.
@@ -26,10 +27,15 @@ _DEPTH_OF_TEXT = 2
 """A row's own texts lie in a row, which lies in a list. A target may be able to do something about a NUL in them."""
 
 
+class NoAccessError(FatalAPIError):
+    """The account may not read what a request asks for, or its API does not have it."""
+
+
 def read_answer(response: requests.Response) -> Any:
     """Return the JSON of an answer, with numbers that have a fraction as `Decimal`, and texts that databases take.
 
     Raises:
+        NoAccessError: The status is 403 or 404.
         FatalAPIError: The API refuses the request; asking again would not help.
         RetriableAPIError: The server has a fault, asks for patience, or answers something else than JSON.
     """
@@ -45,7 +51,7 @@ def read_answer(response: requests.Response) -> Any:
     status = response.status_code
     if response.ok or status >= requests.codes.server_error or status == requests.codes.too_many_requests:
         raise RetriableAPIError(what, response)
-    raise FatalAPIError(what)
+    raise NoAccessError(what) if status in _NO_ACCESS else FatalAPIError(what)
 
 
 def has_nul(content: bytes) -> bool:

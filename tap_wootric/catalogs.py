@@ -35,7 +35,7 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     if stream is None:
         return dict(entry)
     schema = stream.schema
-    keys = [*stream.primary_keys, stream.replication_key]
+    keys = [key for key in (*stream.primary_keys, stream.replication_key) if key]
     metadata = _metadata(entry, keys)
     root: Mapping[str, Any] = next((item["metadata"] for item in metadata if not item["breadcrumb"]), {})
     method = root.get("replication-method", entry.get("replication_method"))
@@ -46,7 +46,7 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
         "stream": stream.name,
         "key_properties": list(stream.primary_keys),
         "replication_key": stream.replication_key,
-        "replication_method": method,
+        "replication_method": method if stream.replication_key else "FULL_TABLE",
         "schema": _common(schema, entry.get("schema", schema), keys),
         "metadata": metadata,
     }

@@ -11,7 +11,7 @@ import pendulum
 from tap_wootric.rows import unix_seconds
 
 if TYPE_CHECKING:
-    from tap_wootric.client import WootricStream
+    from tap_wootric.base import WootricStream
 
 _EVERY = 10.0
 """Seconds from one line to the next, at the least."""
@@ -37,7 +37,7 @@ class Progress:
         self._since = since
         self._until = until
         self._begun = self._told = time.monotonic()
-        self._waited_before = stream.waited
+        self._waited_before = stream.wootric.governor.waited
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +65,7 @@ class Progress:
 
     def _log(self, where: str, fields: dict[str, object]) -> None:
         seconds = time.monotonic() - self._begun
-        waited = self._stream.waited - self._waited_before
+        waited = self._stream.wootric.governor.waited - self._waited_before
         self._stream.logger.info(
             "%s: %s, %d rows in %d requests and %.0f seconds, %.0f of them waiting for the rate limit",
             self._stream.name,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any
 
 import msgspec
@@ -50,8 +50,8 @@ class Shaper:
     """Shapes the rows of one stream.
 
     Args:
-        schema: The stream's schema: objects, arrays of text, free-form objects, text, integers, booleans and
-            date-times, each with null or without.
+        schema: The stream's schema: objects, free-form objects, text, integers, numbers, booleans, date-times, and
+            arrays of text or of free-form objects, each with null or without.
         wanted: The same schema, but for fields that records are to lack.
         on_odd: Called once for each field that goes into `extra_fields`, with its path (`survey.color`), and with
             whether the schema names it.
@@ -103,14 +103,22 @@ def _times(schema: Mapping[str, Any]) -> Iterator[str]:
 
 def _form(name: str, schema: Mapping[str, Any]) -> type:
     """Return the type of rows whose values fit a schema as they are, and that have no other fields."""
-    integer = Annotated[int, msgspec.Meta(ge=-_BIGGEST_INTEGER, le=_BIGGEST_INTEGER)]
-    types = {"integer": integer, "boolean": bool, "string": str, "array": list[str | None], "object": dict[str, Any]}
-    fields: list[tuple[str, Any, Any]] = []
-    for one, field in schema["properties"].items():
-        if one != EXTRA_FIELDS:
-            kind = _form(one, field) if "properties" in field else types[_kind(field)]
-            fields.append((one, kind | None | msgspec.UnsetType, msgspec.UNSET))
+    fields: list[tuple[str, Any, Any]] = [
+        (one, _type(one, field) | None | msgspec.UnsetType, msgspec.UNSET)
+        for one, field in schema["properties"].items()
+        if one != EXTRA_FIELDS
+    ]
     return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
+
+
+def _type(name: str, field: Mapping[str, Any]) -> Any:
+    """Return the type of the values that fit a field as they are; all others are for `_converter`."""
+    if "properties" in field:
+        return _form(name, field)
+    if (kind := _kind(field)) == "array":
+        return list[_type(name, field["items"]) | None]  # type: ignore[misc]
+    integer = Annotated[int, msgspec.Meta(ge=-_BIGGEST_INTEGER, le=_BIGGEST_INTEGER)]
+    return {"integer": integer, "number": int, "boolean": bool, "string": str, "object": dict[str, Any]}[kind]
 
 
 def _kind(field: Mapping[str, Any]) -> str:
@@ -181,13 +189,15 @@ def _converter(field: Mapping[str, Any]) -> tuple[type | None, Callable[[Any], A
     """
     if field.get("format") == "date-time":
         return None, utc
+    if (kind := _kind(field)) == "array":
+        return None, partial(_list, _converter(field["items"])[1])
     return {
         "integer": (None, _integer),
+        "number": (None, _number),
         "boolean": (bool, _boolean),
         "string": (str, _text),
-        "array": (None, _texts),
         "object": (dict, _free),
-    }[_kind(field)]
+    }[kind]
 
 
 def utc(value: object) -> str:
@@ -266,6 +276,13 @@ def _integer(value: Any) -> int:
     return int(number)
 
 
+def _number(value: Any) -> int | Decimal:
+    number = number_of(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int | Decimal) or not Decimal(number).is_finite():
+        raise ValueError("not a number")
+    return number
+
+
 def _unix_time(value: Any) -> int:
     """A time in another form becomes its Unix seconds."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
@@ -286,9 +303,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else serialize_json(value, ensure_ascii=False)
 
 
-def _texts(value: Any) -> list[str | None]:
+def _list(convert: Callable[[Any], Any], value: Any) -> list[Any]:
     values = value if isinstance(value, list) else [value]
-    return [None if item is None else _text(item) for item in values]
+    return [None if item is None else convert(item) for item in values]
 
 
 def _free(value: Any) -> dict[str, Any]:

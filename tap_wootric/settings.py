@@ -87,8 +87,8 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         th.DateTimeType,
         title="Start Date",
         description="Rows last updated before this time are not read, for instance 2024-01-01 or "
-        "2024-01-01T00:00:00Z; with an older deployment of the API, responses created before it. If it is not set, "
-        "everything is read.",
+        "2024-01-01T00:00:00Z; with an older deployment of the API, responses and declines created before it. If it is "
+        "not set, everything is read; nps_summary needs it, as its first day.",
     ),
     th.Property(
         "lookback_window",

@@ -2,22 +2,65 @@
 
 from __future__ import annotations
 
-from tap_wootric.client import WootricStream
+from collections.abc import Mapping
+from typing import Any
+
+from tap_wootric.base import WootricStream
+from tap_wootric.days import DailyStream
+from tap_wootric.lists import ListStream
+from tap_wootric.rows import Row
 
 
-class EndUsers(WootricStream):
+class EndUsers(ListStream):
     """The people whom the account surveys."""
 
     name = "end_users"
     path = "/v1/end_users"
+    filters_updates = True  # Documented since 2018; for the other lists later, and an older deployment ignores it.
 
 
-class Responses(WootricStream):
+class Responses(ListStream):
     """The answers that end users gave to surveys."""
 
     name = "responses"
     path = "/v1/responses"
-    filters_updates = False  # Documented later than for end users; an older deployment ignores it.
 
 
-STREAMS: tuple[type[WootricStream], ...] = (EndUsers, Responses)
+class Declines(ListStream):
+    """The surveys that end users closed without an answer."""
+
+    name = "declines"
+    path = "/v1/declines"
+
+
+class Segments(WootricStream):
+    """The properties of end users that the account can be divided by."""
+
+    name = "segments"
+    path = "/v1/segments"
+    primary_keys = ("name",)
+    selected_by_default = False
+
+
+class SurveyTemplates(WootricStream):
+    """The surveys that can be sent."""
+
+    name = "survey_templates"
+    path = "/v1/survey_templates"
+    selected_by_default = False
+
+    def rows(self, answer: Any, params: Mapping[str, Any]) -> list[Row]:  # noqa: ARG002 - It is asked with none.
+        """Return the templates of an answer, each with whether it is the default one."""
+        default = str(answer.get("default_survey_template_id"))
+        return [{**row, "is_default": str(row.get("id")) == default} for row in answer["survey_templates"]]
+
+
+class NpsSummary(DailyStream):
+    """The account's NPS metrics of each day."""
+
+    name = "nps_summary"
+    path = "/v1/nps_summary"
+    selected_by_default = False
+
+
+STREAMS: tuple[type[WootricStream], ...] = (EndUsers, Responses, Declines, Segments, SurveyTemplates, NpsSummary)

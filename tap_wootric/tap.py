@@ -20,19 +20,25 @@ from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
 from singer_sdk.mapper import CustomStreamMap
 
 from tap_wootric import catalogs, settings, states
+from tap_wootric.answers import NoAccessError
 from tap_wootric.auth import WootricAuthenticator
-from tap_wootric.client import WootricStream
+from tap_wootric.base import WootricStream
+from tap_wootric.client import Client
 from tap_wootric.endings import Terminated, Writer, silence_stdout
 from tap_wootric.governor import Governor
 from tap_wootric.streams import STREAMS
 
 _SAME_WISH = 1.0
 """Seconds."""
-_NAMES = [stream.name for stream in STREAMS]
+_BY_NAME = {stream.name: stream for stream in STREAMS}
 
 
 class TapWootric(Tap):
-    """Extracts end users and survey responses from Wootric (InMoment), and loses none of them."""
+    """Extracts end users, survey responses and more from Wootric (InMoment), and loses none of them.
+
+    Attributes:
+        left_out: For each stream that the account may not read, what the API says.
+    """
 
     name = "tap-wootric"
     config_jsonschema: ClassVar[dict[str, Any]] = settings.SCHEMA
@@ -50,6 +56,7 @@ class TapWootric(Tap):
             catalog = catalogs.complete(catalog)
         except ValueError as error:
             _refuse([f"The catalog cannot be used: {error}"])
+        self.left_out: dict[str, str] = {}
         super().__init__(catalog=catalog, parse_env_config=parse_env_config, **kwargs)
 
     def discover_streams(self) -> list[WootricStream]:
@@ -66,6 +73,49 @@ class TapWootric(Tap):
         """The token of all requests."""
         return WootricAuthenticator(self.config, self.governor)
 
+    @cached_property
+    def client(self) -> Client:
+        """What sends all requests."""
+        return Client(self.config, self.authenticator, self.governor)
+
+    def sync_all(self) -> None:  # type: ignore[misc]
+        """Sync all selected streams, and complain in the end of those that the account may not read.
+
+        To the SDK this method is final; it has no hook for what is to be done at a sync's end.
+
+        Raises:
+            ConfigValidationError: A setting is missing that only some streams need.
+            NoAccessError: A selected stream was left out.
+        """
+        self._selected()
+        super().sync_all()
+        self._complain()
+
+    def run_connection_test(self) -> bool:  # type: ignore[misc]
+        """Read a row of each selected stream, which the SDK does of each there is; final to it as well.
+
+        Raises:
+            ConfigValidationError, NoAccessError: As with `sync_all`.
+        """
+        done = self.run_sync_dry_run(1, self._selected())
+        self._complain()
+        return done
+
+    def _selected(self) -> list[WootricStream]:
+        """Return the selected streams, each with the settings that it needs."""
+        streams = [cast("WootricStream", stream) for stream in self.streams.values() if stream.selected]
+        for stream in streams:
+            stream.check()
+        return streams
+
+    def _complain(self) -> None:
+        if self.left_out:
+            streams = ", ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
+            raise NoAccessError(
+                f"The account may not read {streams}: deselect it, or ask Wootric to open it. "
+                "Whatever else is selected was read"
+            )
+
     def move_bookmarks(self) -> None:
         """Have the state say how far all streams are."""
         for stream in self.streams.values():
@@ -78,10 +128,10 @@ class TapWootric(Tap):
             ConfigValidationError: It is not a state.
         """
         try:
-            super().load_state(states.understand(state, _NAMES))
+            super().load_state(states.understand(state, _BY_NAME))
         except ValueError as error:
             _refuse([f"The state cannot be used: {error}"])
-        if names := states.unknown(state, _NAMES):
+        if names := states.unknown(state, _BY_NAME):
             self.logger.warning("The state names what is no stream of this tap: %s", ", ".join(names))
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
@@ -98,7 +148,7 @@ class TapWootric(Tap):
             _refuse(settings.problems(self._config, self.config_jsonschema["properties"]))
         errors = super()._validate_config(raise_errors=raise_errors)
         if raise_errors:
-            for warning in settings.doubts(self._config, self.config_jsonschema["properties"], _NAMES):
+            for warning in settings.doubts(self._config, self.config_jsonschema["properties"], _BY_NAME):
                 self.logger.warning(warning)
             self._config = settings.completed(self._config)
         self._config.setdefault("user_agent", f"{self.name}/{self.plugin_version}")

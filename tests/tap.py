@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,10 +90,15 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
     return Run(done.returncode, done.stdout, done.stderr)
 
 
-def catalog_of() -> dict[str, Any]:
-    """Return what the tap discovers."""
-    catalog: dict[str, Any] = json.loads(tap("--discover").out)
-    return catalog
+def catalog_of(*streams: str) -> dict[str, Any]:
+    """Return what the tap discovers, of some streams or of all."""
+    entries = json.loads(_discovered())["streams"]
+    return {"streams": [entry for entry in entries if not streams or entry["tap_stream_id"] in streams]}
+
+
+@cache
+def _discovered() -> str:
+    return tap("--discover").out
 
 
 def selecting(*streams: str, **metadata: str) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def test_an_api_that_refuses_the_token_it_has_just_given_ends_the_sync_in_one_li
     with Sandbox(Account(1), token_lifetime=0) as sandbox:
         run = tap(config=sandbox.config)
     assert run.status == 1
-    assert run.errors[-1].startswith("401 Unauthorized for /v1/end_users: ")
+    assert run.errors[-1].startswith("401 Unauthorized for /v1/declines: ")
     assert "Traceback" not in run.log
     assert len(sandbox.requests) == 4
 

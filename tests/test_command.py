@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
+from tap_wootric.streams import STREAMS
 from tap_wootric.tap import TapWootric
 from tests.sandbox import Account, Sandbox
-from tests.tap import Run, catalog_of, tap
+from tests.tap import Run, catalog_of, selecting, tap
 
 SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
 GOOD = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1:9"}
@@ -24,9 +25,13 @@ def test_discover_prints_a_catalog_without_settings_or_a_word_with_the_api() -> 
     assert run.errors == []
     catalog = json.loads(run.out)
     keys = ("tap_stream_id", "key_properties", "replication_key", "replication_method")
-    assert [tuple(entry[key] for key in keys) for entry in catalog["streams"]] == [
+    assert [tuple(entry.get(key) for key in keys) for entry in catalog["streams"]] == [
+        ("declines", ["id"], "updated_at", "INCREMENTAL"),
         ("end_users", ["id"], "updated_at", "INCREMENTAL"),
+        ("nps_summary", ["date"], "date", "INCREMENTAL"),
         ("responses", ["id"], "updated_at", "INCREMENTAL"),
+        ("segments", ["name"], None, "FULL_TABLE"),
+        ("survey_templates", ["id"], None, "FULL_TABLE"),
     ]
 
 
@@ -49,13 +54,19 @@ def test_version_names_the_tap() -> None:
     assert tap("--version").out.startswith("tap-wootric v")
 
 
-def test_test_reads_a_row_of_each_stream() -> None:
-    with Sandbox(Account(60, 60)) as sandbox:
+def test_test_reads_a_row_of_each_stream_that_is_selected_by_default() -> None:
+    with Sandbox(Account(60, 60, declines=60)) as sandbox:
         run = tap("--test", config=sandbox.config)
     assert run.status == 0, run.log
-    assert [message["stream"] for message in run.of_type("RECORD")] == ["end_users", "responses"]
+    assert [message["stream"] for message in run.of_type("RECORD")] == ["declines", "end_users", "responses"]
     assert run.errors == []
-    assert [len(sandbox.pages(stream)) for stream in ("end_users", "responses")] == [1, 2]
+    assert [request.path for request in sandbox.requests[1:]] == [
+        "/v1/declines",
+        "/v1/declines",
+        "/v1/end_users",
+        "/v1/responses",
+        "/v1/responses",
+    ]
 
 
 def test_settings_come_from_files_and_the_environment() -> None:
@@ -290,7 +301,7 @@ def test_the_schemas_are_what_a_reviewer_has_seen() -> None:
     assert json.dumps(catalog_of(), indent=2, sort_keys=True) + "\n" == snapshot.read_text()
 
 
-_ACCOUNT = Sandbox(Account(20, 20))
+_ACCOUNT = Sandbox(Account(20, 20, declines=20))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -301,6 +312,7 @@ def _served() -> Any:
 
 TestSdk = get_tap_test_class(
     TapWootric,
+    catalog=selecting(*(stream.name for stream in STREAMS)),
     config=_ACCOUNT.config,
     parse_env_config=False,
     suite_config=SuiteConfig(max_records_limit=20),

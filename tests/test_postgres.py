@@ -63,7 +63,7 @@ def assert_holds(database: Database, account: Account, schema: str = "tap_wootri
 
 
 def nasty_account() -> Account:
-    account = Account(80, 120)
+    account = Account(80, 120, declines=40)
     account.crowd(account.responses, 60, both_clocks=True)
     comment = account.responses.rows[1]
     comment.body |= {
@@ -101,7 +101,7 @@ def test_meltano_brings_every_value_then_what_changed_and_drops_what_was_deleted
         asked = len(sandbox.requests)
         meltano("tap-wootric")
         assert_holds(database, account)
-        assert len(sandbox.requests) - asked <= 4  # A token, one for end users, and two for responses.
+        assert len(sandbox.requests) - asked <= 6  # A token, one for end users, and two each for the other lists.
         again = {one["id"] for one in loaded(database, "responses").values() if one != first.get(one["id"])}
         assert again >= {changed.id, late.id, new.id}
         assert len(again) <= 4  # Besides, the row that the bookmark stands at.
@@ -141,7 +141,7 @@ def test_many_accounts_go_into_schemas_of_their_own_each_with_its_own_state(data
             account.end_users.update(account.end_users.rows[1], int(sandbox.clock()) * SECOND)
         asked = len(first.requests), len(second.requests)
         extract()
-        assert (len(first.requests) - asked[0], len(second.requests) - asked[1]) == (4, 4)
+        assert (len(first.requests) - asked[0], len(second.requests) - asked[1]) == (6, 6)
 
 
 def test_what_a_tap_read_before_it_failed_is_loaded_and_gone_on_from(database: Database, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tap_wootric.streams import STREAMS
 from tests.postgres import Database
 from tests.programs import ROOT, Project, meltano_yml, plugin, run
 from tests.readme import README, block, blocks, generated
@@ -103,7 +104,7 @@ def test_its_commands_without_meltano_install_the_tap_and_go_on_from_a_state(tmp
         (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
         done = run("bash", "-ec", commands, cwd=tmp_path, env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
         assert done.returncode == 0, done.stderr
-    assert len(json.loads((tmp_path / "catalog.json").read_text())["streams"]) == 2
+    assert len(json.loads((tmp_path / "catalog.json").read_text())["streams"]) == len(STREAMS)
     begun = [request.query["updated[gte]"] for request in sandbox.pages("end_users")]
     assert int(begun[-1]) > int(begun[0])
     state = json.loads((tmp_path / "states.jsonl").read_text().splitlines()[-1])

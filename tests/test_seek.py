@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_wootric import seek
-from tap_wootric.client import parameters
+from tap_wootric.lists import parameters
 from tap_wootric.rows import Record, utc
 from tests.sandbox import Account, Api, Switches
 from tests.sandbox.account import NOW

@@ -17,7 +17,7 @@ from tests.sandbox.server import Sandbox
 def main() -> int:
     """Return the command's exit status."""
     options = _parse()
-    account = Account(options.end_users, options.responses, options.seed)
+    account = Account(options.end_users, options.responses, options.seed, declines=options.declines)
     for table in account.tables.values():
         account.crowd(table, options.crowd)
         account.crowd(table, options.crowd_both, both_clocks=True)
@@ -43,6 +43,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=__doc__)
     parser.add_argument("--end-users", type=int, default=300, help="how many (default: %(default)s)")
     parser.add_argument("--responses", type=int, default=500, help="how many (default: %(default)s)")
+    parser.add_argument("--declines", type=int, default=100, help="how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same account")
     parser.add_argument("--crowd", type=int, default=0, help="as many more rows in one second of update")
     parser.add_argument("--crowd-both", type=int, default=0, help="the same, created and updated in one second")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,6 +28,10 @@ Body = dict[str, Any]
 def shown(stamp: int) -> str:
     """A stamp as the API shows it: in seconds, with an offset that follows daylight saving."""
     return datetime.fromtimestamp(stamp // SECOND, _ZONE).strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def _day(stamp: int) -> date:
+    return datetime.fromtimestamp(stamp // SECOND, _ZONE).date()
 
 
 def in_utc(stamp: int) -> str:
@@ -90,16 +94,51 @@ class Table:
 
 
 class Account:
-    """End users and responses, made up from a seed; the same seed makes the same account."""
+    """End users, responses and declines, made up from a seed; the same seed makes the same account."""
 
-    def __init__(self, end_users: int = 0, responses: int = 0, seed: int = 0) -> None:
+    def __init__(self, end_users: int = 0, responses: int = 0, seed: int = 0, *, declines: int = 0) -> None:
         self.rng = random.Random(seed)
         self.end_users = Table(_end_user, self.rng)
         self.responses = Table(_response, self.rng)
-        self.tables = {"end_users": self.end_users, "responses": self.responses}
-        for table, count in ((self.end_users, end_users), (self.responses, responses)):
+        self.declines = Table(_decline, self.rng)
+        self.tables = {"end_users": self.end_users, "responses": self.responses, "declines": self.declines}
+        self.segments: list[Body] = [
+            {"name": name, "data_type": kind, "created_at": shown(BEGIN)}
+            for name, kind in (("Department", "string"), ("revenue amount", "integer"), ("renewed", "date"))
+        ]
+        self.survey_templates: list[Body] = [
+            {
+                "id": number,
+                "name": name,
+                "default_language": "en",
+                "languages": [{"code": "en", "name": "English"}, {"code": "no", "name": "Norsk"}][:number],
+                "non_configured_language_count": 40 - number,
+                "custom_samplings": [],
+            }
+            for number, name in ((1, "After the purchase"), (2, "Each quarter"))
+        ]
+        for table, count in zip(self.tables.values(), (end_users, responses, declines), strict=True):
             for _ in range(count):
                 table.insert(*self.stamps())
+
+    def nps(self, first: date, behind: date) -> Body:
+        """The metrics of the days from one date to before another, in the account's time zone."""
+
+        def of(table: Table) -> list[Row]:
+            return [row for row in table.rows.values() if first <= _day(row.created) < behind]
+
+        scores = [row.body["score"] for row in of(self.responses)]
+        asked = len(scores) + len(of(self.declines))
+        promoters, detractors = sum(score >= 9 for score in scores), sum(score <= 6 for score in scores)
+        return {
+            "nps": round(100 * (promoters - detractors) / max(1, len(scores))),
+            "responses": len(scores),
+            "detractors": detractors,
+            "passives": len(scores) - promoters - detractors,
+            "promoters": promoters,
+            "response_rate": round(100 * len(scores) / max(1, asked)),
+            "email_response_rate": 0,
+        }
 
     def stamps(self) -> tuple[int, int]:
         """A creation, and an update after it."""
@@ -155,11 +194,32 @@ def _end_user(rng: random.Random, number: int) -> tuple[Body, Body]:
     return body, properties
 
 
-def _response(rng: random.Random, number: int) -> tuple[Body, Body]:
+def _of_end_user(rng: random.Random, user: int) -> tuple[Body, Body]:
+    """What is told of an end user where it is not the row itself."""
     properties: Body = {"persona": "Individual", "revenue_amount": rng.randrange(10_000)}
-    user = 1 + number % 100
+    body = {
+        "id": user,
+        "email": f"user-{user}@example.com",
+        "external_id": None,
+        "external_created_at": rng.randrange(BEGIN, END) // SECOND,
+        "created_at": shown(rng.randrange(BEGIN, END)),
+        "properties": properties,
+    }
+    return body, properties
+
+
+def _decline(rng: random.Random, number: int) -> tuple[Body, Body]:
+    user, properties = _of_end_user(rng, 1 + number % 100)
+    body = {"end_user_id": user["id"], "survey_id": 1 + number % 3, "end_user": user}
+    if number % 2:
+        body |= {"ip_address": "127.0.0.1", "origin_url": "https://example.com"}  # At times.
+    return body, properties
+
+
+def _response(rng: random.Random, number: int) -> tuple[Body, Body]:
+    user, properties = _of_end_user(rng, 1 + number % 100)
     body: Body = {
-        "end_user_id": user,
+        "end_user_id": user["id"],
         "survey_id": 1 + number % 3,
         "score": rng.randrange(11),
         "text": " ".join(rng.choices(_WORDS, k=6)) if rng.random() < 0.8 else None,
@@ -169,14 +229,7 @@ def _response(rng: random.Random, number: int) -> tuple[Body, Body]:
         "origin_url": "https://example.com",
         "tags": rng.sample(["PERFORMANCE", "PRICE", "SUPPORT"], rng.randrange(3)),
         "notes": [],
-        "end_user": {
-            "id": user,
-            "email": f"user-{user}@example.com",
-            "external_id": None,
-            "external_created_at": rng.randrange(BEGIN, END) // SECOND,
-            "created_at": shown(rng.randrange(BEGIN, END)),
-            "properties": properties,
-        },
+        "end_user": user,
     }
     if number % 7 == 0:
         body |= {"channel": "web", "metric": "NPS", "survey": {"channel": "web", "metric": "NPS"}}  # Newer accounts.

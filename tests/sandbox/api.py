@@ -7,10 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from tests.sandbox.account import SECOND, Account, Row, Table
+from tests.sandbox.account import SECOND, Account, Body, Row, Table
 
 CLIENT_ID = "sandbox-client-id"
 CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - It opens nothing.
@@ -28,7 +29,11 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "gte": int.__ge__,
 }
 _FILTER = re.compile(r"(created|updated)\[(\w+)\]")
-_SORT_KEYS = {"end_users": ("email", "created_at", "updated_at"), "responses": ("created_at", "updated_at")}
+_SORT_KEYS = {
+    "end_users": ("email", "created_at", "updated_at"),
+    "responses": ("created_at", "updated_at"),
+    "declines": ("created_at", "updated_at"),
+}
 
 
 @dataclass
@@ -51,7 +56,10 @@ class Switches:
     shuffle_ties: bool = False
     """Whether rows with equal stamps come in a new order at each request."""
     ignores_updated: bool = False
-    """Whether responses are not filtered by `updated` and not sorted by `updated_at`, as on an older deployment."""
+    """Whether responses and declines are not filtered by `updated` and not sorted by `updated_at`, as on an older
+    deployment."""
+    ends_before: bool = False
+    """Whether the day of `date[end]` is the one behind a range, and not its last."""
     ignores_sort: bool = False
     """Whether rows come in any order, whatever is asked for."""
     limit: int = 0
@@ -77,6 +85,11 @@ class Api:
         self._counts: Counter[tuple[str, int]] = Counter()
         self._refresh_token = ""
         self._issued = 0
+        self._reads: dict[str, Callable[[Mapping[str, str]], Any]] = {
+            "segments": lambda _query: self.account.segments,
+            "survey_templates": self._survey_templates,
+            "nps_summary": self._nps_summary,
+        }
 
     def answer(
         self, method: str, path: str, query: Mapping[str, str], form: Mapping[str, str], authorization: str
@@ -84,8 +97,7 @@ class Api:
         if (method, path) == ("POST", "/oauth/token"):
             return self._token(form)
         name = path.removeprefix("/v1/")
-        table = self.account.tables.get(name)
-        if method != "GET" or table is None:
+        if method != "GET" or not path.startswith("/v1/") or name not in {*self.account.tables, *self._reads}:
             return _error(HTTPStatus.NOT_FOUND, "record_not_found", "There is nothing here")
         if self.tokens.get(authorization.removeprefix("Bearer "), 0) <= self.clock():
             return _error(HTTPStatus.UNAUTHORIZED, "unauthorized", "The access token is invalid")
@@ -93,12 +105,25 @@ class Api:
         if is_over:
             return Answer(HTTPStatus.TOO_MANY_REQUESTS, {"error": "Too many requests"}, headers)
         try:
-            page = self._page(name, table, query)
+            content = self._reads[name](query) if name in self._reads else self._list(name, query)
         except ValueError as error:
             return _error(HTTPStatus.BAD_REQUEST, "invalid_parameter", str(error))
-        rendered = [row.rendered() for row in page]
+        return Answer(HTTPStatus.OK, content, headers)
+
+    def _list(self, name: str, query: Mapping[str, str]) -> list[Body]:
+        table = self.account.tables[name]
+        rendered = [row.rendered() for row in self._page(name, table, query)]
         self._live_on(table)
-        return Answer(HTTPStatus.OK, rendered, headers)
+        return rendered
+
+    def _survey_templates(self, _query: Mapping[str, str]) -> Body:
+        return {"default_survey_template_id": 1, "survey_templates": self.account.survey_templates}
+
+    def _nps_summary(self, query: Mapping[str, str]) -> Body:
+        today = datetime.fromtimestamp(self.clock(), UTC).date()
+        start = date.fromisoformat(query.get("date[start]", str(today - timedelta(days=30))))
+        end = date.fromisoformat(query.get("date[end]", str(today)))
+        return self.account.nps(start, end if self.switches.ends_before else end + timedelta(days=1))
 
     def _count(self, name: str) -> tuple[dict[str, str], bool]:
         """Count a request; return what the answer says of the limit, and whether the request is over it."""
@@ -145,7 +170,7 @@ class Api:
         key = query.get("sort_key", _SORT_KEYS[name][0])
         if key not in _SORT_KEYS[name]:
             raise ValueError("sort_key is unknown")
-        if self.switches.ignores_updated and name == "responses":
+        if self.switches.ignores_updated and name != "end_users":
             key = "created_at"
             query = {one: value for one, value in query.items() if not one.startswith("updated[")}
         order = query.get("sort_order", "asc" if name == "end_users" else "desc")

@@ -39,6 +39,7 @@ FAULTS: dict[str, tuple[int | None, str | None, dict[str, str]]] = {
     "reset": (None, None, {}),
     "cut off": (None, None, _JSON),
     "403": (403, _ERROR_LIST, _JSON),
+    "404": (404, _ERROR_LIST, _JSON),
     "429": (429, "", {"Retry-After": "1"}),
     "500": (500, _ERROR_LIST, _JSON),
     "502": (502, _HTML, {}),

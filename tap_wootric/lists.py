@@ -1,0 +1,115 @@
+"""A list of the API that changes while it is read: from where, up to where, and how far the reading got."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+from tap_wootric import seek, windows
+from tap_wootric.base import DAY, Ask, WootricStream
+from tap_wootric.progress import Progress
+from tap_wootric.rows import SECOND, Record, unix_seconds, utc
+
+_YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
+
+
+class ListStream(WootricStream):
+    """A list of the Wootric API, read in the order that `seek.py` gives.
+
+    INCREMENTAL reads by `updated_at`, from the bookmark to the start of the sync. FULL_TABLE reads by `created_at`,
+    which no update changes, so that no row that exists is left out.
+    """
+
+    replication_key = "updated_at"
+
+    filters_updates = False
+    """Whether the API is known to filter this list by `updated`. Where it is not, a request finds out."""
+
+    @property
+    def lookback(self) -> int:
+        """Seconds before a sync's start that the bookmark does not pass.
+
+        A row's `updated_at` is set before its transaction commits, so behind the rows just read more may appear.
+        """
+        return int(self.config["lookback_window"])
+
+    def read(self, ask: Ask, since: int, start: int, progress: Progress) -> Iterable[Record]:
+        """Yield the rows that were updated since a Unix second, oldest first."""
+
+        def fetch(query: seek.Query) -> list[Record]:
+            if len(query.updated_at) == 1:
+                self.wootric.governor.let_pass(query.updated_at.lt)
+            return ask(parameters(query))
+
+        def is_limited() -> bool:
+            return self.wootric.governor.is_limited(self.path)
+
+        queries = self._queries(since, start, filters_updates=self._filters_updates(fetch))
+        at_once = self.config["concurrency"]
+        records = chain.from_iterable(windows.read(fetch, query, at_once, is_limited) for query in queries)
+        return self._wanted(records, since, queries[0].order_by, progress)
+
+    def _queries(self, since: int, start: int, *, filters_updates: bool) -> list[seek.Query]:
+        """Return the queries for a sync that starts at a Unix second, and wants what was updated since another."""
+        if filters_updates and not self.is_full:
+            return [seek.Query("updated_at", updated_at=seek.Span(since, start + 1))]
+        if filters_updates:
+            everything = seek.Query("created_at", updated_at=seek.Span(since))
+        else:
+            everything = seek.Query("created_at", created_at=seek.Span(self.start_date), one_clock=True)
+        begin = everything.created_at.gte
+        if not self.is_full:
+            return [everything.within("created_at", seek.Span(begin, start + 1))]
+        # A target drops what a full table lacks: let neither clocks nor rows that are ahead of time decide that.
+        tomorrow = start + DAY
+        return [everything.within("created_at", span) for span in (seek.Span(begin, tomorrow), seek.Span(tomorrow))]
+
+    def _filters_updates(self, fetch: seek.Fetch) -> bool:
+        """Return whether the API filters by `updated`; one that does not ignores the parameter without a word."""
+        if self.filters_updates or not fetch(seek.Query("updated_at", updated_at=seek.Span(gte=_YEAR_2100))):
+            return True
+        self.log(
+            "This API does not filter %s by updated_at: each sync asks for all of them that were created since "
+            "start_date, and emits those that were updated since the last one",
+            self.name,
+            level=logging.WARNING,
+        )
+        return False
+
+    def _wanted(
+        self, records: Iterable[Record], since: int, order_by: seek.Clock, progress: Progress
+    ) -> Iterable[Record]:
+        """Yield the records that were updated since a Unix second, and keep track of how far the reading got."""
+        oldest, newest = utc(since)[:SECOND] if since > 0 else "", ""
+        is_in_order = order_by == "updated_at"
+        for record in records:
+            if stamp := record.get("updated_at"):
+                if stamp < oldest:
+                    continue
+                newest = max(newest, stamp)
+                if is_in_order:
+                    self.reached = newest
+            progress.rows += 1
+            if not progress.rows % seek.PAGE_SIZE:
+                progress.at(record.get(order_by))
+            yield record
+        self.reached = newest
+
+
+def parameters(query: seek.Query) -> dict[str, Any]:
+    """Return a query in the API's words; times are Unix seconds."""
+    params: dict[str, Any] = {
+        "per_page": query.size,
+        "sort_key": query.order_by,
+        "sort_order": "desc" if query.descending else "asc",
+    }
+    for name, span in (("updated", query.updated_at), ("created", query.created_at)):
+        if span.gte > seek.ALWAYS:
+            params[f"{name}[gte]"] = span.gte
+        if span.lt < seek.FOREVER:
+            params[f"{name}[lt]"] = span.lt
+    if query.page > 1:
+        params["page"] = query.page
+    return params

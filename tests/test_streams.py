@@ -1,0 +1,330 @@
+"""What the streams have of their own: their keys, how they are selected, and what each asks for."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from tap_wootric.streams import STREAMS
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import NOW, SECOND, in_utc
+from tests.sandbox.server import Clock
+from tests.tap import Run, full_table, selecting, tap
+
+BY_DEFAULT = {"end_users", "responses", "declines"}
+ALL = tuple(stream.name for stream in STREAMS)
+TODAY = date(2025, 12, 31)
+"""The day of `NOW`, UTC."""
+
+
+def sync(sandbox: Sandbox, *streams: str, state: Any = None, **settings: Any) -> Run:
+    """Sync some streams, and see that it succeeds, and that each record is valid."""
+    run = tap(config={**sandbox.config, **settings}, catalog=selecting(*streams), state=state)
+    assert run.status == 0, run.log
+    for stream in streams:
+        (schema,) = run.of_type("SCHEMA", stream)
+        for record in run.records(stream):
+            Draft7Validator(schema["schema"]).validate(record)
+    return run
+
+
+def days_asked(sandbox: Sandbox, since: int = 0) -> list[tuple[str, str]]:
+    """The ranges of days in the requests from the n-th on."""
+    queries = [request.query for request in sandbox.pages("nps_summary")[since:]]
+    return [(query["date[start]"], query["date[end]"]) for query in queries]
+
+
+def each_day(first: date, last: date = TODAY) -> list[str]:
+    return [str(first + timedelta(days=number)) for number in range((last - first).days + 1)]
+
+
+def test_the_streams_that_most_people_want_are_selected_by_default() -> None:
+    with Sandbox(Account(3, 3, declines=3)) as sandbox:
+        run = tap(config=sandbox.config)
+    assert {message["stream"] for message in run.of_type("SCHEMA")} == BY_DEFAULT
+    assert {request.path for request in sandbox.requests[1:]} == {f"/v1/{name}" for name in BY_DEFAULT}
+
+
+def test_a_stream_is_a_class_of_a_few_lines_and_a_schema_in_which_all_is_described() -> None:
+    def described(schema: dict[str, Any]) -> bool:
+        inner = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
+        return bool(schema["description"]) and all(map(described, inner))
+
+    folder = Path(__file__).parent.parent / "tap_wootric" / "schemas"
+    assert {file.stem for file in folder.glob("*.json")} == set(ALL)
+    assert all(described(stream.schema) for stream in STREAMS)
+
+
+# segments and survey_templates
+
+
+def test_segments_come_whole_with_one_request_and_the_target_may_drop_the_others() -> None:
+    account = Account()
+    account.segments.append({"name": "plan", "data_type": "string", "created_at": "2016-12-16 09:05:13 -0800", "x": 1})
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = sync(sandbox, "segments")
+    assert len(sandbox.pages("segments")) == 1
+    assert [record["name"] for record in run.records("segments")] == ["Department", "revenue amount", "renewed", "plan"]
+    assert run.records("segments")[-1] == {
+        "name": "plan",
+        "data_type": "string",
+        "created_at": "2016-12-16T17:05:13Z",
+        "extra_fields": {"x": 1},
+    }
+    (activate,) = run.of_type("ACTIVATE_VERSION")
+    assert {message["version"] for message in run.of_type("RECORD")} == {activate["version"]}
+    assert run.of_type("SCHEMA")[0]["key_properties"] == ["name"]
+
+
+def test_survey_templates_come_with_their_languages_and_which_is_the_default() -> None:
+    account = Account()
+    account.survey_templates[1] |= {"custom_samplings": [{"percent": 5}, 7], "theme": "dark"}
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = sync(sandbox, "survey_templates")
+    assert len(sandbox.pages("survey_templates")) == 1
+    first, second = run.records("survey_templates")
+    assert first == {**account.survey_templates[0], "is_default": True, "extra_fields": None}
+    assert second["languages"] == [{"code": "en", "name": "English"}, {"code": "no", "name": "Norsk"}]
+    assert second["custom_samplings"] == [{"percent": 5}, {"_raw": 7}]
+    assert second["is_default"] is False
+    assert second["extra_fields"] == {"theme": "dark"}
+    assert len(run.of_type("ACTIVATE_VERSION")) == 1
+
+
+@pytest.mark.parametrize("default", ['"1"', "null", "7"])
+def test_which_template_is_the_default_is_told_by_an_id_in_any_form(default: str) -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        sandbox.rewrite = lambda text: text.replace(
+            '"default_survey_template_id": 1', f'"default_survey_template_id": {default}'
+        )
+        records = sync(sandbox, "survey_templates").records("survey_templates")
+    assert [record["is_default"] for record in records] == [default == '"1"', False]
+
+
+def test_a_full_table_stays_one_whatever_a_catalog_says() -> None:
+    catalog = selecting("segments", **{"replication-method": "INCREMENTAL", "replication-key": "created_at"})
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        run = tap(config=sandbox.config, catalog=catalog)
+    assert run.status == 0
+    assert len(run.records("segments")) == 3
+    assert len(run.of_type("ACTIVATE_VERSION")) == 1
+
+
+@pytest.mark.parametrize("stream", ["segments", "survey_templates", "nps_summary"])
+@pytest.mark.parametrize("answer", ["[1]", '"text"', "{}", '{"survey_templates": [1]}', "7"])
+def test_an_answer_of_another_form_ends_in_one_line(stream: str, answer: str) -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        sandbox.rewrite = lambda text: text if "access_token" in text else answer
+        run = tap(config=sandbox.config, catalog=selecting(stream), sleepless=True)
+    assert run.status == 1
+    (error,) = run.errors
+    assert f"{stream}: The answer of /v1/{stream} is not of the form that {stream} has. Gave up" in error
+    assert "Traceback" not in run.log
+    assert not run.of_type("ACTIVATE_VERSION")
+
+
+# nps_summary
+
+
+def test_nps_summary_has_a_row_for_each_day_from_the_start_date_to_today() -> None:
+    account = Account(responses=300, declines=200)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = sync(sandbox, "nps_summary", start_date="2025-11-01T15:00:00+02:00")
+    days = each_day(date(2025, 11, 1))
+    assert days_asked(sandbox) == [(day, day) for day in days]
+    for record, day in zip(run.records("nps_summary"), days, strict=True):
+        of_day = account.nps(date.fromisoformat(day), date.fromisoformat(day) + timedelta(days=1))
+        assert record == {"date": day, **of_day, "extra_fields": None}
+    assert sum(record["responses"] for record in run.records("nps_summary")) > 10
+    assert run.of_type("SCHEMA")[0]["key_properties"] == ["date"]
+    assert run.of_type("SCHEMA")[0]["bookmark_properties"] == ["date"]
+
+
+@pytest.mark.parametrize("later", [0, 1, 5, 30])
+def test_the_last_seven_days_are_read_again_because_late_answers_change_them(later: int) -> None:
+    account = Account(responses=2_000)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        first = sync(sandbox, "nps_summary", start_date="2025-11-01")
+        asked = len(sandbox.pages("nps_summary"))
+        for number in range(7):
+            account.responses.insert(int(NOW - number * 86_400) * SECOND)
+        sandbox.clock.advance(later * 86_400)
+        today = TODAY + timedelta(days=later)
+        second = sync(sandbox, "nps_summary", state=first.state, start_date="2025-11-01")
+    rows = {record["date"]: record for run in (first, second) for record in run.records("nps_summary")}
+    for day in each_day(date(2025, 11, 1), today):
+        one = date.fromisoformat(day)
+        assert rows[day]["responses"] == account.nps(one, one + timedelta(days=1))["responses"]
+    assert len(days_asked(sandbox, asked)) == later + 8  # Today, and seven days before the last sync.
+
+
+def test_a_bookmark_of_any_known_form_is_gone_on_from() -> None:
+    for state in (
+        {"nps_summary": "2025-12-01"},
+        {"bookmarks": {"nps_summary": {"replication_key": "date", "replication_key_value": "2025-12-01"}}},
+        {"bookmarks": {"nps_summary": {"date": "2025-12-01T10:00:00Z"}}},
+    ):
+        with Sandbox(Account(), Clock(NOW)) as sandbox:
+            run = sync(sandbox, "nps_summary", state=state)
+        assert [record["date"] for record in run.records("nps_summary")] == each_day(date(2025, 12, 1))
+        assert run.bookmark("nps_summary") == "2025-12-24"
+
+
+def test_a_bookmark_of_today_leaves_the_last_seven_days_to_be_read() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        run = sync(sandbox, "nps_summary", state={"nps_summary": "2025-12-31"})
+    assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 24))]
+    assert run.bookmark("nps_summary") == "2025-12-24"
+
+
+def test_a_start_date_within_the_last_seven_days_is_kept_to() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        state = sync(sandbox, "nps_summary", start_date="2025-12-30").state
+        sync(sandbox, "nps_summary", state=state, start_date="2025-12-30")
+    assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 30))] * 2
+
+
+@pytest.mark.parametrize("ends_before", [False, True])
+def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(ends_before: bool) -> None:  # noqa: FBT001
+    account = Account(responses=300)
+    with Sandbox(account, Clock(NOW), ends_before=ends_before) as sandbox:
+        run = sync(sandbox, "nps_summary", start_date="2025-12-01")
+    rows = {record["date"]: record for record in run.records("nps_summary")}
+    for day in each_day(date(2025, 12, 1)):
+        one = date.fromisoformat(day)
+        assert rows[day]["responses"] == account.nps(one, one + timedelta(days=1))["responses"]
+
+
+def test_a_sync_that_was_stopped_before_the_sums_were_told_from_nothing_begins_again() -> None:
+    with Sandbox(Account(responses=300), Clock(NOW), ends_before=True) as sandbox:
+        sandbox.fault = lambda path, n: "500" if path == "/v1/nps_summary" and n > 31 else ""
+        config = {**sandbox.config, "start_date": "2025-12-01"}
+        run = tap(config=config, catalog=selecting("nps_summary"), sleepless=True)
+    assert run.status == 1
+    assert run.state["bookmarks"]["nps_summary"].get("replication_key_value", "2025-12-01") == "2025-12-01"
+
+
+def test_an_account_without_responses_costs_one_request_more() -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        run = sync(sandbox, "nps_summary", start_date="2025-12-01")
+    assert len(run.records("nps_summary")) == 31
+    assert len(sandbox.pages("nps_summary")) == 32
+    assert run.bookmark("nps_summary") == "2025-12-24"
+
+
+def test_sums_with_a_fraction_are_kept() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        sandbox.rewrite = lambda text: text.replace('"email_response_rate": 0', '"email_response_rate": 12.50')
+        run = sync(sandbox, "nps_summary", start_date="2025-12-30")
+    assert [record["email_response_rate"] for record in run.records("nps_summary")] == [12.5, 12.5]
+
+
+def test_nps_summary_as_a_full_table_begins_with_the_start_date() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        config = {**sandbox.config, "start_date": "2025-12-01"}
+        run = tap(config=config, catalog=full_table("nps_summary"), state={"nps_summary": "2025-12-20"})
+    assert [record["date"] for record in run.records("nps_summary")] == each_day(date(2025, 12, 1))
+    assert len(run.of_type("ACTIVATE_VERSION")) == 1
+    assert run.bookmark("nps_summary") == "2025-12-20"
+
+
+@pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
+def test_nps_summary_without_a_first_day_is_refused_before_the_first_request(method: str) -> None:
+    catalog = selecting(*ALL, **{"replication-method": method})
+    with Sandbox(Account(3, 3)) as sandbox:
+        run = tap(config={**sandbox.config, "start_date": None}, catalog=catalog)
+    assert run.status == 1
+    assert run.errors == ["start_date is not set: nps_summary needs it, as the first of the days that it asks for"]
+    assert not sandbox.requests
+
+
+def test_nps_summary_goes_on_from_its_bookmark_without_a_start_date() -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        run = sync(sandbox, "nps_summary", state={"nps_summary": "2025-12-01"}, start_date=None)
+    assert run.records("nps_summary")[0]["date"] == "2025-12-01"
+
+
+def test_a_day_in_the_future_is_no_bookmark() -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        run = tap(config=sandbox.config, catalog=selecting("nps_summary"), state={"nps_summary": "2099-01-01"})
+    assert run.status == 1
+    assert "The bookmark of nps_summary, 2099-01-01, lies in the future" in run.errors[-1]
+
+
+# What the account may not read
+
+
+@pytest.mark.parametrize("status", ["403", "404"])
+@pytest.mark.parametrize("stream", ALL)
+def test_a_stream_that_the_account_may_not_read_stops_no_other(stream: str, status: str) -> None:
+    account = Account(70, 70, declines=70)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, _: status if path == f"/v1/{stream}" else ""
+        config = {**sandbox.config, "start_date": "2025-12-29"}
+        run = tap(config=config, catalog=selecting(*ALL))
+        others = tap(config=config, catalog=selecting(*(set(ALL) - {stream})))
+    assert run.status == 1
+    (error,) = run.errors
+    assert error.startswith(f"The account may not read {stream} ({status} ")
+    assert error.endswith("): deselect it, or ask Wootric to open it. Whatever else is selected was read")
+    assert "Traceback" not in run.log
+    assert others.status == 0
+    for name in ALL:
+        assert run.records(name) == ([] if name == stream else others.records(name))
+    assert run.messages[-1]["type"] == "STATE"
+    assert others.state["bookmarks"].items() <= run.state["bookmarks"].items()
+
+
+def test_a_stream_that_the_account_may_not_read_any_more_keeps_its_bookmark_and_its_rows() -> None:
+    with Sandbox(Account(400, 10), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, n: "403" if path == "/v1/end_users" and n == 5 else ""
+        catalog = full_table("end_users", "responses")
+        full = tap(config=sandbox.config, catalog=catalog)
+        sandbox.requests.clear()
+        first = tap(config={**sandbox.config, "concurrency": 1})
+        second = tap(config=sandbox.config, state=first.state)
+    assert full.status == first.status == 1
+    assert [message["stream"] for message in full.of_type("ACTIVATE_VERSION")] == ["responses"]
+    assert 190 < len(first.records("end_users")) <= 200
+    assert second.status == 0
+    ids = {record["id"] for run in (first, second) for record in run.records("end_users")}
+    assert ids == sandbox.account.end_users.rows.keys()
+    assert len(second.records("end_users")) < 250
+
+
+def test_streams_that_the_account_may_not_read_are_named_in_one_line() -> None:
+    with Sandbox(Account(3), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, _: {"/v1/segments": "403", "/v1/declines": "404"}.get(path, "")
+        run = tap(config=sandbox.config, catalog=selecting("segments", "declines", "end_users"))
+    (error,) = run.errors
+    assert "may not read declines (404 Not Found for /v1/declines" in error
+    assert ", segments (403 Forbidden for /v1/segments" in error
+    assert len(run.records("end_users")) == 3
+
+
+def test_the_test_of_a_connection_names_what_the_account_may_not_read_as_well() -> None:
+    with Sandbox(Account(3, 3), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, _: "403" if path == "/v1/declines" else ""
+        run = tap("--test", config=sandbox.config)
+    assert run.status == 1
+    assert "may not read declines" in run.errors[-1]
+    assert {message["stream"] for message in run.of_type("RECORD")} == {"end_users", "responses"}
+
+
+def test_a_row_of_each_list_is_as_the_api_sent_it() -> None:
+    account = Account(declines=2)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        records = {record["id"]: record for record in sync(sandbox, "declines").records("declines")}
+    first, second = account.declines.rows[1], account.declines.rows[2]
+    assert (records[1]["ip_address"], records[1]["origin_url"]) == ("127.0.0.1", "https://example.com")
+    assert "ip_address" not in records[2]
+    for row in (first, second):
+        record = records[row.id]
+        assert (record["created_at"], record["updated_at"]) == (in_utc(row.created), in_utc(row.updated))
+        assert (record["end_user_id"], record["survey_id"]) == (row.body["end_user_id"], row.body["survey_id"])
+        assert record["end_user"]["properties"] == row.properties
+        assert record["extra_fields"] is None
