@@ -16,7 +16,8 @@ from tests.tap import catalog_of, tap
 README = ROOT / "README.md"
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_TYPES = {"array": "list of text", "string": "text"}
+_TYPES = {"string": "text"}
+_FORMATS = {"date-time": "time", "date": "date"}
 
 
 def blocks() -> list[tuple[str, str]]:
@@ -88,7 +89,9 @@ def _type(field: Mapping[str, Any]) -> str:
     kind = (
         next(name for name in [*field["type"]] if name != "null") if isinstance(field["type"], list) else field["type"]
     )
-    return "time" if field.get("format") == "date-time" else _TYPES.get(kind, kind)
+    if kind == "array":
+        return f"list of {_type(field['items'])}"
+    return _FORMATS.get(field.get("format", "")) or _TYPES.get(kind, kind)
 
 
 def _table(head: tuple[str, ...], rows: Any) -> str:

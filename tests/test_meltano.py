@@ -23,6 +23,7 @@ def test_the_readmes_first_command_brings_every_row_into_files(tmp_path: Path) -
         "It worked.\n"
         "  end_users: 300 in the account, requests: 7, in output/end_users.jsonl: 300\n"
         "  responses: 500 in the account, requests: 12, in output/responses.jsonl: 500\n"
+        "  declines: 100 in the account, requests: 4, in output/declines.jsonl: 100\n"
     )
     users = [json.loads(line) for line in (project.folder / "output" / "end_users.jsonl").read_text().splitlines()]
     assert {user["id"] for user in users} == set(range(1, 301))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +64,77 @@ def assert_holds(database: Database, account: Account, schema: str = "tap_wootri
             assert {**dict.fromkeys(values), **expected(row)} == values
 
 
+def nps(rows: Iterable[Row]) -> tuple[Decimal, int]:
+    """The NPS of responses, and how many of them count."""
+    scores = [
+        row.body["score"]
+        for row in rows
+        if row.body["score"] is not None
+        and not row.body["excluded_from_calculations"]
+        and (row.body.get("metric") or (row.body.get("survey") or {}).get("metric", "NPS")) == "NPS"
+    ]
+    return rounded(100 * (sum(one >= 9 for one in scores) - sum(one <= 6 for one in scores)), len(scores)), len(scores)
+
+
+def rounded(one: int, other: int) -> Decimal:
+    """A quotient with a digit behind the point, as PostgreSQL rounds it."""
+    return (Decimal(one) / other).quantize(Decimal("0.1"), ROUND_HALF_UP)
+
+
+def by(key: Callable[[Row], Any], rows: Iterable[Row]) -> dict[Any, list[Row]]:
+    return {one: list(group) for one, group in groupby(sorted(rows, key=lambda row: repr(key(row))), key)}
+
+
+def month(row: Row) -> datetime:
+    return stood(row.created).replace(day=1, hour=0, minute=0, second=0)
+
+
+def assert_recipes_are_right(database: Database, account: Account, gone: Collection[tuple[str, int]] = ()) -> None:
+    """Check what each of the README's queries answers, with the streams and ids of what was found to be deleted."""
+    responses, users = account.responses.rows, account.end_users.rows
+
+    def department(row: Row) -> Any:
+        user = users.get(row.body["end_user_id"])
+        return user and (user.body["properties"] or {}).get("Department")
+
+    found = database.query(block("count(score) AS responses\nFROM tap_wootric.responses\nWHERE"))
+    counted = {one: nps(rows) for one, rows in by(month, responses.values()).items() if nps(rows)[1]}
+    assert {row["month"]: (row["nps"], row["responses"]) for row in found} == counted
+    assert [row["month"] for row in found] == sorted(counted)
+
+    found = database.query(block("GROUP BY department"))
+    counted = {one: nps(rows) for one, rows in by(department, responses.values()).items()}
+    assert len(counted) == 3
+    assert {row["department"]: (row["nps"], row["responses"]) for row in found} == counted
+
+    found = database.query(block("was_answered"))
+    answered, declined = by(month, responses.values()), by(month, account.declines.rows.values())
+    for row in found:
+        answers, surveys = (len(one.get(row["month"], [])) for one in (answered, declined))
+        surveys += answers
+        assert (row["response_rate"], row["surveys"]) == (rounded(100 * answers, surveys), surveys)
+    assert [row["month"] for row in found] == sorted({*answered, *declined})
+
+    found = database.query(block("is_end_user_gone"))
+    assert {row["id"] for row in found} == responses.keys()
+    assert {row["is_end_user_gone"] for row in found} == {True, False}
+    for row in found:
+        body = responses[row["id"]].body
+        user = users.get(body["end_user_id"])
+        assert row["is_end_user_gone"] == (user is None)
+        assert row["email"] == ((user and user.body["email"]) or body["end_user"]["email"])
+        assert row["external_id"] == (user and user.body["external_id"])
+
+    found = database.query(block("found_at"))
+    assert {(row["stream"], row["id"]) for row in found} == set(gone)
+
+
 def nasty_account() -> Account:
     account = Account(80, 120, declines=40)
+    account.responses.rows[2].body["excluded_from_calculations"] = True
+    account.responses.rows[6].body["score"] = None
+    account.responses.rows[8].body |= {"metric": "CSAT", "score": 5}
+    account.responses.rows[9].body |= {"survey": {"channel": "web", "metric": "CES"}, "score": 7}
     account.crowd(account.responses, 60, both_clocks=True)
     comment = account.responses.rows[1]
     comment.body |= {
@@ -90,6 +161,7 @@ def test_meltano_brings_every_value_then_what_changed_and_drops_what_was_deleted
 
         meltano("tap-wootric")
         assert_holds(database, account)
+        assert_recipes_are_right(database, account)
         first = loaded(database, "responses")
 
         sandbox.clock.advance(600)
@@ -107,14 +179,68 @@ def test_meltano_brings_every_value_then_what_changed_and_drops_what_was_deleted
         assert len(again) <= 4  # Besides, the row that the bookmark stands at.
 
         account.responses.delete(gone)
+        account.end_users.delete(account.end_users.rows[7])
         meltano("tap-wootric-full")
         rows = loaded(database, "responses")
         assert {one for one, row in rows.items() if row["_sdc_deleted_at"]} == {gone.id}
+        assert_recipes_are_right(database, account, [("responses", gone.id), ("end_users", 7)])
 
         sandbox.clock.advance(60)
         account.responses.delete(gone_later)
         meltano("tap-wootric-full", TARGET_POSTGRES_HARD_DELETE="true")
         assert_holds(database, account)
+
+
+def test_the_streams_that_have_to_be_selected_load_as_well(database: Database, tmp_path: Path) -> None:
+    account, project = Account(3, 300, declines=100), Project(tmp_path)
+    account.survey_templates[1]["custom_samplings"] = [{'a "b", {c}': ["NUL \0", 1.5]}, None]
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        env = {**settings(sandbox), "TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url}
+        env["TAP_WOOTRIC_START_DATE"] = "2025-12-01"
+
+        def meltano(*arguments: str) -> None:
+            done = project.meltano(*arguments, env=env)
+            assert done.returncode == 0, done.stderr
+
+        for stream in ("segments", "survey_templates", "nps_summary"):
+            meltano("select", "tap-wootric", stream, "*")
+        meltano("run", "tap-wootric", "target-postgres")
+        assert_holds(database, account)
+
+        def rows(query: str) -> list[dict[str, Any]]:
+            return [
+                {name: value for name, value in row.items() if not name.startswith("_sdc_")}
+                for row in database.query(query)
+            ]
+
+        begin = datetime(2024, 1, 1)  # noqa: DTZ001 - As target-postgres stores it.
+        assert rows("SELECT * FROM tap_wootric.segments ORDER BY name") == [
+            {**segment, "created_at": begin, "extra_fields": None}
+            for segment in sorted(account.segments, key=lambda one: str(one["name"]))
+        ]
+        account.survey_templates[1]["custom_samplings"] = [{'a "b", {c}': ["NUL \ufffd", 1.5]}, None]
+        assert rows("SELECT * FROM tap_wootric.survey_templates ORDER BY id") == [
+            {**template, "is_default": template["id"] == 1, "extra_fields": None}
+            for template in account.survey_templates
+        ]
+        days = rows("SELECT * FROM tap_wootric.nps_summary ORDER BY date")
+        assert [str(day["date"]) for day in days] == [f"2025-12-{number:02}" for number in range(1, 32)]
+        assert sum(day["responses"] for day in days) > 5
+        for day in days:
+            of_day = account.nps(day["date"], day["date"] + timedelta(days=1))
+            assert day == {"date": day["date"], **of_day, "extra_fields": None}
+
+        sandbox.clock.advance(86_400)
+        del account.segments[0]
+        account.responses.insert(int(NOW - 5 * 86_400) * SECOND)
+        asked = len(sandbox.pages("nps_summary"))
+        meltano("run", "tap-wootric", "target-postgres")
+        assert len(sandbox.pages("nps_summary")) - asked == 9  # Today, and seven days before the last sync.
+        dropped = rows("SELECT name FROM tap_wootric.segments WHERE _sdc_deleted_at IS NOT NULL")
+        assert dropped == [{"name": "Department"}]
+        late = date(2025, 12, 25)
+        (changed,) = rows("SELECT responses FROM tap_wootric.nps_summary WHERE date = '2025-12-25'")
+        assert changed["responses"] == account.nps(late, late + timedelta(days=1))["responses"]
 
 
 def test_many_accounts_go_into_schemas_of_their_own_each_with_its_own_state(database: Database, tmp_path: Path) -> None:

@@ -82,7 +82,6 @@ def test_its_blocks_and_commands_for_meltano_set_up_a_project(database: Database
             assert done.returncode == 0, done.stderr
         assert sandbox.config["client_secret"] not in (project.folder / "meltano.yml").read_text()
     assert len(database.query("SELECT * FROM tap_wootric.end_users WHERE _sdc_table_version > 0")) == 30
-    assert database.query(block("SELECT DISTINCT ON"))
 
 
 def test_its_full_table_extractor_is_that_of_meltano_yml() -> None:
