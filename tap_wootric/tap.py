@@ -109,8 +109,9 @@ class TapWootric(Tap):
         return streams
 
     def _complain(self) -> None:
-        if self.left_out:
-            streams = ", ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
+        left_out, self.left_out = self.left_out, {}
+        if left_out:
+            streams = ", ".join(f"{name} ({reason})" for name, reason in left_out.items())
             raise NoAccessError(
                 f"The account may not read {streams}: deselect it, or ask Wootric to open it. "
                 "Whatever else is selected was read"

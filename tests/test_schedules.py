@@ -132,7 +132,7 @@ class Folder:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(Account(400, 60), Clock(NOW)) as one:
+    with Sandbox(Account(400, 60, declines=20), Clock(NOW)) as one:
         yield one
 
 
