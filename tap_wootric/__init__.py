@@ -1,1 +1,1 @@
-"""Singer tap for Wootric (InMoment): end users and survey responses, none of them lost."""
+"""Singer tap for Wootric (InMoment): end users, survey responses and more, none of them lost."""

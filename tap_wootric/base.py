@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import requests
 from singer_sdk import RESTStream, SchemaDirectory
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
@@ -19,7 +20,7 @@ from tap_wootric import schemas, seek
 from tap_wootric.answers import NoAccessError, plain, read_answer
 from tap_wootric.client import retried
 from tap_wootric.progress import Progress
-from tap_wootric.rows import SECOND, Record, Row, Shaper, unix_seconds, utc
+from tap_wootric.rows import DAY, SECOND, Record, Row, Shaper, unix_seconds, utc
 
 if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from tap_wootric.tap import TapWootric
 
 SCHEMAS: SchemaDirectory = SchemaDirectory(schemas)
-
-DAY = 86_400
-"""Seconds."""
 
 Ask = Callable[[dict[str, Any]], list[Record]]
 """Returns the records of the answer to a request with these parameters. Threads may call it."""
@@ -59,22 +57,22 @@ class WootricStream(RESTStream[Any]):
 
     def __init__(self, tap: TapWootric) -> None:
         super().__init__(tap)
-        self.wootric = tap
+        self.tap = tap
         self.reached = ""
-        """The replication key of the row that the reading got to; empty before the first one."""
+        """How far the reading got: a time in the form of `rows.utc`, or a date; empty before the first row."""
         self._horizon = ""
 
     # What to read
 
-    def check(self) -> None:
+    def check_settings(self) -> None:
         """Raise a ConfigValidationError where a setting is missing that only this stream needs."""
 
     def read(self, ask: Ask, since: int, start: int, progress: Progress) -> Iterable[Record]:  # noqa: ARG002
-        """Yield the rows of one sync, in the order of the replication key.
+        """Yield the rows of one sync, and keep `reached` up with them.
 
         Args:
             ask: Asks the API.
-            since: The Unix second of the oldest update that the sync is to bring.
+            since: The Unix second that the bookmark stands at, or `start_date`; before 1970 if there is neither.
             start: The Unix second that the sync starts at.
             progress: To be told how far the reading is.
         """
@@ -91,14 +89,14 @@ class WootricStream(RESTStream[Any]):
         return cast("list[Row]", answer)
 
     def get_records(self, context: Context | None) -> Iterable[Record]:
-        """Yield the rows of one sync, oldest first.
+        """Yield the rows of one sync.
 
         Raises:
             ConfigValidationError: A setting is missing that this stream needs.
             NoAccessError: The account may not read this stream.
             FatalAPIError: The API refuses a request, kept failing for minutes, or gives answers that cannot be right.
         """
-        self.check()
+        self.check_settings()
         try:
             start = self._server_time()
             since = self._since(start, context)
@@ -113,10 +111,8 @@ class WootricStream(RESTStream[Any]):
                     return page(params)
 
                 yield from self.read(ask, since, start, progress)
-        except Exception as error:
+        except Exception:
             self._write_state_message()  # The SDK itself writes none where a stream fails.
-            if isinstance(error, seek.SeekError):
-                raise FatalAPIError(f"{self.name}: {error}") from error
             raise
         if self._stream_version:
             self._write_activate_version_message(self._stream_version)
@@ -124,13 +120,14 @@ class WootricStream(RESTStream[Any]):
     def sync(self, context: Context | None = None) -> None:  # type: ignore[misc]
         """Sync the stream, or have the tap know that the account may not read it, which is no trouble of the others.
 
-        To the SDK this method is final, and one stream that fails ends the sync of all.
+        To the SDK this method is final, and one stream that fails ends the sync of all. `get_records` raises all the
+        same, for those who call it from Python.
         """
         try:
             super().sync(context)
         except NoAccessError as error:
             self.log("%s is left out: %s", self.name, error, level=logging.WARNING)
-            self.wootric.left_out[self.name] = str(error)
+            self.tap.left_out[self.name] = str(error)
 
     def _since(self, start: int, context: Context | None) -> int:
         """Return the second, in Unix seconds, of the oldest update that the sync is to bring."""
@@ -165,7 +162,7 @@ class WootricStream(RESTStream[Any]):
     def _server_time(self) -> int:
         """Return the server's Unix second, which a token's answer tells if no other did."""
         retried(self.name, self.authenticator.authorization)()
-        return int(self.wootric.governor.now())
+        return int(self.tap.governor.now())
 
     def generate_child_contexts(self, record: Record, context: Context | None) -> Iterable[Context | None]:  # noqa: ARG002
         """Return nothing: there are no child streams, for which the SDK would copy something for each record."""
@@ -190,10 +187,11 @@ class WootricStream(RESTStream[Any]):
 
         Whatever lies past the horizon is read again by the next sync.
         """
-        if self.reached and self.replication_key:
-            bookmark = min(self.bookmark_at(self.reached), self._horizon)
-            if bookmark > self.stream_state.get("replication_key_value", ""):
-                super()._increment_stream_state({self.replication_key: bookmark})
+        if self.is_full or not self.replication_key or not self.reached:
+            return
+        bookmark = min(self.bookmark_at(self.reached), self._horizon)
+        if bookmark > self.stream_state.get("replication_key_value", ""):
+            super()._increment_stream_state({self.replication_key: bookmark})
 
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
         """Leave the bookmark where it is: it moves when a STATE is written.
@@ -210,7 +208,7 @@ class WootricStream(RESTStream[Any]):
         """
         self.move_bookmark()
         if not self.state_manager.is_flushed:
-            self.wootric.write_message(StateMessage(self.tap_state))
+            self.tap.write_message(StateMessage(self.tap_state))
             self.state_manager.is_flushed = True
 
     def _pull_bookmark_back(self, start: int) -> None:
@@ -234,24 +232,30 @@ class WootricStream(RESTStream[Any]):
 
     # Requests
 
+    def records(self, response: requests.Response, params: Mapping[str, Any]) -> list[Record]:
+        """Return the records in an answer to a request with some parameters.
+
+        Raises:
+            FatalAPIError, RetriableAPIError: As with `read_answer`; or the answer is of another form.
+        """
+        answer, rows = read_answer(response), None
+        with suppress(AttributeError, KeyError, TypeError):
+            rows = self.rows(answer, params)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RetriableAPIError(f"The answer of {self.path} is not of the form that {self.name} has")
+        return [self.shape(row) for row in rows]
+
     def _page(self, params: dict[str, Any]) -> list[Record]:
         """Ask once."""
-        response = self.wootric.client.get(self.path, params)
-        records = self._shape.page(response.content) if response.ok else None
-        if records is None:
-            answer, rows = read_answer(response), None
-            with suppress(AttributeError, KeyError, TypeError):
-                rows = self.rows(answer, params)
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise RetriableAPIError(f"The answer of {self.path} is not of the form that {self.name} has")
-            records = [self._shape(row) for row in rows]
+        records = self.records(self.tap.client.get(self.path, params), params)
         for key in self.primary_keys:
             if any(record.get(key) is None for record in records):
                 raise FatalAPIError(f"{self.path} sent a row without a usable {key}, which is the key of {self.name}")
         return records
 
     @cached_property
-    def _shape(self) -> Shaper:
+    def shape(self) -> Shaper:
+        """What makes records of rows."""
         return Shaper(self.schema, self.effective_schema, self._log_odd)
 
     @property
@@ -262,7 +266,7 @@ class WootricStream(RESTStream[Any]):
     @property
     def authenticator(self) -> WootricAuthenticator:
         """The tap's authenticator: one token for all streams."""
-        return self.wootric.authenticator
+        return self.tap.authenticator
 
     def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
         """Log a message; the SDK's, that there was some error, only at DEBUG: which one it was is logged in the end."""

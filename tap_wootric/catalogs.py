@@ -14,8 +14,8 @@ def complete(catalog: Any) -> Any:
     """Return a catalog with what the SDK needs to find in it; what is no catalog at all comes back as it is.
 
     A catalog made by hand may lack much, and it cannot change what a stream's keys are and of which types its fields
-    are: both are ours. The replication method is what the metadata say, where the Singer specification lets people
-    choose it and the SDK does not look.
+    are: both are ours. The replication method of a stream that has a replication key is what the metadata say, where
+    the Singer specification lets people choose it and the SDK does not look.
 
     Raises:
         ValueError: It has not the form of a catalog. The text says why.
@@ -31,7 +31,7 @@ def complete(catalog: Any) -> Any:
 
 
 def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    stream = next((stream for stream in STREAMS if stream.name == entry["tap_stream_id"]), None)
+    stream = STREAMS.get(entry["tap_stream_id"])
     if stream is None:
         return dict(entry)
     schema = stream.schema

@@ -21,10 +21,10 @@ from tap_wootric.governor import Governor
 if TYPE_CHECKING:
     from backoff.types import Details
 
-P = ParamSpec("P")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _TRIES = 9
 _LONGEST_PAUSE = 64
@@ -43,16 +43,19 @@ class Client:
         config: The tap's settings, checked and completed.
         authenticator: Gives the token.
         governor: Gives the pace, and learns from the answers.
+
+    Attributes:
+        url: The API's base URL, without a slash at its end.
     """
 
     def __init__(self, config: Mapping[str, Any], authenticator: WootricAuthenticator, governor: Governor) -> None:
         self._authenticator = authenticator
         self._governor = governor
-        self._url = str(config["api_url"])
+        self.url = str(config["api_url"])
         self._timeout = config["request_timeout"]
         headers = {"Accept": "application/json", "User-Agent": config["user_agent"]}
         # What all requests have in common: to put it together costs as much as to send it.
-        self._prepared = requests.Request("GET", self._url, headers=headers).prepare()
+        self._prepared = requests.Request("GET", self.url, headers=headers).prepare()
         self._in_thread = threading.local()
 
     def get(self, path: str, params: Mapping[str, Any]) -> requests.Response:
@@ -66,7 +69,7 @@ class Client:
     def _send(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         with self._governor.turn(path):
             request = self._prepared.copy()
-            request.url = f"{self._url}{path}?{urlencode(params)}" if params else f"{self._url}{path}"
+            request.url = f"{self.url}{path}?{urlencode(params)}" if params else f"{self.url}{path}"
             request.headers.update(self._authenticator.authorization())
             response = self._session.send(request, timeout=self._timeout)
             self._governor.observe(path, response)
@@ -80,13 +83,13 @@ class Client:
         """
         if not hasattr(self._in_thread, "session"):
             session = requests.Session()
-            found = session.merge_environment_settings(self._url, {}, None, None, None)
+            found = session.merge_environment_settings(self.url, {}, None, None, None)
             session.proxies, session.verify, session.trust_env = found["proxies"], found["verify"], False
             self._in_thread.session = session
         return cast("requests.Session", self._in_thread.session)
 
 
-def retried(name: str, ask: Callable[P, T]) -> Callable[P, T]:
+def retried(name: str, ask: Callable[_P, _T]) -> Callable[_P, _T]:
     """Return a function that asks again, after a pause, where that may help.
 
     Args:
@@ -99,14 +102,14 @@ def retried(name: str, ask: Callable[P, T]) -> Callable[P, T]:
 
     def log_pause(details: Details) -> None:
         reason, following = describe(details["exception"]), details["tries"] + 1
-        logger.warning(
+        _logger.warning(
             "%s: %s. Trying again in %.0f seconds (try %d of %d)", name, reason, details["wait"], following, _TRIES
         )
 
-    def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+    def asked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         begun, tries = time.monotonic(), 0
 
-        def attempt() -> T:
+        def attempt() -> _T:
             nonlocal tries
             tries += 1
             return ask(*args, **kwargs)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any
 
+import requests
+from singer_sdk.exceptions import FatalAPIError
+
 from tap_wootric import seek, windows
-from tap_wootric.base import DAY, Ask, WootricStream
+from tap_wootric.base import Ask, WootricStream
 from tap_wootric.progress import Progress
-from tap_wootric.rows import SECOND, Record, unix_seconds, utc
+from tap_wootric.rows import DAY, SECOND, Record, unix_seconds, utc
 
 _YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
 
@@ -36,20 +39,32 @@ class ListStream(WootricStream):
         return int(self.config["lookback_window"])
 
     def read(self, ask: Ask, since: int, start: int, progress: Progress) -> Iterable[Record]:
-        """Yield the rows that were updated since a Unix second, oldest first."""
+        """Yield the rows that were updated since a Unix second, in the order of one of the two clocks.
+
+        Raises:
+            FatalAPIError: Also where going on would lose rows.
+        """
 
         def fetch(query: seek.Query) -> list[Record]:
             if len(query.updated_at) == 1:
-                self.wootric.governor.let_pass(query.updated_at.lt)
+                self.tap.governor.let_pass(query.updated_at.lt)
             return ask(parameters(query))
 
         def is_limited() -> bool:
-            return self.wootric.governor.is_limited(self.path)
+            return self.tap.governor.is_limited(self.path)
 
         queries = self._queries(since, start, filters_updates=self._filters_updates(fetch))
         at_once = self.config["concurrency"]
         records = chain.from_iterable(windows.read(fetch, query, at_once, is_limited) for query in queries)
-        return self._wanted(records, since, queries[0].order_by, progress)
+        try:
+            yield from self._wanted(records, since, queries[0].order_by, progress)
+        except seek.SeekError as error:
+            raise FatalAPIError(f"{self.name}: {error}") from error
+
+    def records(self, response: requests.Response, params: Mapping[str, Any]) -> list[Record]:
+        """Return the records of a page."""
+        records = self.shape.page(response.content) if response.ok else None
+        return super().records(response, params) if records is None else records
 
     def _queries(self, since: int, start: int, *, filters_updates: bool) -> list[seek.Query]:
         """Return the queries for a sync that starts at a Unix second, and wants what was updated since another."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import pendulum
 
-from tap_wootric.rows import unix_seconds
+from tap_wootric.rows import DATE, unix_seconds
 
 if TYPE_CHECKING:
     from tap_wootric.base import WootricStream
@@ -27,7 +27,7 @@ class Progress:
 
     Attributes:
         rows: How many rows were emitted.
-        requests: How many pages were asked for.
+        requests: How many requests were made, tries again apart.
     """
 
     def __init__(self, stream: WootricStream, since: int, until: int) -> None:
@@ -37,7 +37,7 @@ class Progress:
         self._since = since
         self._until = until
         self._begun = self._told = time.monotonic()
-        self._waited_before = stream.wootric.governor.waited
+        self._waited_before = stream.tap.governor.waited
 
     def __enter__(self) -> Self:
         return self
@@ -58,14 +58,14 @@ class Progress:
         second = unix_seconds(stamp)
         part = min(1.0, (second - self._since) / max(1, self._until - self._since))
         left = (self._told - self._begun) * (1 - part) / part if part else None
-        text = f"at {stamp[:10]}"
+        text = f"at {stamp[:DATE]}"
         if left is not None:
             text += f" ({part:.0%} of the time, {pendulum.duration(seconds=round(left)).in_words()} left)"
         self._log(text, {"at": stamp, "part": round(part, 3), "seconds_left": left and round(left)})
 
     def _log(self, where: str, fields: dict[str, object]) -> None:
         seconds = time.monotonic() - self._begun
-        waited = self._stream.wootric.governor.waited - self._waited_before
+        waited = self._stream.tap.governor.waited - self._waited_before
         self._stream.logger.info(
             "%s: %s, %d rows in %d requests and %.0f seconds, %.0f of them waiting for the rate limit",
             self._stream.name,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Annotated, Any
 
 import msgspec
@@ -32,9 +32,16 @@ EXTRA_FIELDS = "extra_fields"
 SECOND = len("2016-12-16T17:05:13")
 """How much of a time tells its second."""
 
+DATE = len("2016-12-16")
+"""How much of a time tells its date."""
+
+DAY = 86_400
+"""Seconds."""
+
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d+)? ?(UTC|[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 _UNIX_TIME = re.compile(r"(\d{1,12})(\.\d+)?", re.ASCII)
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,19}(\.\d+)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[T\d :.,Zz+-]*", re.ASCII)
 _UNIX_TIMES = frozenset({"external_created_at"})
 """The fields that are times in Unix seconds."""
@@ -61,16 +68,21 @@ class Shaper:
         self, schema: Mapping[str, Any], wanted: Mapping[str, Any], on_odd: Callable[[str, bool], None]
     ) -> None:
         self._object = _Object(schema, wanted, "", on_odd)
+        self._wanted = wanted
         self._wants_extra_fields = EXTRA_FIELDS in wanted["properties"]
-        form = _form("Row", wanted)
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[form], float_hook=number_of)  # type: ignore[valid-type]
         self._times = [*_times(wanted)]
         self._inner_times = [(name, time) for name, field in wanted["properties"].items() for time in _times(field)]
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        form = _form("Row", self._wanted)
+        return msgspec.json.Decoder(list[form], float_hook=number_of)  # type: ignore[valid-type]
 
     def page(self, content: bytes) -> list[Record] | None:
         """Return the records of a page of JSON, where all values have the types of the schema; else None.
 
-        Nearly all pages are such, and msgspec reads them several times faster than rows can be gone through.
+        Nearly all pages of the long lists are such, and msgspec reads them several times faster than rows can be gone
+        through. It knows no numbers with a fraction, and no arrays but of text: the long lists have none.
         """
         if has_nul(content):
             return None
@@ -103,22 +115,14 @@ def _times(schema: Mapping[str, Any]) -> Iterator[str]:
 
 def _form(name: str, schema: Mapping[str, Any]) -> type:
     """Return the type of rows whose values fit a schema as they are, and that have no other fields."""
-    fields: list[tuple[str, Any, Any]] = [
-        (one, _type(one, field) | None | msgspec.UnsetType, msgspec.UNSET)
-        for one, field in schema["properties"].items()
-        if one != EXTRA_FIELDS
-    ]
-    return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
-
-
-def _type(name: str, field: Mapping[str, Any]) -> Any:
-    """Return the type of the values that fit a field as they are; all others are for `_converter`."""
-    if "properties" in field:
-        return _form(name, field)
-    if (kind := _kind(field)) == "array":
-        return list[_type(name, field["items"]) | None]  # type: ignore[misc]
     integer = Annotated[int, msgspec.Meta(ge=-_BIGGEST_INTEGER, le=_BIGGEST_INTEGER)]
-    return {"integer": integer, "number": int, "boolean": bool, "string": str, "object": dict[str, Any]}[kind]
+    types = {"integer": integer, "boolean": bool, "string": str, "array": list[str | None], "object": dict[str, Any]}
+    fields: list[tuple[str, Any, Any]] = []
+    for one, field in schema["properties"].items():
+        if one != EXTRA_FIELDS:
+            kind = _form(one, field) if "properties" in field else types[_kind(field)]
+            fields.append((one, kind | None | msgspec.UnsetType, msgspec.UNSET))
+    return msgspec.defstruct(name, fields, forbid_unknown_fields=True)
 
 
 def _kind(field: Mapping[str, Any]) -> str:
@@ -191,13 +195,14 @@ def _converter(field: Mapping[str, Any]) -> tuple[type | None, Callable[[Any], A
         return None, utc
     if (kind := _kind(field)) == "array":
         return None, partial(_list, _converter(field["items"])[1])
-    return {
+    converters: dict[str, tuple[type | None, Callable[[Any], Any]]] = {
         "integer": (None, _integer),
-        "number": (None, _number),
+        "number": (None, partial(_number, text=_NUMBER)),
         "boolean": (bool, _boolean),
         "string": (str, _text),
         "object": (dict, _free),
-    }[kind]
+    }
+    return converters[kind]
 
 
 def utc(value: object) -> str:
@@ -266,21 +271,22 @@ def utc_second(second: int) -> str:
 def _integer(value: Any) -> int:
     if type(value) is int and -_BIGGEST_INTEGER <= value <= _BIGGEST_INTEGER:
         return value
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise ValueError("not an integer")  # noqa: TRY004 - To the caller, a wrong type is a wrong value.
-    number = Decimal(value)
-    if not number.is_finite() or not -_BIGGEST_INTEGER <= number <= _BIGGEST_INTEGER or number != int(number):
+    number = _number(value, _INTEGER)
+    if number != int(number):
         raise ValueError("not an integer")
     return int(number)
 
 
-def _number(value: Any) -> int | Decimal:
-    number = number_of(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, int | Decimal) or not Decimal(number).is_finite():
+def _number(value: Any, text: re.Pattern[str]) -> int | Decimal:
+    """Return a number that a database column holds, which may have come as a text of some form."""
+    if isinstance(value, str) and text.fullmatch(value):
+        value = Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("not a number")  # noqa: TRY004 - To the caller, a wrong type is a wrong value.
+    number = Decimal(value)
+    if not number.is_finite() or not -_BIGGEST_INTEGER <= number <= _BIGGEST_INTEGER:
         raise ValueError("not a number")
-    return number
+    return value
 
 
 def _unix_time(value: Any) -> int:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
 
-from tap_wootric.rows import unix_seconds, utc
+from tap_wootric.rows import DAY, unix_seconds, utc
 
 HOSTS = {
     "us": "https://api.wootric.com",
@@ -24,10 +24,9 @@ HOSTS = {
 GRANTS = (("client_id", "client_secret"), ("username", "password"))
 """The ways to get a token: exactly one of these pairs is set."""
 
-_DAY = 86_400
 _TEXTS = (*GRANTS[0], *GRANTS[1], "account_token", "region", "api_url", "start_date", "user_agent")
 _NUMBERS = {
-    "lookback_window": (" of seconds", 0, 365 * _DAY),
+    "lookback_window": (" of seconds", 0, 365 * DAY),
     "request_timeout": (" of seconds", 1, 3_600),
     "concurrency": ("", 1, 16),
 }
@@ -220,7 +219,7 @@ def _malformed(config: Mapping[str, Any]) -> Iterator[str]:
         yield "api_url must be like https://api.wootric.com: a scheme, a host, and nothing behind but a path"
     if "start_date" in config and not _is_date(config["start_date"]):
         yield "start_date must be a date or a time, like 2024-01-01 or 2024-01-01T00:00:00Z"
-    elif "start_date" in config and unix_seconds(utc(config["start_date"])) > time.time() + _DAY:
+    elif "start_date" in config and unix_seconds(utc(config["start_date"])) > time.time() + DAY:
         yield "start_date lies in the future: nothing would be read"
 
 

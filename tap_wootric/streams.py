@@ -63,4 +63,7 @@ class NpsSummary(DailyStream):
     selected_by_default = False
 
 
-STREAMS: tuple[type[WootricStream], ...] = (EndUsers, Responses, Declines, Segments, SurveyTemplates, NpsSummary)
+_ALL: tuple[type[WootricStream], ...] = (EndUsers, Responses, Declines, Segments, SurveyTemplates, NpsSummary)
+
+STREAMS = {stream.name: stream for stream in _ALL}
+"""The streams by their names."""

@@ -30,7 +30,6 @@ from tap_wootric.streams import STREAMS
 
 _SAME_WISH = 1.0
 """Seconds."""
-_BY_NAME = {stream.name: stream for stream in STREAMS}
 
 
 class TapWootric(Tap):
@@ -61,7 +60,7 @@ class TapWootric(Tap):
 
     def discover_streams(self) -> list[WootricStream]:
         """Return all streams; the API has the same ones for every account."""
-        return [stream(self) for stream in STREAMS]
+        return [stream(self) for stream in STREAMS.values()]
 
     @cached_property
     def governor(self) -> Governor:
@@ -87,7 +86,7 @@ class TapWootric(Tap):
             ConfigValidationError: A setting is missing that only some streams need.
             NoAccessError: A selected stream was left out.
         """
-        self._selected()
+        self._check_settings()
         super().sync_all()
         self._complain()
 
@@ -97,24 +96,26 @@ class TapWootric(Tap):
         Raises:
             ConfigValidationError, NoAccessError: As with `sync_all`.
         """
-        done = self.run_sync_dry_run(1, self._selected())
+        self._check_settings()
+        done = self.run_sync_dry_run(1, self._selected)
         self._complain()
         return done
 
+    @property
     def _selected(self) -> list[WootricStream]:
-        """Return the selected streams, each with the settings that it needs."""
-        streams = [cast("WootricStream", stream) for stream in self.streams.values() if stream.selected]
-        for stream in streams:
-            stream.check()
-        return streams
+        return [cast("WootricStream", stream) for stream in self.streams.values() if stream.selected]
+
+    def _check_settings(self) -> None:
+        """See that each selected stream has what it needs, before the first request of any."""
+        for stream in self._selected:
+            stream.check_settings()
 
     def _complain(self) -> None:
         left_out, self.left_out = self.left_out, {}
         if left_out:
             streams = ", ".join(f"{name} ({reason})" for name, reason in left_out.items())
             raise NoAccessError(
-                f"The account may not read {streams}: deselect it, or ask Wootric to open it. "
-                "Whatever else is selected was read"
+                f"The account may not read {streams}: deselect it, or ask Wootric to open it. No other stream failed"
             )
 
     def move_bookmarks(self) -> None:
@@ -129,10 +130,10 @@ class TapWootric(Tap):
             ConfigValidationError: It is not a state.
         """
         try:
-            super().load_state(states.understand(state, _BY_NAME))
+            super().load_state(states.understand(state, STREAMS))
         except ValueError as error:
             _refuse([f"The state cannot be used: {error}"])
-        if names := states.unknown(state, _BY_NAME):
+        if names := states.unknown(state, STREAMS):
             self.logger.warning("The state names what is no stream of this tap: %s", ", ".join(names))
 
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
@@ -149,7 +150,7 @@ class TapWootric(Tap):
             _refuse(settings.problems(self._config, self.config_jsonschema["properties"]))
         errors = super()._validate_config(raise_errors=raise_errors)
         if raise_errors:
-            for warning in settings.doubts(self._config, self.config_jsonschema["properties"], _BY_NAME):
+            for warning in settings.doubts(self._config, self.config_jsonschema["properties"], STREAMS):
                 self.logger.warning(warning)
             self._config = settings.completed(self._config)
         self._config.setdefault("user_agent", f"{self.name}/{self.plugin_version}")

@@ -90,7 +90,7 @@ def _type(field: Mapping[str, Any]) -> str:
         next(name for name in [*field["type"]] if name != "null") if isinstance(field["type"], list) else field["type"]
     )
     if kind == "array":
-        return f"list of {_type(field['items'])}"
+        return "list of " + {"object": "objects"}.get(inner := _type(field["items"]), inner)
     return _FORMATS.get(field.get("format", "")) or _TYPES.get(kind, kind)
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
-from tap_wootric.streams import STREAMS
 from tap_wootric.tap import TapWootric
 from tests.sandbox import Account, Sandbox
-from tests.tap import Run, catalog_of, selecting, tap
+from tests.tap import Run, catalog_of, tap
 
 SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
 GOOD = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1:9"}
@@ -142,7 +141,7 @@ def refused(run: Run, complaint: str) -> None:
 )
 def test_the_region_or_the_account_token_picks_the_host_and_api_url_wins(settings: dict[str, Any], host: str) -> None:
     tap_ = TapWootric(config={"client_id": "id", "client_secret": SECRET, **settings})
-    assert tap_.streams["responses"].get_url(None) == f"{host}/v1/responses"  # type: ignore[attr-defined]
+    assert tap_.client.url == host
     assert tap_.authenticator.auth_endpoint == f"{host}/oauth/token"
 
 
@@ -310,9 +309,13 @@ def _served() -> Any:
         yield
 
 
+_EVERYTHING = TapWootric(config=GOOD).catalog_dict
+for _entry in _EVERYTHING["streams"]:
+    _entry["metadata"] = [{"breadcrumb": [], "metadata": {"selected": True}}]
+
 TestSdk = get_tap_test_class(
     TapWootric,
-    catalog=selecting(*(stream.name for stream in STREAMS)),
+    catalog=_EVERYTHING,
     config=_ACCOUNT.config,
     parse_env_config=False,
     suite_config=SuiteConfig(max_records_limit=20),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from tap_wootric.rows import Shaper, unix_seconds, utc
+from tap_wootric.streams import STREAMS
 from tests.sandbox import Account
 
 JSON = st.recursive(
@@ -213,7 +215,7 @@ def test_what_the_schema_does_not_name_goes_whole_into_extra_fields_and_is_repor
     ]
 
 
-@pytest.mark.parametrize("stream", ["end_users", "responses"])
+@pytest.mark.parametrize("stream", STREAMS)
 def test_every_property_is_described_at_every_depth(stream: str) -> None:
     def undescribed(schema: dict[str, Any], path: str) -> list[str]:
         here = [] if schema.get("description") else [path]
@@ -223,15 +225,32 @@ def test_every_property_is_described_at_every_depth(stream: str) -> None:
     assert undescribed(schema_of(stream), stream) == []
 
 
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (55, 55),
+        (-100, -100),
+        (Decimal("12.50"), Decimal("12.50")),
+        ("12.5", Decimal("12.5")),
+        ("-7", -7),
+        *itertools.product([True, "", "1_000", " 5 ", "٣", "NaN", 2**64, Decimal("1e30"), [1], {}], [None]),
+    ],
+)
+def test_a_number_in_any_form_is_a_number_or_goes_into_extra_fields(value: Any, number: Any) -> None:
+    record = shape("nps_summary", {"date": "2025-12-31", "nps": value})
+    assert record["nps"] == number
+    assert record["extra_fields"] == (None if number is not None else {"nps": value})
+
+
 def plain(stream: str) -> list[dict[str, Any]]:
-    return [row.rendered() for row in Account(20, 20).tables[stream].rows.values()]
+    return [row.rendered() for row in Account(20, 20, declines=20).tables[stream].rows.values()]
 
 
 def shaper_of(stream: str) -> Shaper:
     return Shaper(schema_of(stream), schema_of(stream), lambda *_: None)
 
 
-@pytest.mark.parametrize("stream", ["end_users", "responses"])
+@pytest.mark.parametrize("stream", ["end_users", "responses", "declines"])
 def test_a_page_of_plain_rows_is_read_at_once_to_what_its_rows_are(stream: str) -> None:
     rows = [*plain(stream), {**plain(stream)[0], "last_surveyed": None}] if stream == "end_users" else plain(stream)
     rows.append({"id": 5, "updated_at": "2016-12-16T17:05:13.5Z"})

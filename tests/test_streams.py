@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator
 
 from tap_wootric.streams import STREAMS
+from tests.programs import plugin
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import NOW, SECOND, in_utc
 from tests.sandbox.server import Clock
 from tests.tap import Run, full_table, selecting, tap
 
 BY_DEFAULT = {"end_users", "responses", "declines"}
-ALL = tuple(stream.name for stream in STREAMS)
+ALL = tuple(STREAMS)
 TODAY = date(2025, 12, 31)
 """The day of `NOW`, UTC."""
 
@@ -49,14 +50,24 @@ def test_the_streams_that_most_people_want_are_selected_by_default() -> None:
     assert {request.path for request in sandbox.requests[1:]} == {f"/v1/{name}" for name in BY_DEFAULT}
 
 
-def test_a_stream_is_a_class_of_a_few_lines_and_a_schema_in_which_all_is_described() -> None:
-    def described(schema: dict[str, Any]) -> bool:
-        inner = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
-        return bool(schema["description"]) and all(map(described, inner))
+def test_meltano_selects_the_streams_that_are_selected_by_default() -> None:
+    selected = [f"{name}.*" for name, stream in STREAMS.items() if stream.selected_by_default]
+    assert plugin("extractors", "tap-wootric")["select"] == selected
 
-    folder = Path(__file__).parent.parent / "tap_wootric" / "schemas"
-    assert {file.stem for file in folder.glob("*.json")} == set(ALL)
-    assert all(described(stream.schema) for stream in STREAMS)
+
+def test_a_decline_comes_as_the_api_sent_it() -> None:
+    account = Account(declines=2)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        records = {record["id"]: record for record in sync(sandbox, "declines").records("declines")}
+    first, second = account.declines.rows[1], account.declines.rows[2]
+    assert (records[1]["ip_address"], records[1]["origin_url"]) == ("127.0.0.1", "https://example.com")
+    assert "ip_address" not in records[2]
+    for row in (first, second):
+        record = records[row.id]
+        assert (record["created_at"], record["updated_at"]) == (in_utc(row.created), in_utc(row.updated))
+        assert (record["end_user_id"], record["survey_id"]) == (row.body["end_user_id"], row.body["survey_id"])
+        assert record["end_user"]["properties"] == row.properties
+        assert record["extra_fields"] is None
 
 
 # segments and survey_templates
@@ -114,8 +125,15 @@ def test_a_full_table_stays_one_whatever_a_catalog_says() -> None:
     assert len(run.of_type("ACTIVATE_VERSION")) == 1
 
 
-@pytest.mark.parametrize("stream", ["segments", "survey_templates", "nps_summary"])
-@pytest.mark.parametrize("answer", ["[1]", '"text"', "{}", '{"survey_templates": [1]}', "7"])
+@pytest.mark.parametrize(
+    ("stream", "answer"),
+    [
+        *itertools.product(
+            ("segments", "survey_templates", "nps_summary"), ("[1]", '"text"', "{}", '{"survey_templates": [1]}', "7")
+        ),
+        *itertools.product(("survey_templates", "nps_summary"), ("[]", '[{"id": 1, "responses": 1}]')),
+    ],
+)
 def test_an_answer_of_another_form_ends_in_one_line(stream: str, answer: str) -> None:
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         sandbox.rewrite = lambda text: text if "access_token" in text else answer
@@ -192,6 +210,7 @@ def test_a_start_date_within_the_last_seven_days_is_kept_to() -> None:
 def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(ends_before: bool) -> None:  # noqa: FBT001
     account = Account(responses=300)
     with Sandbox(account, Clock(NOW), ends_before=ends_before) as sandbox:
+        sandbox.rewrite = lambda text: text.replace('"nps":', '"metric": "NPS", "nps":')  # It tells of no response.
         run = sync(sandbox, "nps_summary", start_date="2025-12-01")
     rows = {record["date"]: record for record in run.records("nps_summary")}
     for day in each_day(date(2025, 12, 1)):
@@ -205,7 +224,21 @@ def test_a_sync_that_was_stopped_before_the_sums_were_told_from_nothing_begins_a
         config = {**sandbox.config, "start_date": "2025-12-01"}
         run = tap(config=config, catalog=selecting("nps_summary"), sleepless=True)
     assert run.status == 1
-    assert run.state["bookmarks"]["nps_summary"].get("replication_key_value", "2025-12-01") == "2025-12-01"
+    assert "replication_key_value" not in run.state["bookmarks"]["nps_summary"]
+
+
+def test_a_sync_that_was_stopped_is_gone_on_with_at_the_day_it_got_to() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, n: "500" if path == "/v1/nps_summary" and n > 12 else ""
+        config = {**sandbox.config, "start_date": "2025-12-01"}
+        first = tap(config=config, catalog=selecting("nps_summary"), sleepless=True)
+        sandbox.fault = lambda _path, _number: ""
+        second = sync(sandbox, "nps_summary", state=first.state, start_date="2025-12-01")
+    assert first.status == 1
+    assert [record["date"] for record in first.records("nps_summary")] == each_day(
+        date(2025, 12, 1), date(2025, 12, 12)
+    )
+    assert [record["date"] for record in second.records("nps_summary")] == each_day(date(2025, 12, 12))
 
 
 def test_an_account_without_responses_costs_one_request_more() -> None:
@@ -270,7 +303,7 @@ def test_a_stream_that_the_account_may_not_read_stops_no_other(stream: str, stat
     assert run.status == 1
     (error,) = run.errors
     assert error.startswith(f"The account may not read {stream} ({status} ")
-    assert error.endswith("): deselect it, or ask Wootric to open it. Whatever else is selected was read")
+    assert error.endswith("): deselect it, or ask Wootric to open it. No other stream failed")
     assert "Traceback" not in run.log
     assert others.status == 0
     for name in ALL:
@@ -313,18 +346,3 @@ def test_the_test_of_a_connection_names_what_the_account_may_not_read_as_well() 
     assert run.status == 1
     assert "may not read declines" in run.errors[-1]
     assert {message["stream"] for message in run.of_type("RECORD")} == {"end_users", "responses"}
-
-
-def test_a_row_of_each_list_is_as_the_api_sent_it() -> None:
-    account = Account(declines=2)
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        records = {record["id"]: record for record in sync(sandbox, "declines").records("declines")}
-    first, second = account.declines.rows[1], account.declines.rows[2]
-    assert (records[1]["ip_address"], records[1]["origin_url"]) == ("127.0.0.1", "https://example.com")
-    assert "ip_address" not in records[2]
-    for row in (first, second):
-        record = records[row.id]
-        assert (record["created_at"], record["updated_at"]) == (in_utc(row.created), in_utc(row.updated))
-        assert (record["end_user_id"], record["survey_id"]) == (row.body["end_user_id"], row.body["survey_id"])
-        assert record["end_user"]["properties"] == row.properties
-        assert record["extra_fields"] is None
