@@ -88,7 +88,7 @@ class WootricStream(RESTStream[Any]):
         """
         return cast("list[Row]", answer)
 
-    def get_records(self, context: Context | None) -> Iterable[Record]:
+    def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002 - There are no child streams.
         """Yield the rows of one sync.
 
         Raises:
@@ -99,7 +99,7 @@ class WootricStream(RESTStream[Any]):
         self.check_settings()
         try:
             start = self._server_time()
-            since = self._since(start, context)
+            since = self._since(start)
             self._stream_version = start if self.is_full else None
             with self.get_http_request_counter() as requests_made, Progress(self, since, start) as progress:
                 page, counting = retried(self.name, self._page), threading.Lock()
@@ -129,14 +129,14 @@ class WootricStream(RESTStream[Any]):
             self.log("%s is left out: %s", self.name, error, level=logging.WARNING)
             self.tap.left_out[self.name] = str(error)
 
-    def _since(self, start: int, context: Context | None) -> int:
+    def _since(self, start: int) -> int:
         """Return the second, in Unix seconds, of the oldest update that the sync is to bring."""
         if self.is_full:
             return self.start_date
         horizon = max(0, start - self.lookback)
         self._horizon = self.bookmark_at(horizon)
-        bookmark = self.get_starting_timestamp(context)
-        since = int(bookmark.timestamp()) if bookmark else seek.ALWAYS
+        bookmark = self.stream_state.get("replication_key_value")
+        since = max(self.start_date, unix_seconds(utc(bookmark)) if bookmark else seek.ALWAYS)
         if since > horizon:
             # A bookmark past the horizon comes from another tap, another clock or a smaller lookback_window.
             self._pull_bookmark_back(start)

@@ -25,7 +25,6 @@ class DailyStream(WootricStream):
 
     primary_keys = ("date",)
     replication_key = "date"
-    is_timestamp_replication_key = True  # To the SDK, a date is none.
 
     @property
     def lookback(self) -> int:

@@ -160,6 +160,14 @@ def problems_of_environment(known: Mapping[str, Any], prefix: str) -> list[str]:
     return problems
 
 
+def doubts_of_environment(known: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Yield what is likely a misspelt setting in the environment, of which the SDK reads no others than it knows."""
+    for variable in os.environ:
+        name = variable.removeprefix(prefix).lower()
+        if variable.startswith(prefix) and name not in known and (close := difflib.get_close_matches(name, known, n=1)):
+            yield f"{variable} is no setting, and has no effect: did you mean {prefix}{close[0].upper()}?"
+
+
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings in which nothing is wrong, with `api_url` set, and with `start_date` in UTC."""
     url = config.get("api_url") or HOSTS[config.get("region") or _region(config.get("account_token")) or "us"]

@@ -28,6 +28,7 @@ from tap_wootric.endings import Terminated, Writer, silence_stdout
 from tap_wootric.governor import Governor
 from tap_wootric.streams import STREAMS
 
+_PREFIX = "TAP_WOOTRIC_"
 _SAME_WISH = 1.0
 """Seconds."""
 
@@ -50,13 +51,16 @@ class TapWootric(Tap):
     def __init__(self, *, catalog: Any = None, parse_env_config: bool = False, **kwargs: Any) -> None:
         self.append_builtin_config(self.config_jsonschema)  # The checks are to know the SDK's own settings.
         if parse_env_config:
-            _refuse(settings.problems_of_environment(self.config_jsonschema["properties"], "TAP_WOOTRIC_"))
+            _refuse(settings.problems_of_environment(self.config_jsonschema["properties"], _PREFIX))
         try:
             catalog = catalogs.complete(catalog)
         except ValueError as error:
             _refuse([f"The catalog cannot be used: {error}"])
         self.left_out: dict[str, str] = {}
         super().__init__(catalog=catalog, parse_env_config=parse_env_config, **kwargs)
+        if parse_env_config:
+            for doubt in settings.doubts_of_environment(self.config_jsonschema["properties"], _PREFIX):
+                self.logger.warning(doubt)
 
     def discover_streams(self) -> list[WootricStream]:
         """Return all streams; the API has the same ones for every account."""

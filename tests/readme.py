@@ -62,7 +62,7 @@ def _diagram(entries: list[dict[str, Any]]) -> str:
     lines = ["```mermaid", "erDiagram"]
     for entry in entries:
         others = [name for name in names if f"{name.removesuffix('s')}_id" in entry["schema"]["properties"]]
-        lines += [f"  {other} ||--o{{ {entry['tap_stream_id']} : {other.removesuffix('s')}_id" for other in others]
+        lines += [f"  {other} |o--o{{ {entry['tap_stream_id']} : {other.removesuffix('s')}_id" for other in others]
     for entry in entries:
         lines.append(f"  {entry['tap_stream_id']} {{")
         for field, schema in entry["schema"]["properties"].items():

@@ -150,6 +150,14 @@ def test_a_number_in_the_environment_that_is_none_is_refused_in_one_line() -> No
     refused(run, "lookback_window (from TAP_WOOTRIC_LOOKBACK_WINDOW) must be a whole number")
 
 
+def test_a_misspelt_setting_in_the_environment_is_told() -> None:
+    with Sandbox(Account(1)) as sandbox:
+        run = tap("--config", "ENV", config=sandbox.config, env={"TAP_WOOTRIC_STRAT_DATE": "2025-01-01"})
+    told = "TAP_WOOTRIC_STRAT_DATE is no setting, and has no effect: did you mean TAP_WOOTRIC_START_DATE?"
+    assert told in run.log
+    assert run.log.count("has no effect") == 1
+
+
 def test_json_in_the_environment_that_is_none_is_refused_in_one_line() -> None:
     run = tap("--config", "ENV", config=GOOD, env={"TAP_WOOTRIC_STREAM_MAPS": "{"})
     refused(run, "stream_maps (from TAP_WOOTRIC_STREAM_MAPS) must be JSON")
@@ -279,6 +287,18 @@ def test_a_stream_map_that_fails_on_a_row_ends_in_one_line_without_the_row(expre
     assert run.errors == [f"An expression of stream_maps, for external_id of end_users, fails on a row ({why})"]
     assert "Traceback" not in run.log
     assert "@example.com" not in run.log
+
+
+def test_records_for_python_begin_where_those_of_a_sync_do() -> None:
+    with Sandbox(Account(0, 300)) as sandbox:
+        config = {**sandbox.config, "start_date": "2025-06-01"}
+        streams: Any = TapWootric(config=config, state={"nps_summary": "2025-12-30"}).streams
+        responses = [*streams["responses"].get_records(None)]
+        first_day = next(iter(streams["nps_summary"].get_records(None)))
+        synced = tap(config=config).records("responses")
+    assert [record["id"] for record in responses] == [record["id"] for record in synced]
+    assert 0 < len(responses) < 300
+    assert first_day["date"] == "2025-12-30"
 
 
 def test_settings_in_place_of_a_file_are_refused_without_being_printed() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import groupby
@@ -89,15 +90,17 @@ def month(row: Row) -> datetime:
     return stood(row.created).replace(day=1, hour=0, minute=0, second=0)
 
 
-def assert_recipes_are_right(database: Database, account: Account, gone: Collection[tuple[str, int]] = ()) -> None:
-    """Check what each of the README's queries answers, with the streams and ids of what was found to be deleted."""
-    responses, users = account.responses.rows, account.end_users.rows
+def assert_recipes_are_right(database: Database, account: Account, **gone: Row) -> None:
+    """Check what each of the README's queries answers, with a row of some streams that was found to be deleted."""
+    responses, users = account.responses.rows, dict(account.end_users.rows)
+    if "end_users" in gone:
+        users[gone["end_users"].id] = gone["end_users"]
 
     def department(row: Row) -> Any:
         user = users.get(row.body["end_user_id"])
         return user and (user.body["properties"] or {}).get("Department")
 
-    found = database.query(block("count(score) AS responses\nFROM tap_wootric.responses\nWHERE"))
+    found = database.query(block("count(*) AS responses\nFROM tap_wootric.responses\nWHERE"))
     counted = {one: nps(rows) for one, rows in by(month, responses.values()).items() if nps(rows)[1]}
     assert {row["month"]: (row["nps"], row["responses"]) for row in found} == counted
     assert [row["month"] for row in found] == sorted(counted)
@@ -115,18 +118,17 @@ def assert_recipes_are_right(database: Database, account: Account, gone: Collect
         assert (row["response_rate"], row["surveys"]) == (rounded(100 * answers, surveys), surveys)
     assert [row["month"] for row in found] == sorted({*answered, *declined})
 
-    found = database.query(block("is_end_user_gone"))
+    found = database.query(block("end_user_deleted_at"))
     assert {row["id"] for row in found} == responses.keys()
-    assert {row["is_end_user_gone"] for row in found} == {True, False}
     for row in found:
         body = responses[row["id"]].body
         user = users.get(body["end_user_id"])
-        assert row["is_end_user_gone"] == (user is None)
         assert row["email"] == ((user and user.body["email"]) or body["end_user"]["email"])
-        assert row["external_id"] == (user and user.body["external_id"])
+        assert row["external_id"] == ((user and user.body["external_id"]) or body["end_user"]["external_id"])
+        assert bool(row["end_user_deleted_at"]) == (user is not None and user is gone.get("end_users"))
 
     found = database.query(block("found_at"))
-    assert {(row["stream"], row["id"]) for row in found} == set(gone)
+    assert {(row["stream"], row["id"]) for row in found} == {(stream, row.id) for stream, row in gone.items()}
 
 
 def nasty_account() -> Account:
@@ -179,11 +181,12 @@ def test_meltano_brings_every_value_then_what_changed_and_drops_what_was_deleted
         assert len(again) <= 4  # Besides, the row that the bookmark stands at.
 
         account.responses.delete(gone)
-        account.end_users.delete(account.end_users.rows[7])
+        forgotten = account.end_users.rows[7]
+        account.end_users.delete(forgotten)
         meltano("tap-wootric-full")
         rows = loaded(database, "responses")
         assert {one for one, row in rows.items() if row["_sdc_deleted_at"]} == {gone.id}
-        assert_recipes_are_right(database, account, [("responses", gone.id), ("end_users", 7)])
+        assert_recipes_are_right(database, account, responses=gone, end_users=forgotten)
 
         sandbox.clock.advance(60)
         account.responses.delete(gone_later)
@@ -201,8 +204,9 @@ def test_the_streams_that_have_to_be_selected_load_as_well(database: Database, t
             done = project.meltano(*arguments, env=env)
             assert done.returncode == 0, done.stderr
 
+        more, fewer = (shlex.split(line)[1:] for line in block("meltano select").splitlines())
         for stream in ("segments", "survey_templates", "nps_summary"):
-            meltano("select", "tap-wootric", stream, "*")
+            meltano(*(stream if part == "nps_summary" else part for part in more))
         meltano("run", "tap-wootric", "target-postgres")
         assert_holds(database, account)
 
@@ -228,6 +232,14 @@ def test_the_streams_that_have_to_be_selected_load_as_well(database: Database, t
             of_day = account.nps(day["date"], day["date"] + timedelta(days=1))
             assert day == {"date": day["date"], **of_day, "extra_fields": None}
 
+        months = by(
+            lambda row: date.fromisoformat(row.rendered()["created_at"][:8] + "01"), account.responses.rows.values()
+        )
+        found = database.query(block("tap_wootric.nps_summary"))
+        assert {row["month"].date(): (row["nps"], row["responses"]) for row in found if row["responses"]} == {
+            one: nps(group) for one, group in months.items()
+        }
+
         sandbox.clock.advance(86_400)
         del account.segments[0]
         account.responses.insert(int(NOW - 5 * 86_400) * SECOND)
@@ -239,6 +251,11 @@ def test_the_streams_that_have_to_be_selected_load_as_well(database: Database, t
         late = date(2025, 12, 25)
         (changed,) = rows("SELECT responses FROM tap_wootric.nps_summary WHERE date = '2025-12-25'")
         assert changed["responses"] == account.nps(late, late + timedelta(days=1))["responses"]
+
+        asked = len(sandbox.pages("declines"))
+        meltano(*fewer)
+        meltano("run", "tap-wootric", "target-postgres")
+        assert len(sandbox.pages("declines")) == asked
 
 
 def test_many_accounts_go_into_schemas_of_their_own_each_with_its_own_state(database: Database, tmp_path: Path) -> None:
