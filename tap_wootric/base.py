@@ -97,6 +97,7 @@ class WootricStream(RESTStream[Any]):
             FatalAPIError: The API refuses a request, kept failing for minutes, or gives answers that cannot be right.
         """
         self.check_settings()
+        self.reached = ""
         try:
             start = self._server_time()
             since = self._since(start)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
-from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 
 from tap_wootric.base import Ask, WootricStream
 from tap_wootric.progress import Progress
-from tap_wootric.rows import DATE, DAY, Record, Row, utc
+from tap_wootric.rows import DATE, DAY, Record, Row, utc, utc_second
 
 _LATE = 7
 """Days in which most people answer who do. Nothing about it is documented: the number is ours."""
@@ -19,8 +20,8 @@ _LATE = 7
 class DailyStream(WootricStream):
     """Sums over a day, by one request for each day from the bookmark, or `start_date`, to today (UTC).
 
-    Which hours are a day depends on the account's time zone (documented), and so does what is today: a row that lacks
-    comes with the next sync. The bookmark stays some days behind, whose sums late answers may change.
+    Which hours are a day depends on the account's time zone (documented), and so does what is today: a day that has
+    begun there alone comes with the next sync. The bookmark stays behind, because late answers change the sums.
     """
 
     primary_keys = ("date",)
@@ -52,36 +53,49 @@ class DailyStream(WootricStream):
     def read(self, ask: Ask, since: int, start: int, progress: Progress) -> Iterable[Record]:
         """Yield a row for each day from that of a Unix second to that of another.
 
-        Whether `date[end]` is the last day of a range or the day behind it is not documented. So if all days are empty
-        that are asked for in the one way, while all of them together are not, they are asked for in the other way.
-        (An account's first response of all these days may come in between. It then counts for two days, until the next
-        sync.)
+        Whether `date[end]` is the last day of a range or the day behind it is not documented. So rows wait for the
+        first day that has a response. If there is none, though there are some in all of the days, these are asked for
+        in the other way. (The first response of all may come in between. It counts for two days until the next sync.)
+
+        Raises:
+            FatalAPIError: Also where there is no day, so that a full table would drop all rows.
         """
         days = range(since // DAY, start // DAY + 1)
+        if self.is_full and not days:
+            raise FatalAPIError(f"{self.name}: by the API's clock, start_date is after today, {_date(start // DAY)}")
+        self._has_responses = False
         for length in (0, 1):
-            is_told = False
+            waiting: list[Record] = []
             for day in days:
-                (record,) = ask(_range(day, day + length))
-                is_told = is_told or _has_sums(record)
-                if is_told:
-                    self.reached = record["date"]
-                progress.rows += 1
-                progress.at(utc(day * DAY))
-                yield record
-            if is_told or not days or not any(map(_has_sums, ask(_range(days[0], days[-1])))):
+                waiting += ask(_range(day, day + length))
+                progress.at(utc_second(day * DAY))
+                if self._has_responses or length:
+                    yield from self._emitted(waiting, progress)
+                    waiting = []
+            if waiting:
+                ask(_range(days[0], days[-1] + 1))
+            if not waiting or not self._has_responses:
+                yield from self._emitted(waiting, progress)
                 break
-        self.reached = utc(start)
+
+    def _emitted(self, records: Iterable[Record], progress: Progress) -> Iterable[Record]:
+        for record in records:
+            self.reached = record["date"]
+            progress.rows += 1
+            yield record
 
     def rows(self, answer: Any, params: Mapping[str, Any]) -> list[Row]:
-        """Return the sums of an answer as a row."""
-        answer["responses"]  # Without them it is no such answer.
+        """Return the sums of an answer as a row, and take note of whether there are responses in them."""
+        responses = answer["responses"]  # Without them it is no such answer.
+        with suppress(ArithmeticError):
+            self._has_responses = self._has_responses or Decimal(str(responses)) > 0
         return [{**answer, "date": params["date[start]"]}]
 
 
 def _range(first: int, last: int) -> dict[str, str]:
     """Return the parameters for days, which are counted from 1970."""
-    return {"date[start]": utc(first * DAY)[:DATE], "date[end]": utc(last * DAY)[:DATE]}
+    return {"date[start]": _date(first), "date[end]": _date(last)}
 
 
-def _has_sums(record: Record) -> bool:
-    return any(isinstance(value, int | Decimal) and value for value in record.values())
+def _date(day: int) -> str:
+    return utc_second(day * DAY)[:DATE]

@@ -51,8 +51,11 @@ class SurveyTemplates(WootricStream):
 
     def rows(self, answer: Any, params: Mapping[str, Any]) -> list[Row]:  # noqa: ARG002 - It is asked with none.
         """Return the templates of an answer, each with whether it is the default one."""
-        default = str(answer.get("default_survey_template_id"))
-        return [{**row, "is_default": str(row.get("id")) == default} for row in answer["survey_templates"]]
+        default, templates = answer.get("default_survey_template_id"), answer["survey_templates"]
+        if not isinstance(templates, list):
+            raise TypeError
+        is_known = default is not None
+        return [{**row, "is_default": str(row.get("id")) == str(default) if is_known else None} for row in templates]
 
 
 class NpsSummary(DailyStream):

@@ -90,7 +90,7 @@ class TapWootric(Tap):
             ConfigValidationError: A setting is missing that only some streams need.
             NoAccessError: A selected stream was left out.
         """
-        self._check_settings()
+        self._prepare()
         super().sync_all()
         self._complain()
 
@@ -100,7 +100,7 @@ class TapWootric(Tap):
         Raises:
             ConfigValidationError, NoAccessError: As with `sync_all`.
         """
-        self._check_settings()
+        self._prepare()
         done = self.run_sync_dry_run(1, self._selected)
         self._complain()
         return done
@@ -109,15 +109,15 @@ class TapWootric(Tap):
     def _selected(self) -> list[WootricStream]:
         return [cast("WootricStream", stream) for stream in self.streams.values() if stream.selected]
 
-    def _check_settings(self) -> None:
+    def _prepare(self) -> None:
         """See that each selected stream has what it needs, before the first request of any."""
+        self.left_out = {}
         for stream in self._selected:
             stream.check_settings()
 
     def _complain(self) -> None:
-        left_out, self.left_out = self.left_out, {}
-        if left_out:
-            streams = ", ".join(f"{name} ({reason})" for name, reason in left_out.items())
+        if self.left_out:
+            streams = ", ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
             raise NoAccessError(
                 f"The account may not read {streams}: deselect it, or ask Wootric to open it. No other stream failed"
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import sys
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 from jsonschema import Draft7Validator
 
 from tap_wootric.streams import STREAMS
-from tests.programs import plugin
+from tap_wootric.tap import TapWootric
+from tests.programs import plugin, run
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import NOW, SECOND, in_utc
 from tests.sandbox.server import Clock
@@ -113,7 +116,9 @@ def test_which_template_is_the_default_is_told_by_an_id_in_any_form(default: str
             '"default_survey_template_id": 1', f'"default_survey_template_id": {default}'
         )
         records = sync(sandbox, "survey_templates").records("survey_templates")
-    assert [record["is_default"] for record in records] == [default == '"1"', False]
+    assert [record["is_default"] for record in records] == {'"1"': [True, False], "null": [None, None]}.get(
+        default, [False, False]
+    )
 
 
 def test_a_full_table_stays_one_whatever_a_catalog_says() -> None:
@@ -132,6 +137,7 @@ def test_a_full_table_stays_one_whatever_a_catalog_says() -> None:
             ("segments", "survey_templates", "nps_summary"), ("[1]", '"text"', "{}", '{"survey_templates": [1]}', "7")
         ),
         *itertools.product(("survey_templates", "nps_summary"), ("[]", '[{"id": 1, "responses": 1}]')),
+        *itertools.product(("survey_templates",), ('{"survey_templates": {}}', '{"survey_templates": ""}')),
     ],
 )
 def test_an_answer_of_another_form_ends_in_one_line(stream: str, answer: str) -> None:
@@ -206,24 +212,60 @@ def test_a_start_date_within_the_last_seven_days_is_kept_to() -> None:
     assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 30))] * 2
 
 
+ODD_SUMS = {
+    "as documented": ('"nps":', '"nps":'),
+    "more fields": ('"nps":', '"metric": "NPS", "number": 7, "nps":'),
+    "rates of days without responses": ('"email_response_rate": 0', '"email_response_rate": 31'),
+    "text": ('"responses": 0', '"responses": "0"'),
+    "null": ('"responses": 0', '"responses": null'),
+    "no number": ('"responses": 0', '"responses": "N/A"'),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_SUMS.values(), ids=ODD_SUMS.keys())
 @pytest.mark.parametrize("ends_before", [False, True])
-def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(ends_before: bool) -> None:  # noqa: FBT001
+def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(
+    odd: tuple[str, str],
+    ends_before: bool,  # noqa: FBT001
+) -> None:
     account = Account(responses=300)
     with Sandbox(account, Clock(NOW), ends_before=ends_before) as sandbox:
-        sandbox.rewrite = lambda text: text.replace('"nps":', '"metric": "NPS", "nps":')  # It tells of no response.
-        run = sync(sandbox, "nps_summary", start_date="2025-12-01")
-    rows = {record["date"]: record for record in run.records("nps_summary")}
-    for day in each_day(date(2025, 12, 1)):
-        one = date.fromisoformat(day)
-        assert rows[day]["responses"] == account.nps(one, one + timedelta(days=1))["responses"]
+        sandbox.rewrite = lambda text: text.replace(*odd)
+        records = sync(sandbox, "nps_summary", start_date="2025-12-01").records("nps_summary")
+    assert [record["date"] for record in records] == each_day(date(2025, 12, 1))
+    for record in records:
+        one = date.fromisoformat(record["date"])
+        assert (record["responses"] or 0) == account.nps(one, one + timedelta(days=1))["responses"]
 
 
-def test_a_sync_that_was_stopped_before_the_sums_were_told_from_nothing_begins_again() -> None:
+def test_the_sums_are_right_where_a_catalog_has_but_one_of_them() -> None:
+    account = Account(responses=300)
+    catalog = selecting("nps_summary")
+    (entry,) = [one for one in catalog["streams"] if one["tap_stream_id"] == "nps_summary"]
+    entry["schema"]["properties"] = {name: entry["schema"]["properties"][name] for name in ("date", "nps")}
+    with Sandbox(account, Clock(NOW), ends_before=True) as sandbox:
+        run = tap(config={**sandbox.config, "start_date": "2025-12-01"}, catalog=catalog)
+    for record in run.records("nps_summary"):
+        one = date.fromisoformat(record["date"])
+        assert record == {"date": record["date"], "nps": account.nps(one, one + timedelta(days=1))["nps"]}
+
+
+@pytest.mark.parametrize("start_date", ["2025-12-31", "2025-12-24"])
+def test_the_sums_are_right_where_the_last_day_alone_has_any(start_date: str) -> None:
+    account = Account()
+    account.responses.insert(int(NOW) * SECOND - 3_600 * SECOND * 8)  # In the account's zone it is still the 30th.
+    account.responses.insert(int(NOW + 8 * 3_600) * SECOND)
+    with Sandbox(account, Clock(NOW + 9 * 3_600), ends_before=True) as sandbox:
+        records = sync(sandbox, "nps_summary", start_date=start_date).records("nps_summary")
+    assert (records[-1]["date"], records[-1]["responses"]) == ("2025-12-31", 1)
+
+
+def test_no_row_comes_before_it_is_known_how_days_are_counted() -> None:
     with Sandbox(Account(responses=300), Clock(NOW), ends_before=True) as sandbox:
-        sandbox.fault = lambda path, n: "500" if path == "/v1/nps_summary" and n > 31 else ""
-        config = {**sandbox.config, "start_date": "2025-12-01"}
-        run = tap(config=config, catalog=selecting("nps_summary"), sleepless=True)
+        sandbox.fault = lambda path, n: "403" if path == "/v1/nps_summary" and n == 32 else ""
+        run = tap(config={**sandbox.config, "start_date": "2025-12-01"}, catalog=selecting("nps_summary"))
     assert run.status == 1
+    assert run.records("nps_summary") == []
     assert "replication_key_value" not in run.state["bookmarks"]["nps_summary"]
 
 
@@ -239,6 +281,24 @@ def test_a_sync_that_was_stopped_is_gone_on_with_at_the_day_it_got_to() -> None:
         date(2025, 12, 1), date(2025, 12, 12)
     )
     assert [record["date"] for record in second.records("nps_summary")] == each_day(date(2025, 12, 12))
+
+
+def test_days_before_1970_are_days() -> None:
+    account = Account()
+    account.responses.insert(-86_400 * SECOND)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        streams: Any = TapWootric(config={**sandbox.config, "start_date": "1969-12-30"}).streams
+        record = next(iter(streams["nps_summary"].get_records(None)))
+    assert (record["date"], record["responses"]) == ("1969-12-30", 1)
+
+
+def test_a_full_table_without_a_day_lets_the_target_drop_nothing() -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        config = {**sandbox.config, "start_date": "2026-03-01"}
+        run = tap(config=config, catalog=full_table("nps_summary"))
+    assert run.status == 1
+    assert run.errors == ["nps_summary: by the API's clock, start_date is after today, 2025-12-31"]
+    assert not run.of_type("ACTIVATE_VERSION")
 
 
 def test_an_account_without_responses_costs_one_request_more() -> None:
@@ -327,6 +387,29 @@ def test_a_stream_that_the_account_may_not_read_any_more_keeps_its_bookmark_and_
     ids = {record["id"] for run in (first, second) for record in run.records("end_users")}
     assert ids == sandbox.account.end_users.rows.keys()
     assert len(second.records("end_users")) < 250
+
+
+def test_a_second_sync_of_the_same_tap_begins_anew() -> None:
+    code = """
+import json, sys
+from tap_wootric.tap import TapWootric
+tap = TapWootric(config=json.loads(sys.argv[1]))
+bookmarks = []
+for wrong in ("", "x", ""):
+    tap.client.url = sys.argv[2] + wrong
+    try:
+        tap.sync_all()
+    except Exception as error:
+        print(type(error).__name__, file=sys.stderr)
+    bookmarks.append([one.get("replication_key_value") for one in tap.state["bookmarks"].values()])
+print(bookmarks[0] == bookmarks[1], file=sys.stderr)
+"""
+    account = Account(3, 3, declines=3)
+    for table in account.tables.values():
+        table.insert(int(NOW) * SECOND)  # Past the horizon, which each request moves.
+    with Sandbox(account, Clock(NOW, step=30)) as sandbox:
+        done = run(sys.executable, "-c", code, json.dumps(sandbox.config), sandbox.url)
+    assert [line for line in done.stderr.splitlines() if " | " not in line] == ["FatalAPIError", "True"]
 
 
 def test_streams_that_the_account_may_not_read_are_named_in_one_line() -> None:
