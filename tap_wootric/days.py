@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -61,14 +63,16 @@ class DailyStream(WootricStream):
             FatalAPIError: Also where there is no day, so that a full table would drop all rows.
         """
         days = range(since // DAY, start // DAY + 1)
-        if self.is_full and not days:
-            raise FatalAPIError(f"{self.name}: by the API's clock, start_date is after today, {_date(start // DAY)}")
+        if not days:
+            if self.is_full:
+                raise FatalAPIError(f"{self.name}: by the API's clock, start_date is after today, {utc(start)[:DATE]}")
+            return
         self._has_responses = False
         for length in (0, 1):
             waiting: list[Record] = []
-            for day in days:
-                waiting += ask(_range(day, day + length))
-                progress.at(utc_second(day * DAY))
+            for records in self._answers(ask, [_range(day, day + length) for day in days]):
+                waiting += records
+                progress.at(f"{records[0]['date']}T00:00:00Z")
                 if self._has_responses or length:
                     yield from self._emitted(waiting, progress)
                     waiting = []
@@ -77,6 +81,24 @@ class DailyStream(WootricStream):
             if not waiting or not self._has_responses:
                 yield from self._emitted(waiting, progress)
                 break
+
+    def _answers(self, ask: Ask, ranges: list[dict[str, str]]) -> Iterator[list[Record]]:
+        """Yield the answers for some ranges in their order; several are asked for at a time, unless that is limited."""
+        yield ask(ranges[0])
+        at_once = self.config["concurrency"]
+        if at_once == 1 or self.tap.governor.is_limited(self.path):
+            yield from map(ask, ranges[1:])
+            return
+        pool, pending = ThreadPoolExecutor(at_once), deque[Future[list[Record]]]()
+        try:
+            for one in ranges[1:]:
+                pending.append(pool.submit(ask, one))
+                if len(pending) == at_once:
+                    yield pending.popleft().result()
+            for answer in pending:
+                yield answer.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # A signal is not to wait for the API.
 
     def _emitted(self, records: Iterable[Record], progress: Progress) -> Iterable[Record]:
         for record in records:

@@ -102,8 +102,8 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         th.IntegerType,
         default=4,
         title="Concurrency",
-        description="How many parts of a long list are read at a time, where the API announces no limit. 1 turns it "
-        "off.",
+        description="How many parts of a long list, or days of nps_summary, are read at a time, where the API "
+        "announces no limit. 1 turns it off.",
     ),
     th.Property(
         "request_timeout",

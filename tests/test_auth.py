@@ -33,7 +33,7 @@ def test_one_token_serves_both_streams_and_no_secret_is_in_a_url() -> None:
 def test_a_token_that_the_api_refuses_in_the_middle_is_replaced_once() -> None:
     # The server's time goes by a tenth of a token's life at each request; the tap's own clock all but stands still.
     with Sandbox(Account(1_000), Clock(NOW, step=720)) as sandbox:
-        run = tap(config=sandbox.config)
+        run = tap(config={**sandbox.config, "concurrency": 1})
     assert run.status == 0, run.log
     assert len(run.records("end_users")) == 1_000
     refused = [request for request in sandbox.requests if request.status == 401]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -37,9 +37,9 @@ def sync(sandbox: Sandbox, *streams: str, state: Any = None, **settings: Any) ->
 
 
 def days_asked(sandbox: Sandbox, since: int = 0) -> list[tuple[str, str]]:
-    """The ranges of days in the requests from the n-th on."""
+    """The ranges of days in the requests from the n-th on, in their order."""
     queries = [request.query for request in sandbox.pages("nps_summary")[since:]]
-    return [(query["date[start]"], query["date[end]"]) for query in queries]
+    return sorted((query["date[start]"], query["date[end]"]) for query in queries)
 
 
 def each_day(first: date, last: date = TODAY) -> list[str]:
@@ -154,7 +154,7 @@ def test_an_answer_of_another_form_ends_in_one_line(stream: str, answer: str) ->
 # nps_summary
 
 
-def test_nps_summary_has_a_row_for_each_day_from_the_start_date_to_today() -> None:
+def test_nps_summary_has_a_row_for_each_day_from_the_start_date_to_today(concurrency: int) -> None:
     account = Account(responses=300, declines=200)
     with Sandbox(account, Clock(NOW)) as sandbox:
         run = sync(sandbox, "nps_summary", start_date="2025-11-01T15:00:00+02:00")
@@ -164,6 +164,8 @@ def test_nps_summary_has_a_row_for_each_day_from_the_start_date_to_today() -> No
         of_day = account.nps(date.fromisoformat(day), date.fromisoformat(day) + timedelta(days=1))
         assert record == {"date": day, **of_day, "extra_fields": None}
     assert sum(record["responses"] for record in run.records("nps_summary")) > 10
+    assert (sandbox.at_once > 1) == (concurrency > 1)
+    assert sandbox.at_once <= concurrency
     assert run.of_type("SCHEMA")[0]["key_properties"] == ["date"]
     assert run.of_type("SCHEMA")[0]["bookmark_properties"] == ["date"]
 
@@ -208,8 +210,9 @@ def test_a_bookmark_of_today_leaves_the_last_seven_days_to_be_read() -> None:
 def test_a_start_date_within_the_last_seven_days_is_kept_to() -> None:
     with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
         state = sync(sandbox, "nps_summary", start_date="2025-12-30").state
+        assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 30))]
         sync(sandbox, "nps_summary", state=state, start_date="2025-12-30")
-    assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 30))] * 2
+    assert days_asked(sandbox, 2) == [(day, day) for day in each_day(date(2025, 12, 30))]
 
 
 ODD_SUMS = {
@@ -222,6 +225,7 @@ ODD_SUMS = {
 }
 
 
+@pytest.mark.usefixtures("concurrency")
 @pytest.mark.parametrize("odd", ODD_SUMS.values(), ids=ODD_SUMS.keys())
 @pytest.mark.parametrize("ends_before", [False, True])
 def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(
@@ -272,7 +276,7 @@ def test_no_row_comes_before_it_is_known_how_days_are_counted() -> None:
 def test_a_sync_that_was_stopped_is_gone_on_with_at_the_day_it_got_to() -> None:
     with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: "500" if path == "/v1/nps_summary" and n > 12 else ""
-        config = {**sandbox.config, "start_date": "2025-12-01"}
+        config = {**sandbox.config, "start_date": "2025-12-01", "concurrency": 1}
         first = tap(config=config, catalog=selecting("nps_summary"), sleepless=True)
         sandbox.fault = lambda _path, _number: ""
         second = sync(sandbox, "nps_summary", state=first.state, start_date="2025-12-01")
@@ -323,6 +327,15 @@ def test_nps_summary_as_a_full_table_begins_with_the_start_date() -> None:
     assert [record["date"] for record in run.records("nps_summary")] == each_day(date(2025, 12, 1))
     assert len(run.of_type("ACTIVATE_VERSION")) == 1
     assert run.bookmark("nps_summary") == "2025-12-20"
+
+
+def test_days_are_asked_for_one_at_a_time_where_a_limit_is_announced() -> None:
+    with Sandbox(Account(responses=300), limit=1_000) as sandbox:
+        sandbox.latency = 0.01
+        start = datetime.now(UTC) - timedelta(days=20)
+        run = sync(sandbox, "nps_summary", start_date=start.isoformat(), concurrency=8)
+    assert len(run.records("nps_summary")) == 21
+    assert sandbox.at_once == 1
 
 
 @pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
