@@ -106,6 +106,11 @@ def _fit(value: Any) -> Any:
     return fit
 
 
+def fit_inside(value: Any) -> Any:
+    """Return a JSON value that a database takes inside of an object: a row's own text may hold a NUL."""
+    return _fit_at(value, _DEPTH_OF_TEXT + 1)
+
+
 def _fit_at(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

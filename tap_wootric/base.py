@@ -43,10 +43,10 @@ class WootricStream(RESTStream[Any]):
     name: str
     primary_keys: Sequence[str] = ("id",)
     replication_key: str | None = None
-    is_sorted = True
+    is_sorted = True  # Or the SDK keeps progress markers instead of a bookmark.
 
     schema: ClassVar[dict[str, Any]]
-    STATE_MSG_FREQUENCY = 100
+    STATE_MSG_FREQUENCY = 100  # Records. A sync that is killed costs a few pages, and one STATE for two pages nothing.
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # Rows are brought to their schema in `rows.py`.
 
     def __init_subclass__(cls) -> None:
@@ -138,11 +138,15 @@ class WootricStream(RESTStream[Any]):
         self._horizon = self.bookmark_at(horizon)
         bookmark = self.stream_state.get("replication_key_value")
         since = max(self.start_date, unix_seconds(utc(bookmark)) if bookmark else seek.ALWAYS)
-        if since > horizon:
-            # A bookmark past the horizon comes from another tap, another clock or a smaller lookback_window.
-            self._pull_bookmark_back(start)
-            return max(horizon, self.start_date)
-        return since
+        if bookmark and bookmark > self.bookmark_at(start + DAY):
+            raise FatalAPIError(
+                f"The bookmark of {self.name}, {bookmark}, lies in the future: correct the state, or leave it out "
+                "to read everything again"
+            )
+        if bookmark and bookmark > self._horizon:
+            # It comes from another tap, another clock or a smaller lookback_window.
+            self.stream_state["replication_key_value"] = self._horizon
+        return min(since, max(horizon, self.start_date))
 
     @property
     def lookback(self) -> int:
@@ -198,7 +202,7 @@ class WootricStream(RESTStream[Any]):
         """Leave the bookmark where it is: it moves when a STATE is written.
 
         This overrides a private method of the SDK: its public hook for a limit, `get_replication_key_signpost`, does
-        not hold for a sorted stream. How far the reading got comes from `get_records`.
+        not hold for a sorted stream. `read` keeps `reached`, and `move_bookmark` makes the bookmark of it.
         """
 
     def _write_state_message(self) -> None:
@@ -211,16 +215,6 @@ class WootricStream(RESTStream[Any]):
         if not self.state_manager.is_flushed:
             self.tap.write_message(StateMessage(self.tap_state))
             self.state_manager.is_flushed = True
-
-    def _pull_bookmark_back(self, start: int) -> None:
-        bookmark = self.stream_state.get("replication_key_value", "")
-        if bookmark > self.bookmark_at(start + DAY):
-            raise FatalAPIError(
-                f"The bookmark of {self.name}, {bookmark}, lies in the future: correct the state, or leave it out "
-                "to read everything again"
-            )
-        if bookmark > self._horizon:
-            self.stream_state["replication_key_value"] = self._horizon
 
     @property
     def emit_activate_version_messages(self) -> bool:
@@ -261,7 +255,7 @@ class WootricStream(RESTStream[Any]):
 
     @property
     def url_base(self) -> str:
-        """The API's base URL, without a slash at its end."""
+        """The API's base URL, which the SDK demands; `Client` makes the URLs."""
         return str(self.config["api_url"])
 
     @property

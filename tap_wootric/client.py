@@ -30,7 +30,7 @@ _TRIES = 9
 _LONGEST_PAUSE = 64
 """Seconds. Between nine tries lie pauses of 2, 4, 8, 16, 32, 64, 64 and 64: a bit over four minutes."""
 _LONGEST_TROUBLE = 300
-"""Seconds after which a request is not made again, where the answers or the limit take long."""
+"""Seconds after which there is no further try, where answers or waits took long."""
 _LEAST_TRIES = 3
 """The tries that there are all the same: a long wait for a limit is no trouble."""
 _MAY_PASS = (RetriableAPIError, requests.ConnectionError, requests.Timeout, ChunkedEncodingError, ContentDecodingError)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
-from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 
 from tap_wootric.base import Ask, WootricStream
 from tap_wootric.progress import Progress
-from tap_wootric.rows import DATE, DAY, Record, Row, utc, utc_second
+from tap_wootric.rows import DATE, DAY, Record, Row, Shaper, utc, utc_second
 
 _LATE = 7
 """Days in which most people answer who do. Nothing about it is documented: the number is ours."""
@@ -23,7 +24,7 @@ class DailyStream(WootricStream):
     """Sums over a day, by one request for each day from the bookmark, or `start_date`, to today (UTC).
 
     Which hours are a day depends on the account's time zone (documented), and so does what is today: a day that has
-    begun there alone comes with the next sync. The bookmark stays behind, because late answers change the sums.
+    begun there, but not in UTC, comes with the next sync. The bookmark stays behind, since late answers change sums.
     """
 
     primary_keys = ("date",)
@@ -55,63 +56,89 @@ class DailyStream(WootricStream):
     def read(self, ask: Ask, since: int, start: int, progress: Progress) -> Iterable[Record]:
         """Yield a row for each day from that of a Unix second to that of another.
 
-        Whether `date[end]` is the last day of a range or the day behind it is not documented. So rows wait for the
-        first day that has a response. If there is none, though there are some in all of the days, these are asked for
-        in the other way. (The first response of all may come in between. It counts for two days until the next sync.)
+        Whether a range of days includes that of `date[end]` is not documented. A response in a range of a single day
+        shows that it does, so rows wait for the first one. If there is none in any day, but in all of them together,
+        ranges end before: then the days are asked for in that way.
 
         Raises:
             FatalAPIError: Also where there is no day, so that a full table would drop all rows.
         """
         days = range(since // DAY, start // DAY + 1)
-        if not days:
-            if self.is_full:
-                raise FatalAPIError(f"{self.name}: by the API's clock, start_date is after today, {utc(start)[:DATE]}")
-            return
-        self._has_responses = False
-        for length in (0, 1):
-            waiting: list[Record] = []
-            for records in self._answers(ask, [_range(day, day + length) for day in days]):
-                waiting += records
-                progress.at(f"{records[0]['date']}T00:00:00Z")
-                if self._has_responses or length:
-                    yield from self._emitted(waiting, progress)
-                    waiting = []
-            if waiting:
-                ask(_range(days[0], days[-1] + 1))
-            if not waiting or not self._has_responses:
+        if self.is_full and not days:
+            raise FatalAPIError(f"{self.name}: by the API's clock, start_date is after today, {utc(start)[:DATE]}")
+        waiting, is_told = list[Record](), False
+        for record in self._sums(ask, days, 0):
+            progress.at(f"{record['date']}T00:00:00Z")
+            waiting.append(record)
+            is_told = is_told or bool(record["responses"])
+            if is_told:
                 yield from self._emitted(waiting, progress)
-                break
+                waiting = []
+        if waiting and _end_before(ask, days):
+            yield from self._emitted(self._sums(ask, days, 1), progress)
+        else:
+            yield from self._emitted(waiting, progress)
 
-    def _answers(self, ask: Ask, ranges: list[dict[str, str]]) -> Iterator[list[Record]]:
-        """Yield the answers for some ranges in their order; several are asked for at a time, unless that is limited."""
-        yield ask(ranges[0])
-        at_once = self.config["concurrency"]
-        if at_once == 1 or self.tap.governor.is_limited(self.path):
-            yield from map(ask, ranges[1:])
-            return
-        pool, pending = ThreadPoolExecutor(at_once), deque[Future[list[Record]]]()
+    def _sums(self, ask: Ask, days: range, length: int) -> Iterator[Record]:
+        """Yield the sums of ranges, one from each day to some days later.
+
+        Several are asked for at a time, unless a limit is announced, which the first answer tells. The threads are
+        daemons, as in `windows.py`: nobody is to wait for one that waits for the API.
+        """
+        ranges = [_range(day, day + length) for day in days]
+        for first in ranges[:1]:
+            yield from ask(first)
+        answers = [Future[list[Record]]() for _ in ranges[1:]]
+        waiting = deque(zip(ranges[1:], answers, strict=True))
+
+        def work() -> None:
+            with suppress(IndexError):  # Nothing waits any more.
+                while True:
+                    one, answer = waiting.popleft()
+                    try:
+                        answer.set_result(ask(one))
+                    except Exception as error:  # noqa: BLE001 - Raised where the sums are yielded.
+                        answer.set_exception(error)
+
+        for _ in range(1 if self.tap.governor.is_limited(self.path) else self.config["concurrency"]):
+            threading.Thread(target=work, daemon=True).start()
         try:
-            for one in ranges[1:]:
-                pending.append(pool.submit(ask, one))
-                if len(pending) == at_once:
-                    yield pending.popleft().result()
-            for answer in pending:
-                yield answer.result()
+            for answer in answers:
+                yield from answer.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # A signal is not to wait for the API.
+            waiting.clear()
 
-    def _emitted(self, records: Iterable[Record], progress: Progress) -> Iterable[Record]:
+    def _emitted(self, records: Iterable[Record], progress: Progress) -> Iterator[Record]:
+        wanted = self.effective_schema["properties"]
         for record in records:
             self.reached = record["date"]
             progress.rows += 1
-            yield record
+            yield {name: value for name, value in record.items() if name in wanted}
+
+    @cached_property
+    def shape(self) -> Shaper:
+        """What makes records of rows, with the responses, too, where a catalog lacks them."""
+        return Shaper(self.schema, self.schema, self._log_odd)
 
     def rows(self, answer: Any, params: Mapping[str, Any]) -> list[Row]:
-        """Return the sums of an answer as a row, and take note of whether there are responses in them."""
-        responses = answer["responses"]  # Without them it is no such answer.
-        with suppress(ArithmeticError):
-            self._has_responses = self._has_responses or Decimal(str(responses)) > 0
-        return [{**answer, "date": params["date[start]"]}]
+        """Return the sums of an answer as a row; without the responses it is no such answer."""
+        return [{**answer, "responses": answer["responses"], "date": params["date[start]"]}]
+
+
+def _end_before(ask: Ask, days: range) -> bool:
+    """Return whether ranges end before the day of `date[end]`, where no day has a response of its own.
+
+    Today is asked for again, since its first response may have come meanwhile. So is tomorrow, which may have begun in
+    the account's zone.
+    """
+
+    def has_responses(first: int, last: int) -> bool:
+        return any(record["responses"] for record in ask(_range(first, last)))
+
+    today, tomorrow = days[-1], days[-1] + 1
+    return (
+        has_responses(days[0], tomorrow) and not has_responses(today, today) and not has_responses(tomorrow, tomorrow)
+    )
 
 
 def _range(first: int, last: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A list of the API that changes while it is read: from where, up to where, and how far the reading got."""
+"""A list that changes while it is read: from where, up to where, and how far the reading got."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ListStream(WootricStream):
         """
 
         def fetch(query: seek.Query) -> list[Record]:
-            if len(query.updated_at) == 1:
+            if len(query.updated_at) == 1:  # A crowded second is read once it is over: no row enters it then.
                 self.tap.governor.let_pass(query.updated_at.lt)
             return ask(parameters(query))
 
@@ -67,7 +67,7 @@ class ListStream(WootricStream):
         return super().records(response, params) if records is None else records
 
     def _queries(self, since: int, start: int, *, filters_updates: bool) -> list[seek.Query]:
-        """Return the queries for a sync that starts at a Unix second, and wants what was updated since another."""
+        """Return the queries of a sync, for rows that were updated from `since` to `start`, Unix seconds."""
         if filters_updates and not self.is_full:
             return [seek.Query("updated_at", updated_at=seek.Span(since, start + 1))]
         if filters_updates:
@@ -97,7 +97,8 @@ class ListStream(WootricStream):
         self, records: Iterable[Record], since: int, order_by: seek.Clock, progress: Progress
     ) -> Iterable[Record]:
         """Yield the records that were updated since a Unix second, and keep track of how far the reading got."""
-        oldest, newest = utc(since)[:SECOND] if since > 0 else "", ""
+        oldest = utc(since)[:SECOND] if since > 0 else ""
+        newest = ""
         is_in_order = order_by == "updated_at"
         for record in records:
             if stamp := record.get("updated_at"):

@@ -19,7 +19,7 @@ import pendulum
 from pendulum.parsing.exceptions import ParserError
 from singer_sdk.singerlib.json import serialize_json
 
-from tap_wootric.answers import has_nul, number_of
+from tap_wootric.answers import fit_inside, has_nul, number_of
 
 Row = Mapping[str, Any]
 """A row as the API sent it; a number with a fraction is a `Decimal`."""
@@ -180,7 +180,7 @@ class _Object:
         return record, extra
 
     def _set_aside(self, extra: dict[str, Any], name: str, value: Any, *, named: bool) -> None:
-        extra[name] = value
+        extra[name] = fit_inside(value)
         if name not in self._reported:
             self._reported.add(name)
             self._on_odd(f"{self._path}{name}", named)

@@ -21,8 +21,7 @@ def understand(state: Mapping[str, Any], streams: Mapping[str, type[WootricStrea
     Raises:
         ValueError: It is none of these. The text says why.
     """
-    if state.get("type") == "STATE" and isinstance(state.get("value"), Mapping):
-        state = state["value"]
+    state = _unwrapped(state)
     bookmarks = state.get("bookmarks") or {}
     if not isinstance(bookmarks, Mapping):
         raise ValueError("its bookmarks are not a JSON object")  # noqa: TRY004 - What is in a file is a value.
@@ -53,5 +52,12 @@ def _bookmark(name: str, entry: Any, stream: type[WootricStream] | None) -> Any:
 
 def unknown(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:
     """Return the names in a state that mean nothing to the tap, misspelt streams among them."""
-    names = {*state, *(state.get("bookmarks") or {})} - {"bookmarks", "currently_syncing", "type", "value"}
+    state = _unwrapped(state)
+    names = {*state, *(state.get("bookmarks") or {})} - {"bookmarks", "currently_syncing"}
     return sorted(names.difference(streams))
+
+
+def _unwrapped(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the state in a STATE message, or what is no message as it is."""
+    is_message = state.get("type") == "STATE" and isinstance(state.get("value"), Mapping)
+    return state["value"] if is_message else state

@@ -30,7 +30,7 @@ from tap_wootric.streams import STREAMS
 
 _PREFIX = "TAP_WOOTRIC_"
 _SAME_WISH = 1.0
-"""Seconds."""
+"""Seconds within which a second signal is taken for the first one, which a shell has forwarded."""
 
 
 class TapWootric(Tap):
@@ -82,7 +82,7 @@ class TapWootric(Tap):
         return Client(self.config, self.authenticator, self.governor)
 
     def sync_all(self) -> None:  # type: ignore[misc]
-        """Sync all selected streams, and complain in the end of those that the account may not read.
+        """Sync all selected streams, and name in the end those that the account may not read.
 
         To the SDK this method is final; it has no hook for what is to be done at a sync's end.
 
@@ -92,7 +92,7 @@ class TapWootric(Tap):
         """
         self._prepare()
         super().sync_all()
-        self._complain()
+        self._report_left_out()
 
     def run_connection_test(self) -> bool:  # type: ignore[misc]
         """Read a row of each selected stream, which the SDK does of each there is; final to it as well.
@@ -102,7 +102,7 @@ class TapWootric(Tap):
         """
         self._prepare()
         done = self.run_sync_dry_run(1, self._selected)
-        self._complain()
+        self._report_left_out()
         return done
 
     @property
@@ -115,7 +115,7 @@ class TapWootric(Tap):
         for stream in self._selected:
             stream.check_settings()
 
-    def _complain(self) -> None:
+    def _report_left_out(self) -> None:
         if self.left_out:
             streams = ", ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
             raise NoAccessError(

@@ -224,9 +224,11 @@ def test_a_state_in_each_known_form_is_gone_on_from(state: Any) -> None:
     assert [record["updated_at"] for record in run.records("end_users")] == expected
 
 
-def test_a_misspelt_stream_in_a_state_is_told() -> None:
+@pytest.mark.parametrize("is_message", [False, True])
+def test_a_misspelt_stream_in_a_state_is_told(is_message: bool) -> None:  # noqa: FBT001
+    state: dict[str, Any] = {"end_user": "2025-06-01", "bookmarks": {"response": {}}}
     with Sandbox(Account(1)) as sandbox:
-        run = tap(config=sandbox.config, state={"end_user": "2025-06-01", "bookmarks": {"response": {}}})
+        run = tap(config=sandbox.config, state={"type": "STATE", "value": state} if is_message else state)
     assert "The state names what is no stream of this tap: end_user, response" in run.log
 
 

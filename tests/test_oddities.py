@@ -53,14 +53,15 @@ def test_a_nul_inside_of_an_object_or_a_list_which_postgresql_does_not_take_beco
     row = {
         "text": "a\0b",
         "tags": ["c\0d"],
-        "new\0field": 1,
+        "new\0field": "i\0j",
+        "completed": "k\0l",
         "end_user": {"properties": {"e\0f": "g\0h", "revision": 0}},
     }
     run = read("responses", row)
     record = run.records("responses")[-1]
     assert record["text"] == "a\0b"
     assert record["tags"] == ["c\ufffdd"]
-    assert record["extra_fields"] == {"new\ufffdfield": 1}
+    assert record["extra_fields"] == {"new\ufffdfield": "i\ufffdj", "completed": "k\ufffdl"}
     assert record["end_user"]["properties"] == {"e\ufffdf": "g\ufffdh", "revision": 0}
     assert "a NUL): it is replaced by U+FFFD" in run.log
 

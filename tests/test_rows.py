@@ -161,7 +161,7 @@ def test_an_odd_value_of_an_end_user_is_brought_to_its_type(field: str, sent: ob
 def test_what_is_no_integer_is_not_read_as_one_but_set_aside(sent: object) -> None:
     record = Shaper(schema_of("responses"), schema_of("responses"), lambda *_: None)({"id": 1, "score": sent})
     assert record["score"] is None
-    assert record["extra_fields"]["score"] is sent
+    assert repr(record["extra_fields"]["score"]) == repr(sent)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from jsonschema import Draft7Validator
@@ -16,6 +18,7 @@ from tap_wootric.tap import TapWootric
 from tests.programs import plugin, run
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import NOW, SECOND, in_utc
+from tests.sandbox.api import Answer
 from tests.sandbox.server import Clock
 from tests.tap import Run, full_table, selecting, tap
 
@@ -109,16 +112,13 @@ def test_survey_templates_come_with_their_languages_and_which_is_the_default() -
     assert len(run.of_type("ACTIVATE_VERSION")) == 1
 
 
-@pytest.mark.parametrize("default", ['"1"', "null", "7"])
-def test_which_template_is_the_default_is_told_by_an_id_in_any_form(default: str) -> None:
+@pytest.mark.parametrize(("default", "flags"), [('"1"', [True, False]), ("null", [None, None]), ("7", [False, False])])
+def test_which_template_is_the_default_is_told_by_an_id_in_any_form(default: str, flags: list[bool | None]) -> None:
+    name = '"default_survey_template_id": '
     with Sandbox(Account(), Clock(NOW)) as sandbox:
-        sandbox.rewrite = lambda text: text.replace(
-            '"default_survey_template_id": 1', f'"default_survey_template_id": {default}'
-        )
+        sandbox.rewrite = lambda text: text.replace(f"{name}1", f"{name}{default}")
         records = sync(sandbox, "survey_templates").records("survey_templates")
-    assert [record["is_default"] for record in records] == {'"1"': [True, False], "null": [None, None]}.get(
-        default, [False, False]
-    )
+    assert [record["is_default"] for record in records] == flags
 
 
 def test_a_full_table_stays_one_whatever_a_catalog_says() -> None:
@@ -254,14 +254,18 @@ def test_the_sums_are_right_where_a_catalog_has_but_one_of_them() -> None:
         assert record == {"date": record["date"], "nps": account.nps(one, one + timedelta(days=1))["nps"]}
 
 
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Pacific/Auckland"])
+@pytest.mark.parametrize("ends_before", [False, True])
 @pytest.mark.parametrize("start_date", ["2025-12-31", "2025-12-24"])
-def test_the_sums_are_right_where_the_last_day_alone_has_any(start_date: str) -> None:
+def test_the_sums_are_right_where_the_last_day_alone_has_any(start_date: str, ends_before: bool, zone: str) -> None:  # noqa: FBT001
     account = Account()
-    account.responses.insert(int(NOW) * SECOND - 3_600 * SECOND * 8)  # In the account's zone it is still the 30th.
-    account.responses.insert(int(NOW + 8 * 3_600) * SECOND)
-    with Sandbox(account, Clock(NOW + 9 * 3_600), ends_before=True) as sandbox:
+    account.zone = ZoneInfo(zone)
+    account.responses.insert(int(datetime(2025, 12, 31, 20, tzinfo=UTC).timestamp()) * SECOND)
+    with Sandbox(account, Clock(NOW + 20 * 3_600), ends_before=ends_before) as sandbox:
         records = sync(sandbox, "nps_summary", start_date=start_date).records("nps_summary")
-    assert (records[-1]["date"], records[-1]["responses"]) == ("2025-12-31", 1)
+    is_tomorrow = zone == "Pacific/Auckland"
+    assert (records[-1]["date"], records[-1]["responses"]) == ("2025-12-31", 0 if is_tomorrow else 1)
+    assert sum(record["responses"] for record in records[:-1]) == 0
 
 
 def test_no_row_comes_before_it_is_known_how_days_are_counted() -> None:
@@ -271,6 +275,23 @@ def test_no_row_comes_before_it_is_known_how_days_are_counted() -> None:
     assert run.status == 1
     assert run.records("nps_summary") == []
     assert "replication_key_value" not in run.state["bookmarks"]["nps_summary"]
+
+
+def test_a_sync_that_fails_waits_for_no_thread_that_waits_for_the_api() -> None:
+    class Hanging(Sandbox):
+        def handle(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> tuple[Answer, str]:
+            if "2025-12-06" in target:
+                time.sleep(8)
+            return super().handle(method, target, body, headers)
+
+    with Hanging(Account(responses=3_000), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, n: "403" if path == "/v1/nps_summary" and n == 4 else ""
+        begun = time.monotonic()
+        run = tap(
+            config={**sandbox.config, "start_date": "2025-12-01", "concurrency": 8}, catalog=selecting("nps_summary")
+        )
+        assert time.monotonic() - begun < 6
+    assert run.status == 1
 
 
 def test_a_sync_that_was_stopped_is_gone_on_with_at_the_day_it_got_to() -> None:
@@ -402,7 +423,7 @@ def test_a_stream_that_the_account_may_not_read_any_more_keeps_its_bookmark_and_
     assert len(second.records("end_users")) < 250
 
 
-def test_a_second_sync_of_the_same_tap_begins_anew() -> None:
+def test_a_sync_of_the_same_tap_that_fails_leaves_the_bookmarks_where_they_are() -> None:
     code = """
 import json, sys
 from tap_wootric.tap import TapWootric
@@ -415,7 +436,8 @@ for wrong in ("", "x", ""):
     except Exception as error:
         print(type(error).__name__, file=sys.stderr)
     bookmarks.append([one.get("replication_key_value") for one in tap.state["bookmarks"].values()])
-print(bookmarks[0] == bookmarks[1], file=sys.stderr)
+first, failed, last = bookmarks
+print(first == failed < last, file=sys.stderr)
 """
     account = Account(3, 3, declines=3)
     for table in account.tables.values():

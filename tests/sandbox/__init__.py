@@ -1,7 +1,7 @@
 """A stand-in for the Wootric API on loopback: for the tests, and to try the tap without an account."""
 
-from tests.sandbox.account import Account, Table
+from tests.sandbox.account import Account
 from tests.sandbox.api import Api, Switches
 from tests.sandbox.server import Sandbox
 
-__all__ = ["Account", "Api", "Sandbox", "Switches", "Table"]
+__all__ = ["Account", "Api", "Sandbox", "Switches"]

@@ -30,10 +30,6 @@ def shown(stamp: int) -> str:
     return datetime.fromtimestamp(stamp // SECOND, _ZONE).strftime("%Y-%m-%d %H:%M:%S %z")
 
 
-def _day(stamp: int) -> date:
-    return datetime.fromtimestamp(stamp // SECOND, _ZONE).date()
-
-
 def in_utc(stamp: int) -> str:
     """A stamp as the tap is to write it."""
     return datetime.fromtimestamp(stamp // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -94,10 +90,15 @@ class Table:
 
 
 class Account:
-    """End users, responses and declines, made up from a seed; the same seed makes the same account."""
+    """End users, responses and declines, made up from a seed; the same seed makes the same account.
+
+    Attributes:
+        zone: The time zone in which the days of its metrics begin.
+    """
 
     def __init__(self, end_users: int = 0, responses: int = 0, seed: int = 0, *, declines: int = 0) -> None:
         self.rng = random.Random(seed)
+        self.zone = _ZONE
         self.end_users = Table(_end_user, self.rng)
         self.responses = Table(_response, self.rng)
         self.declines = Table(_decline, self.rng)
@@ -125,9 +126,11 @@ class Account:
         """The metrics of the days from one date to before another, in the account's time zone."""
 
         def of(table: Table) -> list[Row]:
-            return [row for row in table.rows.values() if first <= _day(row.created) < behind]
+            moments = ((row, datetime.fromtimestamp(row.created // SECOND, self.zone)) for row in table.rows.values())
+            return [row for row, moment in moments if first <= moment.date() < behind]
 
-        scores = [row.body["score"] for row in of(self.responses)]
+        counted = (row.body for row in of(self.responses) if not row.body["excluded_from_calculations"])
+        scores = [body["score"] for body in counted if body["score"] is not None]
         asked = len(scores) + len(of(self.declines))
         promoters, detractors = sum(score >= 9 for score in scores), sum(score <= 6 for score in scores)
         return {

@@ -73,15 +73,15 @@ class Clock:
 class Sandbox:
     """A server that answers as Wootric's API does, from an account; a context manager.
 
-    Attributes:
-        latency: Seconds until an answer, for all sandboxes.
-        at_once: The most requests that were on their way at a time.
-        on_their_way: Requests that wait for their answer.
-
     Args:
         account: The account that is read.
         clock: The server's time.
         switches: How the API behaves.
+
+    Attributes:
+        latency: Seconds until an answer, for all sandboxes.
+        at_once: The most requests that were on their way at a time.
+        on_their_way: Requests that wait for their answer.
     """
 
     latency = 0.0
