@@ -35,6 +35,9 @@ class WootricAuthenticator(OAuthAuthenticator):
     Args:
         config: The tap's settings, checked and completed.
         governor: Learns the server's time from the token's answer.
+
+    Attributes:
+        headers: What every request carries, besides the token.
     """
 
     def __init__(self, config: Mapping[str, Any], governor: Governor) -> None:
@@ -45,7 +48,7 @@ class WootricAuthenticator(OAuthAuthenticator):
         # Documented for the password grant alone: which account is meant, of a user who has several.
         has_account = self._grant == "password" and "account_token" in config
         self._query = {"account_token": config["account_token"]} if has_account else {}
-        self._headers = {"Accept": "application/json", "User-Agent": config["user_agent"]}
+        self.headers = {"Accept": "application/json", "User-Agent": config["user_agent"]}
         self._timeout = config["request_timeout"]
         self._governor = governor
         self._renew_at = 0.0
@@ -97,7 +100,7 @@ class WootricAuthenticator(OAuthAuthenticator):
         with self._governor.turn(PATH):
             asked_at = time.monotonic()
             response = requests.post(
-                self.auth_endpoint, params=self._query, data=form, headers=self._headers, timeout=self._timeout
+                self.auth_endpoint, params=self._query, data=form, headers=self.headers, timeout=self._timeout
             )
             self._governor.observe(PATH, response)
         if response.status_code in _REFUSED:

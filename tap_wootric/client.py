@@ -53,9 +53,8 @@ class Client:
         self._governor = governor
         self.url = str(config["api_url"])
         self._timeout = config["request_timeout"]
-        headers = {"Accept": "application/json", "User-Agent": config["user_agent"]}
         # What all requests have in common: to put it together costs as much as to send it.
-        self._prepared = requests.Request("GET", self.url, headers=headers).prepare()
+        self._prepared = requests.Request("GET", self.url, headers=authenticator.headers).prepare()
         self._in_thread = threading.local()
 
     def get(self, path: str, params: Mapping[str, Any]) -> requests.Response:

@@ -64,8 +64,10 @@ class DailyStream(WootricStream):
             FatalAPIError: Also where there is no day, so that a full table would drop all rows.
         """
         days = range(since // DAY, start // DAY + 1)
-        if self.is_full and not days:
-            raise FatalAPIError(f"{self.name}: by the API's clock, start_date is after today, {utc(start)[:DATE]}")
+        if not days:
+            if self.is_full:
+                raise FatalAPIError(f"{self.name}: by the API's clock, start_date is after today, {utc(start)[:DATE]}")
+            return
         waiting, is_told = list[Record](), False
         for record in self._sums(ask, days, 0):
             progress.at(f"{record['date']}T00:00:00Z")
@@ -85,11 +87,10 @@ class DailyStream(WootricStream):
         Several are asked for at a time, unless a limit is announced, which the first answer tells. The threads are
         daemons, as in `windows.py`: nobody is to wait for one that waits for the API.
         """
-        ranges = [_range(day, day + length) for day in days]
-        for first in ranges[:1]:
-            yield from ask(first)
-        answers = [Future[list[Record]]() for _ in ranges[1:]]
-        waiting = deque(zip(ranges[1:], answers, strict=True))
+        first, *others = (_range(day, day + length) for day in days)
+        yield from ask(first)
+        answers = [Future[list[Record]]() for _ in others]
+        waiting = deque(zip(others, answers, strict=True))
 
         def work() -> None:
             with suppress(IndexError):  # Nothing waits any more.

@@ -54,8 +54,9 @@ class SurveyTemplates(WootricStream):
         default, templates = answer.get("default_survey_template_id"), answer["survey_templates"]
         if not isinstance(templates, list):
             raise TypeError
-        is_known = default is not None
-        return [{**row, "is_default": str(row.get("id")) == str(default) if is_known else None} for row in templates]
+        return [
+            {**row, "is_default": None if default is None else str(row.get("id")) == str(default)} for row in templates
+        ]
 
 
 class NpsSummary(DailyStream):
@@ -66,7 +67,7 @@ class NpsSummary(DailyStream):
     selected_by_default = False
 
 
-_ALL: tuple[type[WootricStream], ...] = (EndUsers, Responses, Declines, Segments, SurveyTemplates, NpsSummary)
-
-STREAMS = {stream.name: stream for stream in _ALL}
+STREAMS: dict[str, type[WootricStream]] = {
+    stream.name: stream for stream in (EndUsers, Responses, Declines, Segments, SurveyTemplates, NpsSummary)
+}
 """The streams by their names."""

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +24,35 @@ from tests.tap import DEFAULTS, Run, environment, seen, tap
 pytestmark = pytest.mark.usefixtures("concurrency")
 
 
+def command(sandbox: Sandbox, folder: Path, **settings: Any) -> list[str]:
+    """Write the settings into a file, and return the command line of a sync."""
+    file = folder / "config.json"
+    file.write_text(json.dumps({**DEFAULTS, **sandbox.config, **settings}))
+    return [sys.executable, "-m", "tap_wootric", "--config", str(file)]
+
+
+@contextmanager
+def unread(folder: Path, log: int, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a tap whose messages nobody reads; in so many seconds after its first requests the pipe is full."""
+    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
+        line = command(sandbox, folder)
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=log, env=environment()) as process:
+            while len(sandbox.requests) < 3 and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(seconds)
+            yield process
+
+
 def ended(sandbox: Sandbox, state: Any, signum: int, at_request: int, folder: Path) -> Run:
     """Run the tap until it has made some requests, then send it a signal; its output goes to a file."""
-    files = {name: folder / f"{name}.json" for name in ("config", "state")}
-    files["config"].write_text(json.dumps({**DEFAULTS, **sandbox.config, "request_timeout": 5}))
-    files["state"].write_text(json.dumps(state or {}))
-    command = [sys.executable, "-m", "tap_wootric"]
-    for name, file in files.items():
-        command += [f"--{name}", str(file)]
+    (folder / "state.json").write_text(json.dumps(state or {}))
+    line = [*command(sandbox, folder, request_timeout=5), "--state", str(folder / "state.json")]
     while sandbox.on_their_way:  # Of a tap that was killed.
         time.sleep(0.001)
     begun = len(sandbox.requests)
     out, log = folder / "out", folder / "log"
     with out.open("w") as stdout, log.open("w") as stderr:
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment())
+        process = subprocess.Popen(line, stdout=stdout, stderr=stderr, env=environment())
         while len(sandbox.requests) - begun < at_request and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signum)
@@ -75,15 +92,9 @@ def test_ten_signals_at_random_points_lose_nothing_and_cost_few_requests(
 
 
 def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path: Path) -> None:
-    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
-        (tmp_path / "config.json").write_text(json.dumps({**DEFAULTS, **sandbox.config}))
-        command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
-            while len(sandbox.requests) < 3 and process.poll() is None:
-                time.sleep(0.001)
-            time.sleep(0.3)  # The pipe is full by now, and the tap in the middle of a write.
-            process.send_signal(signal.SIGTERM)
-            out, log = process.communicate(timeout=30)
+    with unread(tmp_path, subprocess.PIPE, 0.3) as process:  # It is in the middle of a write.
+        process.send_signal(signal.SIGTERM)
+        out, log = process.communicate(timeout=30)
     assert process.returncode == 143, log
     messages = [json.loads(line) for line in out.splitlines()]
     assert messages[-1]["type"] == "STATE"
@@ -91,31 +102,24 @@ def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path:
 
 
 def test_a_signal_that_comes_again_kills_a_tap_that_cannot_write_its_state(tmp_path: Path) -> None:
-    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
-        (tmp_path / "config.json").write_text(json.dumps({**DEFAULTS, **sandbox.config}))
-        command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()) as process:
-            while len(sandbox.requests) < 3 and process.poll() is None:
-                time.sleep(0.001)
-            time.sleep(1)  # The pipe is full by now.
-            for _ in range(2):  # At once: a shell that forwards it.
-                process.send_signal(signal.SIGTERM)
-            time.sleep(1.2)
-            assert process.poll() is None
+    with unread(tmp_path, subprocess.DEVNULL, 1) as process:
+        for _ in range(2):  # At once: a shell that forwards it.
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 143
+        time.sleep(1.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_pipe_that_does_not_block_gets_every_message(unbuffered: str, tmp_path: Path) -> None:
     account = Account(1_000)
     with Sandbox(account, Clock(NOW)) as sandbox:
-        (tmp_path / "config.json").write_text(json.dumps({**DEFAULTS, **sandbox.config}))
-        command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
+        line = command(sandbox, tmp_path)
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
         env = {**environment(), "PYTHONUNBUFFERED": unbuffered}
-        with subprocess.Popen(command, stdout=writer, stderr=subprocess.DEVNULL, env=env) as process:
+        with subprocess.Popen(line, stdout=writer, stderr=subprocess.DEVNULL, env=env) as process:
             os.close(writer)
             time.sleep(1)  # The pipe is full by now.
             with open(reader) as out:  # noqa: PTH123 - It is no path.
@@ -126,9 +130,8 @@ def test_a_pipe_that_does_not_block_gets_every_message(unbuffered: str, tmp_path
 
 def test_a_target_that_dies_ends_the_tap_in_one_line(tmp_path: Path) -> None:
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
-        (tmp_path / "config.json").write_text(json.dumps({**DEFAULTS, **sandbox.config}))
-        command = [sys.executable, "-m", "tap_wootric", "--config", str(tmp_path / "config.json")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        line = command(sandbox, tmp_path)
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
             assert process.stdout
             assert process.stderr
             process.stdout.readline()

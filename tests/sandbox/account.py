@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -122,8 +122,9 @@ class Account:
             for _ in range(count):
                 table.insert(*self.stamps())
 
-    def nps(self, first: date, behind: date) -> Body:
-        """The metrics of the days from one date to before another, in the account's time zone."""
+    def nps(self, first: date, behind: date | None = None) -> Body:
+        """The metrics of a day, or of those to before another, in the account's time zone."""
+        behind = behind or first + timedelta(days=1)
 
         def of(table: Table) -> list[Row]:
             moments = ((row, datetime.fromtimestamp(row.created // SECOND, self.zone)) for row in table.rows.values())
