@@ -9,7 +9,7 @@ import sys
 import requests
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
-from tap_wootric.answers import describe
+from tap_wootric.api.responses import safe_message
 from tap_wootric.tap import TapWootric
 
 _DEPTH = 10_000
@@ -26,7 +26,7 @@ def main() -> None:
     except ConfigValidationError as error:
         TapWootric.fail(error.errors)
     except (SingerSDKError, requests.RequestException) as error:
-        TapWootric.fail([describe(error)])
+        TapWootric.fail([safe_message(error)])
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Self
 
 import pendulum
 
-from tap_wootric.rows import DATE, unix_seconds
+from tap_wootric.records.timestamps import DATE_LENGTH, unix_seconds
 
 if TYPE_CHECKING:
-    from tap_wootric.base import WootricStream
+    from tap_wootric.streams.base import WootricStream
 
 _EVERY = 10.0
 """Seconds from one line to the next, at the least."""
@@ -37,7 +37,7 @@ class Progress:
         self._since = since
         self._until = until
         self._begun = self._told = time.monotonic()
-        self._waited_before = stream.tap.governor.waited
+        self._waited_before = stream.tap.rate_limiter.throttled_seconds
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +49,7 @@ class Progress:
             self._log("done", {})
 
     def at(self, stamp: str | None) -> None:
-        """Take note that reading got to a row with a stamp in the form of `rows.utc`."""
+        """Take note that reading got to a row with a stamp in the form of `timestamps.normalize_timestamp`."""
         if stamp and self._since <= 0:
             self._since = unix_seconds(stamp)
         if not stamp or time.monotonic() - self._told < _EVERY:
@@ -58,14 +58,14 @@ class Progress:
         second = unix_seconds(stamp)
         part = min(1.0, (second - self._since) / max(1, self._until - self._since))
         left = (self._told - self._begun) * (1 - part) / part if part else None
-        text = f"at {stamp[:DATE]}"
+        text = f"at {stamp[:DATE_LENGTH]}"
         if left is not None:
             text += f" ({part:.0%} of the time, {pendulum.duration(seconds=round(left)).in_words()} left)"
         self._log(text, {"at": stamp, "part": round(part, 3), "seconds_left": left and round(left)})
 
     def _log(self, where: str, fields: dict[str, object]) -> None:
         seconds = time.monotonic() - self._begun
-        waited = self._stream.tap.governor.waited - self._waited_before
+        waited = self._stream.tap.rate_limiter.throttled_seconds - self._waited_before
         self._stream.logger.info(
             "%s: %s, %d rows in %d requests and %.0f seconds, %.0f of them waiting for the rate limit",
             self._stream.name,

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
 
-from tap_wootric.rows import DAY, unix_seconds, utc
+from tap_wootric.records.timestamps import SECONDS_PER_DAY, normalize_timestamp, unix_seconds
 
 HOSTS = {
     "us": "https://api.wootric.com",
@@ -26,7 +26,7 @@ GRANTS = (("client_id", "client_secret"), ("username", "password"))
 
 _TEXTS = (*GRANTS[0], *GRANTS[1], "account_token", "region", "api_url", "start_date", "user_agent")
 _NUMBERS = {
-    "lookback_window": (" of seconds", 0, 365 * DAY),
+    "lookback_window": (" of seconds", 0, 365 * SECONDS_PER_DAY),
     "request_timeout": (" of seconds", 1, 3_600),
     "concurrency": ("", 1, 16),
 }
@@ -127,7 +127,7 @@ def without_empty(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if value is not None and (value != "" or name in credentials)}
 
 
-def problems(config: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+def errors(config: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the settings, a line each, in words that hold none of their values.
 
     Args:
@@ -137,7 +137,7 @@ def problems(config: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
     return [*_misspelt(config, known), *_mistyped(config)] or [*_credentials(config), *_malformed(config)]
 
 
-def doubts(config: Mapping[str, Any], known: Mapping[str, Any], streams: Collection[str]) -> list[str]:
+def warnings(config: Mapping[str, Any], known: Mapping[str, Any], streams: Collection[str]) -> list[str]:
     """Return what is likely a mistake in settings that can be used, a line each."""
     maps = config.get("stream_maps")
     unmapped = [name for name in maps if name not in streams and name != "__else__"] if isinstance(maps, dict) else []
@@ -147,7 +147,7 @@ def doubts(config: Mapping[str, Any], known: Mapping[str, Any], streams: Collect
     ]
 
 
-def problems_of_environment(known: Mapping[str, Any], prefix: str) -> list[str]:
+def environment_errors(known: Mapping[str, Any], prefix: str) -> list[str]:
     """Return which settings in the environment cannot be read; the SDK's reading of them ends in a traceback."""
     problems = []
     for name, schema in known.items():
@@ -160,7 +160,7 @@ def problems_of_environment(known: Mapping[str, Any], prefix: str) -> list[str]:
     return problems
 
 
-def doubts_of_environment(known: Mapping[str, Any], prefix: str) -> Iterator[str]:
+def environment_warnings(known: Mapping[str, Any], prefix: str) -> Iterator[str]:
     """Yield what is likely a misspelt setting in the environment, of which the SDK reads no others than it knows."""
     for variable in os.environ:
         name = variable.removeprefix(prefix).lower()
@@ -168,10 +168,10 @@ def doubts_of_environment(known: Mapping[str, Any], prefix: str) -> Iterator[str
             yield f"{variable} is no setting, and has no effect: did you mean {prefix}{close[0].upper()}?"
 
 
-def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings in which nothing is wrong, with `api_url` set, and with `start_date` in UTC."""
     url = config.get("api_url") or HOSTS[config.get("region") or _region(config.get("account_token")) or "us"]
-    start_date = {"start_date": utc(config["start_date"])} if "start_date" in config else {}
+    start_date = {"start_date": normalize_timestamp(config["start_date"])} if "start_date" in config else {}
     return {**config, "api_url": url.rstrip("/"), **start_date}
 
 
@@ -227,7 +227,10 @@ def _malformed(config: Mapping[str, Any]) -> Iterator[str]:
         yield "api_url must be like https://api.wootric.com: a scheme, a host, and nothing behind but a path"
     if "start_date" in config and not _is_date(config["start_date"]):
         yield "start_date must be a date or a time, like 2024-01-01 or 2024-01-01T00:00:00Z"
-    elif "start_date" in config and unix_seconds(utc(config["start_date"])) > time.time() + DAY:
+    elif (
+        "start_date" in config
+        and unix_seconds(normalize_timestamp(config["start_date"])) > time.time() + SECONDS_PER_DAY
+    ):
         yield "start_date lies in the future: nothing would be read"
 
 
@@ -251,7 +254,7 @@ def _is_base_url(text: str) -> bool:
 
 def _is_date(text: str) -> bool:
     # Not 20240101 and the like, which would be read as Unix seconds.
-    return text[4:5] == "-" and _can_be_read(text, utc)
+    return text[4:5] == "-" and _can_be_read(text, normalize_timestamp)
 
 
 def _can_be_read(text: str, read: Callable[[str], Any]) -> bool:

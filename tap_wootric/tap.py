@@ -1,4 +1,4 @@
-"""The tap: its settings, its streams, one authenticator and one governor for all of them."""
+"""The tap: its settings, its streams, one authenticator and one rate_limiter for all of them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
 from singer_sdk.mapper import CustomStreamMap
 
-from tap_wootric import catalogs, settings, states
-from tap_wootric.answers import NoAccessError
-from tap_wootric.auth import WootricAuthenticator
-from tap_wootric.base import WootricStream
-from tap_wootric.client import Client
-from tap_wootric.endings import Terminated, Writer, silence_stdout
-from tap_wootric.governor import Governor
+from tap_wootric import catalog as catalogs
+from tap_wootric import settings
+from tap_wootric import state as states
+from tap_wootric.api.auth import WootricAuthenticator
+from tap_wootric.api.client import Client
+from tap_wootric.api.rate_limit import RateLimiter
+from tap_wootric.api.responses import AccessDeniedError
+from tap_wootric.messages import MessageWriter, silence_stdout
+from tap_wootric.signals import Terminated
 from tap_wootric.streams import STREAMS
+from tap_wootric.streams.base import WootricStream
 
 _PREFIX = "TAP_WOOTRIC_"
 _SAME_WISH = 1.0
@@ -45,13 +48,13 @@ class TapWootric(Tap):
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
         one for one in Tap.capabilities if one is not PluginCapabilities.BATCH
     ]
-    message_writer_class = Writer
-    message_writer: Writer
+    message_writer_class = MessageWriter
+    message_writer: MessageWriter
 
     def __init__(self, *, catalog: Any = None, parse_env_config: bool = False, **kwargs: Any) -> None:
         self.append_builtin_config(self.config_jsonschema)  # The checks are to know the SDK's own settings.
         if parse_env_config:
-            _refuse(settings.problems_of_environment(self.config_jsonschema["properties"], _PREFIX))
+            _refuse(settings.environment_errors(self.config_jsonschema["properties"], _PREFIX))
         try:
             catalog = catalogs.complete(catalog)
         except ValueError as error:
@@ -59,7 +62,7 @@ class TapWootric(Tap):
         self.left_out: dict[str, str] = {}
         super().__init__(catalog=catalog, parse_env_config=parse_env_config, **kwargs)
         if parse_env_config:
-            for doubt in settings.doubts_of_environment(self.config_jsonschema["properties"], _PREFIX):
+            for doubt in settings.environment_warnings(self.config_jsonschema["properties"], _PREFIX):
                 self.logger.warning(doubt)
 
     def discover_streams(self) -> list[WootricStream]:
@@ -67,19 +70,19 @@ class TapWootric(Tap):
         return [stream(self) for stream in STREAMS.values()]
 
     @cached_property
-    def governor(self) -> Governor:
+    def rate_limiter(self) -> RateLimiter:
         """The pace of all requests."""
-        return Governor()
+        return RateLimiter()
 
     @cached_property
     def authenticator(self) -> WootricAuthenticator:
         """The token of all requests."""
-        return WootricAuthenticator(self.config, self.governor)
+        return WootricAuthenticator(self.config, self.rate_limiter)
 
     @cached_property
     def client(self) -> Client:
         """What sends all requests."""
-        return Client(self.config, self.authenticator, self.governor)
+        return Client(self.config, self.authenticator, self.rate_limiter)
 
     def sync_all(self) -> None:  # type: ignore[misc]
         """Sync all selected streams, and name in the end those that the account may not read.
@@ -88,7 +91,7 @@ class TapWootric(Tap):
 
         Raises:
             ConfigValidationError: A setting is missing that only some streams need.
-            NoAccessError: A selected stream was left out.
+            AccessDeniedError: A selected stream was left out.
         """
         self._prepare()
         super().sync_all()
@@ -98,7 +101,7 @@ class TapWootric(Tap):
         """Read a row of each selected stream, which the SDK does of each there is; final to it as well.
 
         Raises:
-            ConfigValidationError, NoAccessError: As with `sync_all`.
+            ConfigValidationError, AccessDeniedError: As with `sync_all`.
         """
         self._prepare()
         done = self.run_sync_dry_run(1, self._selected)
@@ -118,7 +121,7 @@ class TapWootric(Tap):
     def _report_left_out(self) -> None:
         if self.left_out:
             streams = ", ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
-            raise NoAccessError(
+            raise AccessDeniedError(
                 f"The account may not read {streams}: deselect it, or ask Wootric to open it. No other stream failed"
             )
 
@@ -151,12 +154,12 @@ class TapWootric(Tap):
         """
         self._config = settings.without_empty(self._config)
         if raise_errors:
-            _refuse(settings.problems(self._config, self.config_jsonschema["properties"]))
+            _refuse(settings.errors(self._config, self.config_jsonschema["properties"]))
         errors = super()._validate_config(raise_errors=raise_errors)
         if raise_errors:
-            for warning in settings.doubts(self._config, self.config_jsonschema["properties"], STREAMS):
+            for warning in settings.warnings(self._config, self.config_jsonschema["properties"], STREAMS):
                 self.logger.warning(warning)
-            self._config = settings.completed(self._config)
+            self._config = settings.resolve(self._config)
         self._config.setdefault("user_agent", f"{self.name}/{self.plugin_version}")
         return errors
 

@@ -1,0 +1,1 @@
+"""Requests to the Wootric API: the token, the pace, the retries, and the responses."""

@@ -1,0 +1,106 @@
+"""One token for the whole tap: fetched, kept, renewed before it ends, replaced when refused."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+
+from tap_wootric.tap import TapWootric
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import END, SECOND
+from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET
+from tests.sandbox.server import Clock, Request
+from tests.tap import tap
+
+NOW = END / SECOND
+
+
+def tokens(sandbox: Sandbox) -> list[Request]:
+    return [request for request in sandbox.requests if request.path == "/oauth/token"]
+
+
+def test_one_token_serves_both_streams_and_no_secret_is_in_a_url() -> None:
+    with Sandbox(Account(120, 120)) as sandbox:
+        run = tap(config=sandbox.config)
+    assert run.status == 0
+    (token,) = tokens(sandbox)
+    assert (token.method, token.query) == ("POST", {})
+    assert token.headers["content-type"] == "application/x-www-form-urlencoded"
+    urls = [f"{request.path}?{request.query}" for request in sandbox.requests]
+    assert not any(CLIENT_ID in url or CLIENT_SECRET in url or "token-" in url for url in urls)
+
+
+def test_a_token_that_the_api_refuses_in_the_middle_is_replaced_once() -> None:
+    # The server's time goes by a tenth of a token's life at each request; the tap's own clock all but stands still.
+    with Sandbox(Account(1_000), Clock(NOW, step=720)) as sandbox:
+        run = tap(config={**sandbox.config, "concurrency": 1})
+    assert run.status == 0, run.log
+    assert len(run.records("end_users")) == 1_000
+    refused = [request for request in sandbox.requests if request.status == 401]
+    assert len(refused) == len(tokens(sandbox)) - 1 > 0
+
+
+class Time:
+    """What the authenticator knows as the module `time`."""
+
+    now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("lifetime", "valid_for"), [(7_200, 7_140), (30, 15)])
+def test_a_token_is_renewed_a_minute_before_its_end_or_at_half_its_life(
+    lifetime: float, valid_for: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = Time()
+    monkeypatch.setattr("tap_wootric.api.auth.time", time)
+    with Sandbox(Account(), token_lifetime=lifetime) as sandbox:
+        authenticator = TapWootric(config=dict(sandbox.config)).authenticator
+        assert not authenticator.is_token_valid()
+        authenticator.update_access_token()
+        time.now += valid_for - 1
+        assert authenticator.is_token_valid()
+        time.now += 1
+        assert not authenticator.is_token_valid()
+
+
+def test_only_the_token_in_use_can_be_refused() -> None:
+    with Sandbox(Account()) as sandbox:
+        authenticator = TapWootric(config=dict(sandbox.config)).authenticator
+        authenticator.update_access_token()
+        for token, valid in (("an-older-one", True), (authenticator.access_token, False)):
+            response = requests.Response()
+            headers = {"Authorization": f"Bearer {token}"}
+            response.request = requests.Request("GET", sandbox.url, headers=headers).prepare()
+            authenticator.invalidate(response)
+            assert authenticator.is_token_valid() is valid
+
+
+def test_an_api_that_refuses_the_token_it_has_just_given_ends_the_sync_in_one_line() -> None:
+    with Sandbox(Account(1), token_lifetime=0) as sandbox:
+        run = tap(config=sandbox.config)
+    assert run.status == 1
+    assert run.errors[-1].startswith("401 Unauthorized for /v1/declines: ")
+    assert "Traceback" not in run.log
+    assert len(sandbox.requests) == 4
+
+
+@pytest.mark.parametrize("setting", ["client_id", "client_secret"])
+def test_wrong_credentials_end_the_sync_at_once_in_one_line(setting: str) -> None:
+    wrong = "wr0ng-and-secret"
+    with Sandbox(Account(1)) as sandbox:
+        run = tap(config={**sandbox.config, setting: wrong})
+    assert run.status == 1
+    assert run.errors[-1].startswith("Wootric refuses the credentials (401 for /oauth/token): check client_id and")
+    assert "Traceback" not in run.log
+    assert wrong not in run.log
+    assert len(sandbox.requests) == 1
+
+
+def test_no_secret_no_token_and_no_row_is_in_the_log_of_a_sync() -> None:
+    with Sandbox(Account(100, 100)) as sandbox:
+        run = tap(config=sandbox.config, env={"TAP_WOOTRIC_LOGLEVEL": "DEBUG"})
+    assert run.status == 0
+    for secret in (CLIENT_ID, CLIENT_SECRET, "sandbox-token", "@example.com"):
+        assert secret not in run.log

@@ -1,0 +1,205 @@
+"""What goes wrong on the way is tried again, what cannot get better fails at once, and both in one clear line."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import NOW, SECOND
+from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
+from tests.sandbox.server import FAULTS, Clock
+from tests.tap import Run, full_table, seen, tap
+
+pytestmark = pytest.mark.usefixtures("concurrency")
+
+FAULT_NAMES = [name for name in FAULTS if name not in {"", "403", "404"}]
+"""The faults that pass."""
+DEBUG = {"TAP_WOOTRIC_LOGLEVEL": "DEBUG"}
+
+
+def checked(run: Run) -> Run:
+    """See that a run printed no traceback, secret, token or customer's row, at whatever level it logs."""
+    assert "Traceback" not in run.log
+    for secret in (
+        CLIENT_ID,
+        CLIENT_SECRET,
+        PASSWORD,
+        "sandbox-token",
+        "refresh-token",
+        "@example.com",
+        "secret comment",
+    ):
+        assert secret not in run.log
+    return run
+
+
+@pytest.mark.parametrize("fault", FAULT_NAMES)
+def test_two_faults_at_any_request_cost_no_row(fault: str) -> None:
+    with Sandbox(Account(700, 700, declines=100), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, n: fault if path != "/oauth/token" and n in {1, 2, 4, 5, 8, 9, 15, 16} else ""
+        run = checked(tap(config=sandbox.config, sleepless=True, env=DEBUG))
+    assert run.status == 0, run.log
+    for stream, table in sandbox.account.tables.items():
+        assert seen(run.records(stream)) == table.as_it_stands()
+        assert len(run.records(stream)) == len(table.rows)
+
+
+@pytest.mark.parametrize("fault", FAULT_NAMES)
+def test_a_fault_for_good_fails_within_six_minutes_and_the_next_sync_goes_on_from_there(
+    fault: str, concurrency: int
+) -> None:
+    with Sandbox(Account(700), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, n: fault if path == "/v1/end_users" and n >= 6 else ""
+        first = checked(tap(config=sandbox.config, sleepless=True, env=DEBUG))
+        assert first.status == 1
+        assert 120 < sum(first.slept) < 360 * concurrency  # Each thread waits for itself.
+        assert first.errors[-1].startswith("end_users: ")
+        assert "Gave up after trying again for" in first.errors[-1]
+        sandbox.fault = lambda *_: ""
+        second = checked(tap(config=sandbox.config, state=first.state))
+    rows = [run.records("end_users") for run in (first, second)]
+    assert seen([*rows[0], *rows[1]]) == sandbox.account.end_users.as_it_stands()
+    assert [len(one) for one in rows] == [246, 455]  # Five pages, the rest, and the row of the bookmark's second.
+
+
+@pytest.mark.parametrize("fault", FAULT_NAMES)
+def test_a_token_is_tried_for_again(fault: str) -> None:
+    with Sandbox(Account(1)) as sandbox:
+        sandbox.fault = lambda path, n: fault if path == "/oauth/token" and n <= 2 else ""
+        run = checked(tap(config=sandbox.config, sleepless=True, env=DEBUG))
+    assert run.status == 0, run.log
+    assert len(run.records("end_users")) == 1
+
+
+@pytest.mark.parametrize(
+    "lifetime", [{"expires_in": None}, {"expires_in": "7200"}, {"expires_in": "soon"}, {"expires_in": 0}]
+)
+def test_a_token_whose_answer_tells_its_life_oddly_or_not_at_all_serves(lifetime: dict[str, Any]) -> None:
+    with Sandbox(Account(120), token=lifetime) as sandbox:
+        run = checked(tap(config=sandbox.config))
+    assert len(run.records("end_users")) == 120
+    assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 1
+
+
+@pytest.mark.parametrize("token", [None, "", "sandbox-token\nx", "søt", 7])
+def test_an_answer_without_a_usable_token_is_a_fault(token: object) -> None:
+    with Sandbox(Account(1), token={"access_token": token}) as sandbox:
+        run = checked(tap(config=sandbox.config, sleepless=True))
+    assert run.status == 1
+    assert "The answer of /oauth/token holds no usable access_token. Gave up after trying again" in run.errors[-1]
+
+
+def password_config(sandbox: Sandbox, **more: str) -> dict[str, str]:
+    return {"api_url": sandbox.url, "username": USERNAME, "password": PASSWORD, **more}
+
+
+def test_the_password_grant_logs_in_with_the_account_token_and_goes_on_with_the_refresh_token() -> None:
+    # The server's time goes by a tenth of a token's life at each request.
+    with Sandbox(Account(1_000), Clock(NOW, step=720)) as sandbox:
+        run = checked(tap(config=password_config(sandbox, account_token="NPS-1a2b3c"), env=DEBUG))  # noqa: S106
+    assert run.status == 0, run.log
+    assert len(run.records("end_users")) == 1_000
+    assert "NPS-1a2b3c" not in run.log
+    tokens = [request for request in sandbox.requests if request.path == "/oauth/token"]
+    assert len(tokens) > 2
+    assert {str(request.query) for request in tokens} == {"{'account_token': 'NPS-1a2b3c'}"}
+    assert [request.form["grant_type"] for request in tokens] == ["password"] + ["refresh_token"] * (len(tokens) - 1)
+
+
+def test_a_refresh_token_that_is_refused_gives_way_to_the_password() -> None:
+    with Sandbox(Account(1_000), Clock(NOW, step=720), token={"refresh_token": "stale"}) as sandbox:
+        run = checked(tap(config=password_config(sandbox)))
+    assert len(run.records("end_users")) == 1_000
+
+
+def test_a_wrong_password_fails_at_once_in_one_line() -> None:
+    with Sandbox(Account(1)) as sandbox:
+        run = checked(tap(config={**password_config(sandbox), "password": "wrong"}))
+    assert run.status == 1
+    (error,) = run.errors
+    assert error.startswith("Wootric refuses the credentials (401 for /oauth/token): check username and password")
+
+
+@pytest.mark.parametrize("base", ["/nope", "/v1"])
+def test_a_wrong_path_in_api_url_fails_at_once_in_one_line(base: str) -> None:
+    with Sandbox(Account(1)) as sandbox:
+        run = checked(tap(config={**sandbox.config, "api_url": f"{sandbox.url}{base}"}))
+    assert run.status == 1
+    assert len(run.errors) == 1
+    assert "check account_token and api_url" in run.errors[0]
+
+
+def test_a_server_that_cannot_be_reached_is_named_at_each_try_and_at_the_end() -> None:
+    config = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "api_url": "http://127.0.0.1:9"}
+    run = checked(tap(config=config, sleepless=True, env=DEBUG))
+    assert run.status == 1
+    reason = "declines: http://127.0.0.1:9/oauth/token could not be high_watermark (Connection refused). "
+    (error,) = run.errors
+    assert error.startswith(f"{reason}Gave up after trying again for ")
+    assert run.log.count(f"{reason}Trying again") == 8
+
+
+def test_an_api_that_does_not_answer_is_asked_again() -> None:
+    with Sandbox(Account(1)) as sandbox:
+        sandbox.fault = lambda path, n: time.sleep(1.5) or "" if path == "/v1/end_users" and n == 1 else ""  # type: ignore[func-returns-value]
+        run = checked(tap(config={**sandbox.config, "request_timeout": 1}, sleepless=True))
+    assert run.status == 0
+    assert "/v1/end_users did not answer in time. Trying again" in run.log
+
+
+def test_a_limit_is_never_run_into_and_costs_little_more_than_it_must() -> None:
+    account = Account(4_000)
+    with Sandbox(account, limit=20, limit_seconds=3) as sandbox:
+        begun = time.monotonic()
+        run = checked(tap(config=sandbox.config))
+        seconds = time.monotonic() - begun
+    assert seen(run.records("end_users")) == account.end_users.as_it_stands()
+    assert not [request for request in sandbox.requests if request.status == 429]
+    windows = len(sandbox.pages("end_users")) // 20
+    assert seconds < windows * 3 * 4 / 3 + 2  # What it takes to start.
+
+
+def test_a_limit_that_others_use_up_is_waited_for() -> None:
+    with Sandbox(Account(300)) as sandbox:
+        sandbox.fault = lambda path, n: "429" if path == "/v1/end_users" and n in {2, 3} else ""
+        run = checked(tap(config=sandbox.config, sleepless=True))
+    assert len(run.records("end_users")) == 300
+    assert run.log.count("429 Too Many Requests for /v1/end_users. Trying again") == 2
+
+
+@pytest.mark.parametrize("stream", ["responses", "declines"])
+@pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
+def test_an_older_deployment_is_read_by_creation_and_changes_still_arrive(method: str, stream: str) -> None:
+    account = Account(**{stream: 700})
+    table = account.tables[stream]
+    account.crowd(table, 120, both_clocks=True)
+    catalog = full_table(stream) if method == "FULL_TABLE" else None
+    with Sandbox(account, Clock(NOW), ignores_updated=True, updates=3, deletes=0.5) as sandbox:
+        first = checked(tap(config=sandbox.config, catalog=catalog))
+        sandbox.switches.updates = sandbox.switches.deletes = 0
+        sandbox.clock.advance(3_600)
+        (changed,) = table.some(1)
+        table.update(changed, int(sandbox.clock() - 600) * SECOND)
+        second = checked(
+            tap(
+                config=sandbox.config,
+                state=first.state,
+                catalog=catalog,
+            )
+        )
+    assert f"This API does not filter {stream} by updated_at" in first.log
+    target = seen(first.records(stream) + second.records(stream))
+    assert {one: target.get(one) for one in table.rows} == table.as_it_stands()
+    if method == "INCREMENTAL":
+        assert len(second.records(stream)) < 300
+        assert "2025-12-30" < second.bookmark(stream) <= "2025-12-31T01:16:40Z"
+
+
+def test_an_api_that_does_not_sort_is_refused_and_never_misread() -> None:
+    with Sandbox(Account(200), Clock(NOW), ignores_sort=True) as sandbox:
+        run = checked(tap(config=sandbox.config))
+    assert run.status == 1
+    assert run.errors[-1].startswith("end_users: rows that were to be sorted by updated_at came in another order")

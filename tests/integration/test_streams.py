@@ -1,0 +1,461 @@
+"""What the streams have of their own: their keys, how they are selected, and what each asks for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from jsonschema import Draft7Validator
+
+from tap_wootric.streams import STREAMS
+from tap_wootric.tap import TapWootric
+from tests.programs import plugin, run
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import NOW, SECOND, in_utc
+from tests.sandbox.api import Answer
+from tests.sandbox.server import Clock
+from tests.tap import Run, full_table, selecting, tap
+
+BY_DEFAULT = {"end_users", "responses", "declines"}
+ALL = tuple(STREAMS)
+TODAY = date(2025, 12, 31)
+"""The day of `NOW`, UTC."""
+
+
+def sync(sandbox: Sandbox, *streams: str, state: Any = None, **settings: Any) -> Run:
+    """Sync some streams, and see that it succeeds, and that each record is valid."""
+    run = tap(config={**sandbox.config, **settings}, catalog=selecting(*streams), state=state)
+    assert run.status == 0, run.log
+    for stream in streams:
+        (schema,) = run.of_type("SCHEMA", stream)
+        for record in run.records(stream):
+            Draft7Validator(schema["schema"]).validate(record)
+    return run
+
+
+def days_asked(sandbox: Sandbox, since: int = 0) -> list[tuple[str, str]]:
+    """The ranges of days in the requests from the n-th on, in their order."""
+    queries = [request.query for request in sandbox.pages("nps_summary")[since:]]
+    return sorted((query["date[start]"], query["date[end]"]) for query in queries)
+
+
+def each_day(first: date, last: date = TODAY) -> list[str]:
+    return [str(first + timedelta(days=number)) for number in range((last - first).days + 1)]
+
+
+def test_the_streams_that_most_people_want_are_selected_by_default() -> None:
+    with Sandbox(Account(3, 3, declines=3)) as sandbox:
+        run = tap(config=sandbox.config)
+    assert {message["stream"] for message in run.of_type("SCHEMA")} == BY_DEFAULT
+    assert {request.path for request in sandbox.requests[1:]} == {f"/v1/{name}" for name in BY_DEFAULT}
+
+
+def test_meltano_selects_the_streams_that_are_selected_by_default() -> None:
+    selected = [f"{name}.*" for name, stream in STREAMS.items() if stream.selected_by_default]
+    assert plugin("extractors", "tap-wootric")["select"] == selected
+
+
+def test_a_decline_comes_as_the_api_sent_it() -> None:
+    account = Account(declines=2)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        records = {record["id"]: record for record in sync(sandbox, "declines").records("declines")}
+    first, second = account.declines.rows[1], account.declines.rows[2]
+    assert (records[1]["ip_address"], records[1]["origin_url"]) == ("127.0.0.1", "https://example.com")
+    assert "ip_address" not in records[2]
+    for row in (first, second):
+        record = records[row.id]
+        assert (record["created_at"], record["updated_at"]) == (in_utc(row.created), in_utc(row.updated))
+        assert (record["end_user_id"], record["survey_id"]) == (row.body["end_user_id"], row.body["survey_id"])
+        assert record["end_user"]["properties"] == row.properties
+        assert record["extra_fields"] is None
+
+
+# segments and survey_templates
+
+
+def test_segments_come_whole_with_one_request_and_the_target_may_drop_the_others() -> None:
+    account = Account()
+    account.segments.append({"name": "plan", "data_type": "string", "created_at": "2016-12-16 09:05:13 -0800", "x": 1})
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = sync(sandbox, "segments")
+    assert len(sandbox.pages("segments")) == 1
+    assert [record["name"] for record in run.records("segments")] == ["Department", "revenue amount", "renewed", "plan"]
+    assert run.records("segments")[-1] == {
+        "name": "plan",
+        "data_type": "string",
+        "created_at": "2016-12-16T17:05:13Z",
+        "extra_fields": {"x": 1},
+    }
+    (activate,) = run.of_type("ACTIVATE_VERSION")
+    assert {message["version"] for message in run.of_type("RECORD")} == {activate["version"]}
+    assert run.of_type("SCHEMA")[0]["key_properties"] == ["name"]
+
+
+def test_survey_templates_come_with_their_languages_and_which_is_the_default() -> None:
+    account = Account()
+    account.survey_templates[1] |= {"custom_samplings": [{"percent": 5}, 7], "theme": "dark"}
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = sync(sandbox, "survey_templates")
+    assert len(sandbox.pages("survey_templates")) == 1
+    first, second = run.records("survey_templates")
+    assert first == {**account.survey_templates[0], "is_default": True, "extra_fields": None}
+    assert second["languages"] == [{"code": "en", "name": "English"}, {"code": "no", "name": "Norsk"}]
+    assert second["custom_samplings"] == [{"percent": 5}, {"_raw": 7}]
+    assert second["is_default"] is False
+    assert second["extra_fields"] == {"theme": "dark"}
+    assert len(run.of_type("ACTIVATE_VERSION")) == 1
+
+
+@pytest.mark.parametrize(("default", "flags"), [('"1"', [True, False]), ("null", [None, None]), ("7", [False, False])])
+def test_which_template_is_the_default_is_told_by_an_id_in_any_form(default: str, flags: list[bool | None]) -> None:
+    name = '"default_survey_template_id": '
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        sandbox.rewrite = lambda text: text.replace(f"{name}1", f"{name}{default}")
+        records = sync(sandbox, "survey_templates").records("survey_templates")
+    assert [record["is_default"] for record in records] == flags
+
+
+def test_a_full_table_stays_one_whatever_a_catalog_says() -> None:
+    catalog = selecting("segments", **{"replication-method": "INCREMENTAL", "replication-key": "created_at"})
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        run = tap(config=sandbox.config, catalog=catalog)
+    assert run.status == 0
+    assert len(run.records("segments")) == 3
+    assert len(run.of_type("ACTIVATE_VERSION")) == 1
+
+
+@pytest.mark.parametrize(
+    ("stream", "answer"),
+    [
+        *itertools.product(
+            ("segments", "survey_templates", "nps_summary"), ("[1]", '"text"', "{}", '{"survey_templates": [1]}', "7")
+        ),
+        *itertools.product(("survey_templates", "nps_summary"), ("[]", '[{"id": 1, "responses": 1}]')),
+        *itertools.product(("survey_templates",), ('{"survey_templates": {}}', '{"survey_templates": ""}')),
+    ],
+)
+def test_an_answer_of_another_form_ends_in_one_line(stream: str, answer: str) -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        sandbox.rewrite = lambda text: text if "access_token" in text else answer
+        run = tap(config=sandbox.config, catalog=selecting(stream), sleepless=True)
+    assert run.status == 1
+    (error,) = run.errors
+    assert f"{stream}: The answer of /v1/{stream} is not of the form that {stream} has. Gave up" in error
+    assert "Traceback" not in run.log
+    assert not run.of_type("ACTIVATE_VERSION")
+
+
+# nps_summary
+
+
+def test_nps_summary_has_a_row_for_each_day_from_the_start_date_to_today(concurrency: int) -> None:
+    account = Account(responses=300, declines=200)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = sync(sandbox, "nps_summary", start_date="2025-11-01T15:00:00+02:00")
+    days = each_day(date(2025, 11, 1))
+    assert days_asked(sandbox) == [(day, day) for day in days]
+    for record, day in zip(run.records("nps_summary"), days, strict=True):
+        assert record == {"date": day, **account.nps(date.fromisoformat(day)), "extra_fields": None}
+    assert sum(record["responses"] for record in run.records("nps_summary")) > 10
+    assert (sandbox.at_once > 1) == (concurrency > 1)
+    assert sandbox.at_once <= concurrency
+    assert run.of_type("SCHEMA")[0]["key_properties"] == ["date"]
+    assert run.of_type("SCHEMA")[0]["bookmark_properties"] == ["date"]
+
+
+@pytest.mark.parametrize("later", [0, 1, 5, 30])
+def test_the_last_seven_days_are_read_again_because_late_answers_change_them(later: int) -> None:
+    account = Account(responses=2_000)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        first = sync(sandbox, "nps_summary", start_date="2025-11-01")
+        asked = len(sandbox.pages("nps_summary"))
+        for number in range(7):
+            account.responses.insert(int(NOW - number * 86_400) * SECOND)
+        sandbox.clock.advance(later * 86_400)
+        today = TODAY + timedelta(days=later)
+        second = sync(sandbox, "nps_summary", state=first.state, start_date="2025-11-01")
+    rows = {record["date"]: record for run in (first, second) for record in run.records("nps_summary")}
+    for day in each_day(date(2025, 11, 1), today):
+        assert rows[day]["responses"] == account.nps(date.fromisoformat(day))["responses"]
+    assert len(days_asked(sandbox, asked)) == later + 8  # Today, and seven days before the last sync.
+
+
+def test_a_bookmark_of_any_known_form_is_gone_on_from() -> None:
+    for state in (
+        {"nps_summary": "2025-12-01"},
+        {"bookmarks": {"nps_summary": {"replication_key": "date", "replication_key_value": "2025-12-01"}}},
+        {"bookmarks": {"nps_summary": {"date": "2025-12-01T10:00:00Z"}}},
+    ):
+        with Sandbox(Account(), Clock(NOW)) as sandbox:
+            run = sync(sandbox, "nps_summary", state=state)
+        assert [record["date"] for record in run.records("nps_summary")] == each_day(date(2025, 12, 1))
+        assert run.bookmark("nps_summary") == "2025-12-24"
+
+
+def test_a_bookmark_of_today_leaves_the_last_seven_days_to_be_read() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        run = sync(sandbox, "nps_summary", state={"nps_summary": "2025-12-31"})
+    assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 24))]
+    assert run.bookmark("nps_summary") == "2025-12-24"
+
+
+def test_a_start_date_within_the_last_seven_days_is_kept_to() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        state = sync(sandbox, "nps_summary", start_date="2025-12-30").state
+        assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 30))]
+        sync(sandbox, "nps_summary", state=state, start_date="2025-12-30")
+    assert days_asked(sandbox, 2) == [(day, day) for day in each_day(date(2025, 12, 30))]
+
+
+ODD_SUMS = {
+    "as documented": ('"nps":', '"nps":'),
+    "more fields": ('"nps":', '"metric": "NPS", "number": 7, "nps":'),
+    "rates of days without responses": ('"email_response_rate": 0', '"email_response_rate": 31'),
+    "text": ('"responses": 0', '"responses": "0"'),
+    "null": ('"responses": 0', '"responses": null'),
+    "no number": ('"responses": 0', '"responses": "N/A"'),
+}
+
+
+@pytest.mark.usefixtures("concurrency")
+@pytest.mark.parametrize("odd", ODD_SUMS.values(), ids=ODD_SUMS.keys())
+@pytest.mark.parametrize("ends_before", [False, True])
+def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(
+    odd: tuple[str, str],
+    ends_before: bool,  # noqa: FBT001
+) -> None:
+    account = Account(responses=300)
+    with Sandbox(account, Clock(NOW), ends_before=ends_before) as sandbox:
+        sandbox.rewrite = lambda text: text.replace(*odd)
+        records = sync(sandbox, "nps_summary", start_date="2025-12-01").records("nps_summary")
+    assert [record["date"] for record in records] == each_day(date(2025, 12, 1))
+    for record in records:
+        assert (record["responses"] or 0) == account.nps(date.fromisoformat(record["date"]))["responses"]
+
+
+def test_the_sums_are_right_where_a_catalog_has_but_one_of_them() -> None:
+    account = Account(responses=300)
+    catalog = selecting("nps_summary")
+    (entry,) = [one for one in catalog["streams"] if one["tap_stream_id"] == "nps_summary"]
+    entry["schema"]["properties"] = {name: entry["schema"]["properties"][name] for name in ("date", "nps")}
+    with Sandbox(account, Clock(NOW), ends_before=True) as sandbox:
+        run = tap(config={**sandbox.config, "start_date": "2025-12-01"}, catalog=catalog)
+    for record in run.records("nps_summary"):
+        assert record == {"date": record["date"], "nps": account.nps(date.fromisoformat(record["date"]))["nps"]}
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Pacific/Auckland"])
+@pytest.mark.parametrize("ends_before", [False, True])
+@pytest.mark.parametrize("start_date", ["2025-12-31", "2025-12-24"])
+def test_the_sums_are_right_where_the_last_day_alone_has_any(start_date: str, ends_before: bool, zone: str) -> None:  # noqa: FBT001
+    account = Account()
+    account.zone = ZoneInfo(zone)
+    account.responses.insert(int(datetime(2025, 12, 31, 20, tzinfo=UTC).timestamp()) * SECOND)
+    with Sandbox(account, Clock(NOW + 20 * 3_600), ends_before=ends_before) as sandbox:
+        records = sync(sandbox, "nps_summary", start_date=start_date).records("nps_summary")
+    is_tomorrow = zone == "Pacific/Auckland"
+    assert (records[-1]["date"], records[-1]["responses"]) == ("2025-12-31", 0 if is_tomorrow else 1)
+    assert sum(record["responses"] for record in records[:-1]) == 0
+
+
+def test_no_row_comes_before_it_is_known_how_days_are_counted() -> None:
+    with Sandbox(Account(responses=300), Clock(NOW), ends_before=True) as sandbox:
+        sandbox.fault = lambda path, n: "403" if path == "/v1/nps_summary" and n == 32 else ""
+        run = tap(config={**sandbox.config, "start_date": "2025-12-01"}, catalog=selecting("nps_summary"))
+    assert run.status == 1
+    assert run.records("nps_summary") == []
+    assert "replication_key_value" not in run.state["bookmarks"]["nps_summary"]
+
+
+def test_a_sync_that_fails_waits_for_no_thread_that_waits_for_the_api() -> None:
+    class Hanging(Sandbox):
+        def handle(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> tuple[Answer, str]:
+            if "2025-12-06" in target:
+                time.sleep(8)
+            answer, _ = super().handle(method, target, body, headers)
+            return answer, "403" if "2025-12-02" in target else ""
+
+    catalog = selecting("nps_summary")
+    with Hanging(Account(responses=3_000), Clock(NOW)) as sandbox:
+        begun = time.monotonic()
+        run = tap(config={**sandbox.config, "start_date": "2025-12-01", "concurrency": 8}, catalog=catalog)
+        assert time.monotonic() - begun < 6
+    assert run.status == 1
+
+
+def test_a_sync_that_was_stopped_is_gone_on_with_at_the_day_it_got_to() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, n: "500" if path == "/v1/nps_summary" and n > 12 else ""
+        config = {**sandbox.config, "start_date": "2025-12-01", "concurrency": 1}
+        first = tap(config=config, catalog=selecting("nps_summary"), sleepless=True)
+        sandbox.fault = lambda _path, _number: ""
+        second = sync(sandbox, "nps_summary", state=first.state, start_date="2025-12-01")
+    assert first.status == 1
+    assert [record["date"] for record in first.records("nps_summary")] == each_day(
+        date(2025, 12, 1), date(2025, 12, 12)
+    )
+    assert [record["date"] for record in second.records("nps_summary")] == each_day(date(2025, 12, 12))
+
+
+def test_days_before_1970_are_days() -> None:
+    account = Account()
+    account.responses.insert(-86_400 * SECOND)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        streams: Any = TapWootric(config={**sandbox.config, "start_date": "1969-12-30"}).streams
+        record = next(iter(streams["nps_summary"].get_records(None)))
+    assert (record["date"], record["responses"]) == ("1969-12-30", 1)
+
+
+def test_a_full_table_without_a_day_lets_the_target_drop_nothing() -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        config = {**sandbox.config, "start_date": "2026-03-01"}
+        run = tap(config=config, catalog=full_table("nps_summary"))
+    assert run.status == 1
+    assert run.errors == ["nps_summary: by the API's clock, start_date is after today, 2025-12-31"]
+    assert not run.of_type("ACTIVATE_VERSION")
+
+
+def test_an_account_without_responses_costs_one_request_more() -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        run = sync(sandbox, "nps_summary", start_date="2025-12-01")
+    assert len(run.records("nps_summary")) == 31
+    assert len(sandbox.pages("nps_summary")) == 32
+    assert run.bookmark("nps_summary") == "2025-12-24"
+
+
+def test_sums_with_a_fraction_are_kept() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        sandbox.rewrite = lambda text: text.replace('"email_response_rate": 0', '"email_response_rate": 12.50')
+        run = sync(sandbox, "nps_summary", start_date="2025-12-30")
+    assert [record["email_response_rate"] for record in run.records("nps_summary")] == [12.5, 12.5]
+
+
+def test_nps_summary_as_a_full_table_begins_with_the_start_date() -> None:
+    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
+        config = {**sandbox.config, "start_date": "2025-12-01"}
+        run = tap(config=config, catalog=full_table("nps_summary"), state={"nps_summary": "2025-12-20"})
+    assert [record["date"] for record in run.records("nps_summary")] == each_day(date(2025, 12, 1))
+    assert len(run.of_type("ACTIVATE_VERSION")) == 1
+    assert run.bookmark("nps_summary") == "2025-12-20"
+
+
+def test_days_are_asked_for_one_at_a_time_where_a_limit_is_announced() -> None:
+    with Sandbox(Account(responses=300), limit=1_000) as sandbox:
+        sandbox.latency = 0.01
+        start = datetime.now(UTC) - timedelta(days=20)
+        run = sync(sandbox, "nps_summary", start_date=start.isoformat(), concurrency=8)
+    assert len(run.records("nps_summary")) == 21
+    assert sandbox.at_once == 1
+
+
+@pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
+def test_nps_summary_without_a_first_day_is_refused_before_the_first_request(method: str) -> None:
+    catalog = selecting(*ALL, **{"replication-method": method})
+    with Sandbox(Account(3, 3)) as sandbox:
+        run = tap(config={**sandbox.config, "start_date": None}, catalog=catalog)
+    assert run.status == 1
+    assert run.errors == ["start_date is not set: nps_summary needs it, as the first of the days that it asks for"]
+    assert not sandbox.requests
+
+
+def test_nps_summary_goes_on_from_its_bookmark_without_a_start_date() -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        run = sync(sandbox, "nps_summary", state={"nps_summary": "2025-12-01"}, start_date=None)
+    assert run.records("nps_summary")[0]["date"] == "2025-12-01"
+
+
+def test_a_day_in_the_future_is_no_bookmark() -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        run = tap(config=sandbox.config, catalog=selecting("nps_summary"), state={"nps_summary": "2099-01-01"})
+    assert run.status == 1
+    assert "The bookmark of nps_summary, 2099-01-01, lies in the future" in run.errors[-1]
+
+
+# What the account may not read
+
+
+@pytest.mark.parametrize("status", ["403", "404"])
+@pytest.mark.parametrize("stream", ALL)
+def test_a_stream_that_the_account_may_not_read_stops_no_other(stream: str, status: str) -> None:
+    account = Account(70, 70, declines=70)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, _: status if path == f"/v1/{stream}" else ""
+        config = {**sandbox.config, "start_date": "2025-12-29"}
+        run = tap(config=config, catalog=selecting(*ALL))
+        others = tap(config=config, catalog=selecting(*(set(ALL) - {stream})))
+    assert run.status == 1
+    (error,) = run.errors
+    assert error.startswith(f"The account may not read {stream} ({status} ")
+    assert error.endswith("): deselect it, or ask Wootric to open it. No other stream failed")
+    assert "Traceback" not in run.log
+    assert others.status == 0
+    for name in ALL:
+        assert run.records(name) == ([] if name == stream else others.records(name))
+    assert run.messages[-1]["type"] == "STATE"
+    assert others.state["bookmarks"].items() <= run.state["bookmarks"].items()
+
+
+def test_a_stream_that_the_account_may_not_read_any_more_keeps_its_bookmark_and_its_rows() -> None:
+    with Sandbox(Account(400, 10), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, n: "403" if path == "/v1/end_users" and n == 5 else ""
+        catalog = full_table("end_users", "responses")
+        full = tap(config=sandbox.config, catalog=catalog)
+        sandbox.requests.clear()
+        first = tap(config={**sandbox.config, "concurrency": 1})
+        second = tap(config=sandbox.config, state=first.state)
+    assert full.status == first.status == 1
+    assert [message["stream"] for message in full.of_type("ACTIVATE_VERSION")] == ["responses"]
+    assert 190 < len(first.records("end_users")) <= 200
+    assert second.status == 0
+    ids = {record["id"] for run in (first, second) for record in run.records("end_users")}
+    assert ids == sandbox.account.end_users.rows.keys()
+    assert len(second.records("end_users")) < 250
+
+
+def test_a_sync_of_the_same_tap_that_fails_leaves_the_bookmarks_where_they_are() -> None:
+    code = """
+import json, sys
+from tap_wootric.tap import TapWootric
+tap = TapWootric(config=json.loads(sys.argv[1]))
+bookmarks = []
+for wrong in ("", "x", ""):
+    tap.client.url = sys.argv[2] + wrong
+    try:
+        tap.sync_all()
+    except Exception as error:
+        print(type(error).__name__, file=sys.stderr)
+    bookmarks.append([one.get("replication_key_value") for one in tap.state["bookmarks"].values()])
+first, failed, last = bookmarks
+print(first == failed < last, file=sys.stderr)
+"""
+    account = Account(3, 3, declines=3)
+    for table in account.tables.values():
+        table.insert(int(NOW) * SECOND)  # Past the bookmark_limit, which each request moves.
+    with Sandbox(account, Clock(NOW, step=30)) as sandbox:
+        done = run(sys.executable, "-c", code, json.dumps(sandbox.config), sandbox.url)
+    assert [line for line in done.stderr.splitlines() if " | " not in line] == ["FatalAPIError", "True"]
+
+
+def test_streams_that_the_account_may_not_read_are_named_in_one_line() -> None:
+    with Sandbox(Account(3), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, _: {"/v1/segments": "403", "/v1/declines": "404"}.get(path, "")
+        run = tap(config=sandbox.config, catalog=selecting("segments", "declines", "end_users"))
+    (error,) = run.errors
+    assert "may not read declines (404 Not Found for /v1/declines" in error
+    assert ", segments (403 Forbidden for /v1/segments" in error
+    assert len(run.records("end_users")) == 3
+
+
+def test_the_test_of_a_connection_names_what_the_account_may_not_read_as_well() -> None:
+    with Sandbox(Account(3, 3), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, _: "403" if path == "/v1/declines" else ""
+        run = tap("--test", config=sandbox.config)
+    assert run.status == 1
+    assert "may not read declines" in run.errors[-1]
+    assert {message["stream"] for message in run.of_type("RECORD")} == {"end_users", "responses"}

@@ -1,0 +1,184 @@
+"""Nothing is lost, whatever happens between two requests: the reading order alone, without HTTP."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tap_wootric.pagination import keyset
+from tap_wootric.pagination import query as seek
+from tap_wootric.records.timestamps import normalize_timestamp
+from tap_wootric.records.transform import Record
+from tap_wootric.streams.lists import parameters
+from tests.sandbox import Account, Api, Switches
+from tests.sandbox.account import NOW
+
+LIVE = {"updates": 6.0, "deletes": 0.5, "inserts": 0.5}
+
+
+class Reader:
+    """Reads the end users of an account, and counts the requests."""
+
+    def __init__(self, account: Account, **switches: Any) -> None:
+        self.table = account.end_users
+        self.requests = 0
+        self._now = NOW
+        self._api = Api(account, Switches(**switches), lambda: self._now)
+        self._api.tokens["token"] = NOW * 2
+
+    def fetch(self, query: seek.Query) -> list[Record]:
+        self.requests += 1
+        self._now += 0.2
+        words = {name: str(value) for name, value in parameters(query).items()}
+        answer = self._api.answer("GET", "/v1/end_users", words, {}, "Bearer token")
+        assert answer.status == 200, answer.content
+        return [
+            {
+                **row,
+                "created_at": normalize_timestamp(row["created_at"]),
+                "updated_at": normalize_timestamp(row["updated_at"]),
+            }
+            for row in answer.content
+        ]
+
+    def read(self, order_by: seek.SortKey = "updated_at") -> list[Record]:
+        until = seek.TimeRange(lt=int(NOW) + 1)
+        query = seek.Query(order_by).with_range(order_by, until)
+        return list(keyset.read(self.fetch, query))
+
+    def lost(self, order_by: seek.SortKey = "updated_at") -> set[int]:
+        """Read, and return the rows that stood still all the while and were not read."""
+        before = self.table.as_it_stands()
+        read = {record["id"] for record in self.read(order_by)}
+        still = {one for one, row in self.table.as_it_stands().items() if before.get(one) == row}
+        return still - read
+
+
+@st.composite
+def accounts(draw: st.DrawFn) -> Account:
+    """Accounts with up to three crowded seconds, of every size around whole pages."""
+    account = Account(draw(st.integers(0, 230)), seed=draw(st.integers(0, 2**32)))
+    sizes = st.integers(0, 260) | st.sampled_from([49, 50, 51, 99, 100, 101])
+    for size in draw(st.lists(sizes, max_size=3)):
+        account.crowd(account.end_users, size, both_clocks=draw(st.booleans()))
+    return account
+
+
+@pytest.mark.parametrize("order_by", ["updated_at", "created_at"])
+@settings(deadline=None, max_examples=60)
+@given(account=accounts(), shuffle_ties=st.booleans(), whole_seconds=st.booleans())
+def test_a_list_that_stands_still_is_read_once_and_whole(
+    order_by: seek.SortKey, account: Account, *, shuffle_ties: bool, whole_seconds: bool
+) -> None:
+    records = Reader(account, shuffle_ties=shuffle_ties, whole_seconds=whole_seconds).read(order_by)
+    assert sorted(record["id"] for record in records) == sorted(account.end_users.rows)
+    stamps = [record[order_by] for record in records]
+    assert stamps == sorted(stamps)
+
+
+@pytest.mark.parametrize("order_by", ["updated_at", "created_at"])
+@settings(deadline=None, max_examples=60)
+@given(
+    account=accounts(),
+    live=st.sampled_from([LIVE, {"deletes": 3}, {"updates": 0.3}]),
+    whole_seconds=st.booleans(),
+)
+def test_a_row_that_stands_still_is_read_while_others_change_at_every_request(
+    order_by: seek.SortKey, account: Account, live: dict[str, float], *, whole_seconds: bool
+) -> None:
+    assert Reader(account, whole_seconds=whole_seconds, **live).lost(order_by) == set()
+
+
+@settings(deadline=None, max_examples=30)
+@given(account=accounts(), whole_seconds=st.booleans())
+def test_a_row_that_stands_still_is_read_while_others_change_and_ties_come_in_a_new_order_each_time(
+    account: Account, *, whole_seconds: bool
+) -> None:
+    assert Reader(account, shuffle_ties=True, whole_seconds=whole_seconds, **LIVE).lost() == set()
+
+
+@pytest.mark.parametrize("shuffle_ties", [False, True])
+def test_a_crowded_second_costs_its_pages_and_a_few_requests(*, shuffle_ties: bool) -> None:
+    account = Account(3_000)
+    account.crowd(account.end_users, 4_000)
+    reader = Reader(account, shuffle_ties=shuffle_ties, whole_seconds=True)
+    assert len(reader.read()) == 7_000
+    assert reader.requests <= 1.05 * 7_000 / 50 + 6
+
+
+@pytest.mark.parametrize("rows", [1_499, 1_500, 1_501, 2_970])
+def test_a_second_crowded_on_both_clocks_is_read_from_both_ends(rows: int) -> None:
+    account = Account(10)
+    account.crowd(account.end_users, rows, both_clocks=True)
+    assert len(Reader(account).read()) == rows + 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "switches"),
+    [
+        pytest.param(3_001, {}, id="more rows than two times thirty pages"),
+        pytest.param(2_990, {}, id="too few rows that were seen from both ends"),
+        pytest.param(1_700, {"shuffle_ties": True, "whole_seconds": True}, id="no order at all, and page 30 is full"),
+        pytest.param(1_700, {"whole_seconds": True}, id="equal stamps stand alike from both ends"),
+    ],
+)
+def test_a_second_that_cannot_be_proven_complete_stops_the_reading(rows: int, switches: dict[str, Any]) -> None:
+    account = Account()
+    second = account.crowd(account.end_users, rows, both_clocks=True)
+    with pytest.raises(
+        seek.UnprovenSecondError, match=rf"\d+ rows .* updated at {normalize_timestamp(second)} came in \d+ requests"
+    ):
+        Reader(account, **switches).read()
+
+
+def test_nothing_is_asked_for_an_empty_range() -> None:
+    def fetch(_: seek.Query) -> list[Record]:
+        pytest.fail("asked")
+
+    assert list(keyset.read(fetch, seek.Query("updated_at", updated_at=seek.TimeRange(20, 10)))) == []
+
+
+def rows(*stamps: str | None, clock: str = "updated_at") -> list[Record]:
+    return [{"id": number, "created_at": "2024-01-01T00:00:00Z", clock: stamp} for number, stamp in enumerate(stamps)]
+
+
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        (rows("2024-01-02T00:00:00Z", "2024-01-01T00:00:00Z"), "another order"),
+        (rows("2023-12-31T23:59:59Z"), "outside the range of updated_at"),
+        (rows("2024-02-01T00:00:00Z"), "outside the range of updated_at"),
+        (rows(*[None] * 50), "without updated_at"),
+    ],
+)
+def test_a_page_that_does_not_answer_its_query_stops_the_reading(page: list[Record], complaint: str) -> None:
+    january = seek.TimeRange(1_704_067_200, 1_706_745_600)
+    with pytest.raises(seek.WrongAnswerError, match=complaint):
+        list(keyset.read(lambda _: page, seek.Query("updated_at", updated_at=january)))
+
+
+def test_rows_without_a_stamp_are_read_where_they_stand() -> None:
+    page = rows(None, "2024-01-01T00:00:00Z", None, "2024-01-02T00:00:00Z")
+    assert list(keyset.read(lambda _: page, seek.Query("updated_at"))) == page
+
+
+def full_page(fetches: itertools.count[int]) -> Callable[[seek.Query], list[Record]]:
+    return lambda _: [
+        {
+            "id": next(fetches),
+            "created_at": normalize_timestamp(second),
+            "updated_at": normalize_timestamp(1_700_000_000 + second // 50),
+        }
+        for second in range(50)
+    ]
+
+
+def test_an_api_that_ignores_the_other_clock_is_refused() -> None:
+    fetch = full_page(itertools.count())
+    with pytest.raises(seek.WrongAnswerError, match="outside the range"):
+        list(keyset.read(fetch, seek.Query("updated_at")))
