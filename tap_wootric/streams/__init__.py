@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tap_wootric.pagination.query import TIME_KEYS
 from tap_wootric.records.transform import Row
 from tap_wootric.streams.base import WootricStream
 from tap_wootric.streams.daily import DailyStream
@@ -16,6 +17,7 @@ class EndUsers(ListStream):
 
     name = "end_users"
     path = "/v1/end_users"
+    sort_keys = (*TIME_KEYS, "email")
     filters_updates = True  # Documented since 2018; for the other lists later, and an older deployment ignores it.
 
 
