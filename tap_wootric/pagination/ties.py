@@ -195,37 +195,44 @@ class _Reader:
     def views(self) -> Iterator[_View]:
         """Yield one way after another to read the rows, the most promising first.
 
-        Rows hide at the borders of pages, which pages of another size have at other rows. From the second round on,
-        every view has its own size, and ranges that are a bit wider, so that no request is made twice.
+        Each round begins with the list itself, which is counted. Rows hide at the borders of pages, which pages of
+        another size have at other rows: from the second round on, every view has its own size.
         """
-        keys = [self._query.sort_key, *(key for key in self._query.sort_keys if key != self._query.sort_key)]
-        sizes = self._sizes()
-        for margin_seconds in count():
-            yield self._view(next(sizes), 0)
-            yield self._view(next(sizes), margin_seconds, descending=True)
-            for number, key in enumerate(keys[1:]):
-                yield self._view(
-                    next(sizes), margin_seconds, sort_key=key, descending=(number + margin_seconds) % 2 == 1
-                )
+        other_keys = [key for key in self._query.sort_keys if key != self._query.sort_key]
+        sizes = self._sizes(first_round=len(other_keys) + 4)
+        for number in count():
+            yield self._counted_view(next(sizes))
+            yield self._widened_view(next(sizes), margin_seconds=0, descending=True)
+            for key in other_keys:
+                yield self._widened_view(next(sizes), margin_seconds=number, sort_key=key, descending=number % 2 == 1)
             for are_later in (False, True):
                 if view := self._view_behind_others(next(sizes), are_later=are_later):
                     yield view
 
-    def _sizes(self) -> Iterator[int]:
+    def _sizes(self, first_round: int) -> Iterator[int]:
         """Yield page sizes: the largest for the first round, then others with which 30 pages show half the rows."""
-        yield from [PAGE_SIZE] * (len(self._query.sort_keys) + 3)
+        yield from [PAGE_SIZE] * first_round
         for number in count(1):
             smallest = max(_MIN_SIZE, self.rows // LAST_PAGE // 2)
             yield PAGE_SIZE - int((PAGE_SIZE - smallest) * (number * _GOLDEN_RATIO % 1))
 
-    def _view(self, size: int, margin_seconds: int, **changes: Any) -> _View:
-        """Return the list of the rows, or of all that were created in the second, where rows leave and none hides."""
-        query = self._query
-        if self.created and not self.created.is_cut_off and len(self.exact.last_seen) >= self.rows:
-            query = self.created.query
+    def _counted_view(self, size: int) -> _View:
+        """Return the rows' list, in pages of at least such a size that there is one that is not full."""
+        return _View(replace(self._list, size=max(size, self.rows // LAST_PAGE + 1)), self.rows)
+
+    def _widened_view(self, size: int, margin_seconds: int, **changes: Any) -> _View:
+        """Return a list with some seconds more on either side, so that no request is made twice."""
+        query = self._list
         for key in TIME_KEYS:
             query = query.with_range(key, query.range_of(key).widened(margin_seconds))
         return _View(replace(query, size=size, **changes), self.rows)
+
+    @property
+    def _list(self) -> Query:
+        """The rows' own list, or the list of all that were created in the second, if rows leave and none is hiding."""
+        if self.created and not self.created.is_cut_off and len(self.exact.last_seen) >= self.rows:
+            return self.created.query
+        return self._query
 
     def _view_behind_others(self, size: int, *, are_later: bool) -> _View | None:
         """Return a longer list: about as many other rows, later ones in descending order, and behind them the rows.
@@ -233,9 +240,11 @@ class _Reader:
         PostgreSQL only sorts the head of a list as far as it has to, but sorts all of it for a page in its second
         half, which then has the same order on all pages.
 
-        It takes a request to find where the list must begin. None where there are no such rows, or no room for them
-        before page 30.
+        It takes a request to find where the list must begin. None where there are no such rows, no room for them
+        before page 30, or where the rows that leave are the problem: they do not show in this list.
         """
+        if self._list != self._query:
+            return None
         key = self._query.time_key
         second = self._query.range_of(key).gte
         beyond = TimeRange(second + 1, END_OF_TIME) if are_later else TimeRange(BEGINNING_OF_TIME, second)

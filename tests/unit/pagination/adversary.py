@@ -13,6 +13,9 @@ from tap_wootric.records.transform import Record
 SECOND = 1_700_000_000
 """The Unix second in which tied rows were created and updated."""
 
+TIE = SECOND + 0.5
+"""The time at which they were."""
+
 
 @dataclass(slots=True, eq=False)
 class Row:
@@ -67,8 +70,7 @@ class TiedList:
         rows = [
             row for row in self.rows if _is_in(row.created, query.created_at) and _is_in(row.updated, query.updated_at)
         ]
-        page = self.sort(query, rows, self.rng)[(query.page - 1) * query.size : query.page * query.size]
-        records = [row.record() for row in page]
+        records = [row.record() for row in page_of(query, self.sort(query, rows, self.rng))]
         self._change()
         return records
 
@@ -139,18 +141,20 @@ def one_of(*sorts: Sort) -> Sort:
 
 
 def hiding(count: int) -> Sort:
-    """Some rows on no page at all, however the list is asked for, unless the page holds all rows there are."""
+    """Tied rows whose first few come before or after all others, wherever the page does not reach."""
 
     def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
-        in_order = stable(query, rows, rng)
-        hidden = [row for row in in_order if row.id < count and int(row.created) == SECOND]
-        others = [row for row in in_order if row not in hidden]
-        if query.page == 1:
-            return others + hidden
-        start = (query.page - 1) * query.size
-        return hidden + others if start >= len(hidden) else others + hidden
+        hidden = [row for row in rows if row.created == row.updated == TIE][:count]
+        others = [row for row in rows if row not in hidden]
+        orders = [stable(query, in_order, rng) for in_order in (hidden + others, others + hidden)]
+        return min(orders, key=lambda order: len(set(hidden) & set(page_of(query, order))))
 
     return sort
+
+
+def page_of(query: Query, rows: list[Row]) -> list[Row]:
+    """Return the page that a query asks for."""
+    return rows[(query.page - 1) * query.size : query.page * query.size]
 
 
 def top_n_heap(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
