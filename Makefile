@@ -6,6 +6,8 @@ ifeq ($(shell uv --version 2>/dev/null && uvx --version 2>/dev/null),)
 UV := .cache/uv/bin/uv
 export PATH := $(CURDIR)/.cache/uv/bin:$(PATH)
 endif
+# Trust the system's certificates, as git and pip do: a company's proxy may have one of its own.
+export UV_SYSTEM_CERTS ?= true
 
 CHECKS := check-format check-lint check-types check-spelling check-dependencies check-workflows check-schemas
 .PHONY: help demo test coverage check $(CHECKS) check-imports format bench docs build environment
