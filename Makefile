@@ -67,6 +67,8 @@ check-schemas: environment
 	uv run check-jsonschema --builtin-schema vendor.meltano meltano.yml
 	uv run check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	uv run check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	uv run check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	uv run check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
 # Compiled, because the tests start Python hundreds of times.
 environment: $(UV)
