@@ -3,9 +3,12 @@
 .DEFAULT_GOAL := help
 
 ifeq ($(shell uv --version 2>/dev/null && uvx --version 2>/dev/null),)
-UV := .cache/uv/bin/uv
+MISSING_UV := .cache/uv/bin/uv
 export PATH := $(CURDIR)/.cache/uv/bin:$(PATH)
 endif
+# By its path, because macOS's make 3.81 does not search the exported PATH.
+UV := $(or $(MISSING_UV),uv)
+RUN := $(UV) run
 # Trust the system's certificates, as git and pip do: a company's proxy may have one of its own.
 export UV_SYSTEM_CERTS ?= true
 
@@ -13,66 +16,66 @@ CHECKS := check-format check-lint check-types check-spelling check-dependencies 
 .PHONY: help demo test coverage check $(CHECKS) check-imports format bench docs build environment
 
 help: ## List these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-demo: $(UV) ## Sync a made-up account with Meltano into files, without a Wootric account
-	uv run python -m tests.sandbox -- uvx 'meltano~=4.4' run tap-wootric target-jsonl
+demo: $(MISSING_UV) ## Sync a made-up account with Meltano into files, without a Wootric account
+	$(RUN) python -m tests.sandbox -- uvx 'meltano~=4.4' run tap-wootric target-jsonl
 
 test: environment ## Run the tests; pytest's arguments go into ARGS: make test ARGS='-k ties'
-	uv run pytest $(ARGS)
+	$(RUN) pytest $(ARGS)
 
 coverage: environment ## Run the tests with their coverage measured, which takes twice as long
-	uv run coverage erase
-	uv run coverage run -m pytest $(ARGS)
-	uv run coverage combine --quiet
-	uv run coverage report
+	$(RUN) coverage erase
+	$(RUN) coverage run -m pytest $(ARGS)
+	$(RUN) coverage combine --quiet
+	$(RUN) coverage report
 
 check: $(CHECKS) ## Check everything but the tests: format, lint, types, spelling, dependencies, workflows
 
 format: environment ## Format the code, and fix what the linter can fix
-	uv run ruff format .
-	uv run ruff check --fix .
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
 
 bench: environment ## Measure the speed against singer-io's tap, in half an hour; ARGS=--quick in two minutes
-	uv run python -m tests.benchmark $(ARGS)
+	$(RUN) python -m tests.benchmark $(ARGS)
 
 docs: environment ## Write the generated parts of README.md
-	uv run python -m tests.readme
+	$(RUN) python -m tests.readme
 
-build: $(UV) ## Build the wheel and the sdist into dist/
-	uv build
+build: $(MISSING_UV) ## Build the wheel and the sdist into dist/
+	$(UV) build
 
 check-format: environment
-	uv run ruff format --check .
+	$(RUN) ruff format --check .
 
 check-lint: environment
-	uv run ruff check .
+	$(RUN) ruff check .
 
 check-types: environment
-	uv run mypy
+	$(RUN) mypy
 
 check-imports: environment
-	uv run lint-imports
+	$(RUN) lint-imports
 
 check-spelling: environment
-	uv run codespell
+	$(RUN) codespell
 
 check-dependencies: environment
-	uv run deptry .
+	$(RUN) deptry .
 
 check-workflows: environment
-	uv run zizmor --offline --quiet .github
+	$(RUN) zizmor --offline --quiet .github
 
 check-schemas: environment
-	uv run check-jsonschema --builtin-schema vendor.meltano meltano.yml
-	uv run check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	uv run check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
-	uv run check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
-	uv run check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	$(RUN) check-jsonschema --builtin-schema vendor.meltano meltano.yml
+	$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RUN) check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(RUN) check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(RUN) check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
 # Compiled, because the tests start Python hundreds of times.
-environment: $(UV)
-	@uv sync --quiet --compile-bytecode
+environment: $(MISSING_UV)
+	@$(UV) sync --quiet --compile-bytecode
 
 .cache/uv/bin/uv:
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
