@@ -141,7 +141,9 @@ class DatabaseTable(Table):
         self._writer = Writer(connection, name, options.padding)
         self._request_rng = random.Random(rng.random())
         self._writer.execute(_CREATE)
-        self._writer.execute("ALTER TABLE {table} ALTER padding SET STORAGE PLAIN")  # Neither compressed nor moved away.
+        self._writer.execute(
+            "ALTER TABLE {table} ALTER padding SET STORAGE PLAIN"
+        )  # Neither compressed nor moved away.
         self._writer.execute("CREATE UNIQUE INDEX ON {table} (id)")
         if options.indexes:
             self._writer.execute("CREATE INDEX ON {table} (created_at)")
