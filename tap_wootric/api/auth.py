@@ -16,7 +16,6 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import decode_response
-from tap_wootric.settings import grant
 
 PATH = "/oauth/token"
 
@@ -33,23 +32,34 @@ class WootricAuthenticator(OAuthAuthenticator):
     """Puts one token on the requests of all streams of a tap.
 
     Args:
-        config: The tap's settings, checked and completed.
+        api_url: The API's base URL, without a slash at its end.
+        credentials: The two settings that form the grant, by their names.
+        account_token: Picks the account of a user who has several (documented for the password grant alone).
+        user_agent: The User-Agent header of all requests.
+        timeout_seconds: How long to wait for an answer.
         rate_limiter: Learns the server's time from the token's answer.
 
     Attributes:
         headers: What every request carries, besides the token.
     """
 
-    def __init__(self, config: Mapping[str, Any], rate_limiter: RateLimiter) -> None:
-        super().__init__(auth_endpoint=f"{config['api_url']}{PATH}")
-        self._settings = grant(config)
-        self._credentials = {name: config[name] for name in self._settings}
-        self._grant = "password" if "password" in self._settings else "client_credentials"
-        # Documented for the password grant alone: which account is meant, of a user who has several.
-        has_account = self._grant == "password" and "account_token" in config
-        self._query = {"account_token": config["account_token"]} if has_account else {}
-        self.headers = {"Accept": "application/json", "User-Agent": config["user_agent"]}
-        self._timeout = config["request_timeout"]
+    def __init__(  # noqa: PLR0913 - All by keyword.
+        self,
+        *,
+        api_url: str,
+        credentials: Mapping[str, str],
+        account_token: str | None,
+        user_agent: str,
+        timeout_seconds: float,
+        rate_limiter: RateLimiter,
+    ) -> None:
+        super().__init__(auth_endpoint=f"{api_url}{PATH}")
+        self._credentials = dict(credentials)
+        self._grant = "password" if "password" in credentials else "client_credentials"
+        has_account = self._grant == "password" and account_token is not None
+        self._query = {"account_token": account_token} if has_account else {}
+        self.headers = {"Accept": "application/json", "User-Agent": user_agent}
+        self._timeout = timeout_seconds
         self._rate_limiter = rate_limiter
         self._renew_at = 0.0
         self._lock = threading.Lock()
@@ -106,7 +116,7 @@ class WootricAuthenticator(OAuthAuthenticator):
         if response.status_code in _REFUSED:
             raise FatalAPIError(
                 f"Wootric refuses the credentials ({response.status_code} for {PATH}): check "
-                f"{' and '.join(self._settings)}, and that the region is the account's"
+                f"{' and '.join(self._credentials)}, and that the region is the account's"
             )
         if response.status_code == requests.codes.not_found:
             raise FatalAPIError(

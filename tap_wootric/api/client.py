@@ -40,21 +40,27 @@ class Client:
     """Sends the requests of all streams and threads of a tap.
 
     Args:
-        config: The tap's settings, checked and completed.
+        api_url: The API's base URL, without a slash at its end.
         authenticator: Gives the token.
         rate_limiter: Gives the pace, and learns from the answers.
+        timeout_seconds: How long to wait for an answer.
 
     Attributes:
         url: The API's base URL, without a slash at its end.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], authenticator: WootricAuthenticator, rate_limiter: RateLimiter
+        self,
+        *,
+        api_url: str,
+        authenticator: WootricAuthenticator,
+        rate_limiter: RateLimiter,
+        timeout_seconds: float,
     ) -> None:
         self._authenticator = authenticator
         self._rate_limiter = rate_limiter
-        self.url = str(config["api_url"])
-        self._timeout = config["request_timeout"]
+        self.url = api_url
+        self._timeout = timeout_seconds
         # What all requests have in common: to put it together costs as much as to send it.
         self._prepared = requests.Request("GET", self.url, headers=authenticator.headers).prepare()
         self._in_thread = threading.local()
@@ -66,6 +72,24 @@ class Client:
             self._authenticator.invalidate(response)
             response = self._send(path, params)
         return response
+
+    def server_time(self) -> int:
+        """Return the server's Unix second, which the answer with the token tells if no other did."""
+        self._authenticator.auth_header()
+        return int(self._rate_limiter.now())
+
+    def is_rate_limited(self, path: str) -> bool:
+        """Return whether an endpoint announced a limit, or refused a request for one."""
+        return self._rate_limiter.is_limited(path)
+
+    def sleep_until(self, unix_second: int) -> None:
+        """Sleep until a Unix second of the server begins, if that is near."""
+        self._rate_limiter.sleep_until(unix_second)
+
+    @property
+    def throttled_seconds(self) -> float:
+        """Seconds spent waiting for the rate limit."""
+        return self._rate_limiter.throttled_seconds
 
     def _send(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         with self._rate_limiter.acquire(path):
