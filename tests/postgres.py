@@ -52,8 +52,11 @@ class Database:
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server(**settings: str) -> Iterator[str]:
     """Run a server, or find one, and yield its URL.
+
+    Args:
+        settings: Settings of a server that is run, besides those that all have.
 
     Raises:
         MissingServerError: There is none, and none is installed.
@@ -69,7 +72,7 @@ def server() -> Iterator[str]:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
         _run(folder, user, programs / "initdb", "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8")
         port = _free_port()
-        options = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, "port": port}.items())
+        options = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, **settings, "port": port}.items())
         _run(folder, user, programs / "pg_ctl", "start", "--wait", f"--options={options}", f"--log={folder / 'log'}")
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"

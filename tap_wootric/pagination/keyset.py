@@ -1,84 +1,105 @@
-"""In which order to ask for the rows of a live list, so that none is lost. No HTTP and no SDK in here.
+"""Keyset pagination over a list that changes while it is read, so that no row is lost.
 
-A page is the head of a sorted list at the moment of the request, and between two requests the list changes. So
-no request counts on what an earlier one saw, but for this: whatever is older than the last row of a page was on
-that page or on one before it. The next request therefore starts at that row's second and skips the ids that were
-seen in it. A row that leaves the list can only pull later rows forward, into a page that is not read yet.
+A page is the head of a sorted list at the moment of the request, and between two requests the list changes. So nothing
+is taken from earlier requests but this: every row older than the last row of a page was on that page or an earlier
+one. The next request therefore starts at the second of that last row, and skips the ids already seen in it. A row that
+leaves the list can only pull later rows forward, onto a page that has not been read yet.
 
-A **crowded second**, one that fills a whole page, cannot be passed that way. Its rows are read by the other
-clock instead: the same reading, sorted by creation within the second of the update (or the reverse). A second
-that is crowded on both clocks leaves nothing but page numbers; see `_both_clocks`.
+A **crowded second**, one that fills a whole page, cannot be passed that way. Its rows are read by the other timestamp:
+
+- A second of **updates** is read by creation time, by the same method. Rows leave it when they are updated, but none
+  enters it.
+- A second of **creations** is counted, see `ties.py`: rows that are updated would move about in a list by update time.
+  From 1,500 rows on there is no count; see `_read_large_created_second`.
+- A second of **both** is counted as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from tap_wootric.pagination.query import OTHER_KEY, PAGE_SIZE, Fetch, Query, TimeRange, fetch_page
-from tap_wootric.pagination.ties import read_ties
+from tap_wootric.pagination.query import (
+    ALL_TIME,
+    END_OF_TIME,
+    PAGE_SIZE,
+    Fetch,
+    Page,
+    Query,
+    TimeRange,
+    UnprovenSecondError,
+    fetch_page,
+)
+from tap_wootric.pagination.ties import UncountableError, read_from_both_ends, read_ties
 from tap_wootric.records.timestamps import unix_seconds
 from tap_wootric.records.transform import Record
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far a reading is: what is left to ask for, and the ids that came of the second that this starts at."""
+    """How far a reading is: what is left to ask for, and the ids already seen in the second that it starts at."""
 
     query: Query
     seen: set[int] = field(default_factory=set)
 
-    def is_end(self) -> bool:
+    def is_at_end(self) -> bool:
         """Return whether nothing is left."""
-        return not self.query.range_of(self.query.order_by)
+        return not self.query.range_of(self.query.time_key)
 
 
 def read(fetch: Fetch, query: Query) -> Iterator[Record]:
-    """Yield every record in the query's ranges, in the order of its clock, to the second.
+    """Yield every record in the query's ranges, sorted by its sort key to the second.
 
-    A row that stands still while this runs comes once, whatever the other rows do. One that changes may come again.
+    A row that does not change meanwhile comes once, whatever happens to other rows. A row that changes may come again.
 
     Raises:
-        UnprovenSecondError: A second is too crowded on both clocks, or never settles.
-        WrongAnswerError: The API does not filter or does not sort as it was asked to.
+        UnprovenSecondError: The rows of one second could not be proven complete.
+        WrongAnswerError: The API does not filter or sort as it was asked to.
     """
     return chain.from_iterable(iter_pages(fetch, Cursor(query)))
 
 
-def iter_pages(fetch: Fetch, place: Cursor) -> Iterator[Iterable[Record]]:
-    """Yield what `read` does step by step; once one is used up, the place is that from which to go on.
+def iter_pages(fetch: Fetch, cursor: Cursor) -> Iterator[Iterable[Record]]:
+    """Yield what `read` does page by page, and move the cursor to the rest before each page.
+
+    A page is to be used up before the next one is asked for.
 
     Raises:
-        UnprovenSecondError, WrongAnswerError: As with `read`, while a step is used up, too.
+        UnprovenSecondError, WrongAnswerError: As with `read`, also while a page is used up.
     """
-    clock = place.query.order_by
-    while not place.is_end():
-        query, seen = place.query, place.seen
-        end = query.range_of(clock).lt
+    key = cursor.query.time_key
+    while not cursor.is_at_end():
+        query, seen = cursor.query, cursor.seen
+        time_range = query.range_of(key)
         page = fetch_page(fetch, query)
         new = [record for record in page.records if record["id"] not in seen]
         if len(page.records) < PAGE_SIZE:
-            place.query = query.with_range(clock, TimeRange(end, end))
+            cursor.query = query.with_range(key, TimeRange(time_range.lt, time_range.lt))
             yield new
             return
         last = unix_seconds(page.seconds[-1])
         in_last = page.ids_of_last_second()
         if page.seconds[0] < page.seconds[-1]:
-            place.query, place.seen = query.with_range(clock, TimeRange(last, end)), in_last
+            cursor.query, cursor.seen = query.with_range(key, TimeRange(last, time_range.lt)), in_last
             yield new
         else:
-            place.query, place.seen = query.with_range(clock, TimeRange(last + 1, end)), set()
-            known = in_last | seen if last == query.range_of(clock).gte else in_last
-            crowd = _crowded_second(fetch, query.with_range(clock, TimeRange.of_second(last)))
-            yield chain(new, (record for record in crowd if record["id"] not in known))
+            cursor.query, cursor.seen = query.with_range(key, TimeRange(last + 1, time_range.lt)), set()
+            known = in_last | seen if last == time_range.gte else in_last
+            crowd = _read_crowded_second(fetch, query.with_range(key, TimeRange.of_second(last)), page)
+            yield chain(new, _unseen(crowd, known))
 
 
 def find_split(fetch: Fetch, query: Query, pages: int) -> int | None:
-    """Return a Unix second up to which there are about so many pages, at most 30, in the order of the query's clock.
+    """Return a Unix second before which the query has about so many pages, or None where it has fewer.
 
-    It is a place to cut at, and nothing more: the rows that were looked at are still to be read. It is always
-    later than the query's start, and None where there are fewer pages.
+    It only tells where to cut a range in two: the rows that it looks at are still to be read.
+
+    Args:
+        fetch: Returns a page.
+        query: Sorted by a time. The second is always later than the start of its range.
+        pages: At most `LAST_PAGE`.
 
     Raises:
         WrongAnswerError: As with `read`.
@@ -86,12 +107,59 @@ def find_split(fetch: Fetch, query: Query, pages: int) -> int | None:
     page = fetch_page(fetch, replace(query, page=pages))
     if len(page.records) < PAGE_SIZE:
         return None
-    return max(unix_seconds(page.seconds[-1]), query.range_of(query.order_by).gte + 1)
+    return max(unix_seconds(page.seconds[-1]), query.range_of(query.time_key).gte + 1)
 
 
-def _crowded_second(fetch: Fetch, query: Query) -> Iterator[Record]:
-    """Yield the records of one second of the query's clock, by the other clock where that one is less crowded."""
-    other = OTHER_KEY[query.order_by]
-    if len(query.range_of(other)) > 1 and not query.single_sort_key:
-        return read(fetch, replace(query, order_by=other))
-    return read_ties(fetch, query)
+def _read_crowded_second(fetch: Fetch, query: Query, page: Page) -> Iterator[Record]:
+    """Yield the records of one second of the query's sort key, once each.
+
+    Args:
+        fetch: Returns a page.
+        query: Limited to the second.
+        page: The second's first page.
+    """
+    seen = set[int]()
+    filters_updates = "updated_at" in query.sort_keys
+    if query.sort_key == "created_at" and len(query.updated_at) > 1 and filters_updates:
+        yield from _read_created_second(fetch, query)
+    elif query.sort_key == "updated_at" and len(query.created_at) > 1:
+        if page.is_of_one_second("created_at"):
+            # An import, most likely. If a single reading proves it complete, that takes the fewest requests.
+            with suppress(UnprovenSecondError):
+                yield from _unseen(read_ties(fetch, query, max_readings=1), seen)
+                return
+        yield from _unseen(read(fetch, replace(query, sort_key="created_at")), seen)
+    else:
+        try:
+            yield from _unseen(read_ties(fetch, query), seen)
+        except UncountableError:
+            yield from _unseen(read_from_both_ends(fetch, query), seen)
+
+
+def _read_created_second(fetch: Fetch, query: Query) -> Iterator[Record]:
+    """Yield the records that were created in one second, whenever they were updated.
+
+    Raises:
+        UnprovenSecondError: Also if 1,500 or more of them keep changing.
+    """
+    seen = set[int]()
+    created = replace(query, updated_at=ALL_TIME)
+    try:
+        records = _unseen(read_ties(fetch, created), seen)
+        yield from (record for record in records if query.select([record]))
+    except UncountableError:
+        # Rows that were not updated lately may leave, but none enters: they are read by update time. The others
+        # are counted. Rows may still enter those from the first part, but they were read there.
+        settled = TimeRange(query.updated_at.gte, query.settled_until)
+        recent = TimeRange(max(query.updated_at.gte, query.settled_until), END_OF_TIME)
+        yield from _unseen(read(fetch, replace(query, sort_key="updated_at", updated_at=settled)), seen)
+        rest = read_ties(fetch, replace(query, updated_at=recent), expected_rows=0, may_enter=frozenset(seen))
+        yield from _unseen(rest, seen)
+
+
+def _unseen(records: Iterable[Record], seen: set[int]) -> Iterator[Record]:
+    """Yield the records whose ids were not seen, and add those to them."""
+    for record in records:
+        if record["id"] not in seen:
+            seen.add(record["id"])
+            yield record

@@ -66,7 +66,7 @@ def read(fetch: Fetch, query: Query, concurrency: int, is_limited: Callable[[], 
         for number, step in enumerate(keyset.iter_pages(timed, place), start=1):
             yield from step
             is_slow = asking >= _WORTH_IT * (time.monotonic() - begun)
-            if number >= _HEAD and concurrency > 1 and is_slow and not is_limited() and not place.is_end():
+            if number >= _HEAD and concurrency > 1 and is_slow and not is_limited() and not place.is_at_end():
                 break
         else:
             return
@@ -162,15 +162,15 @@ class _Windows:
     def _shorten(self, place: keyset.Cursor) -> None:
         """Leave to a place some pages, and the rest to the next window."""
         query = place.query
-        clock, span = query.order_by, query.range_of(query.order_by)
+        key, span = query.time_key, query.range_of(query.time_key)
         at = keyset.find_split(self._fetch, query, self._length)
         while at is None and self._length >= 2 * _LEAST:
             self._length //= 2
             at = keyset.find_split(self._fetch, query, self._length)
         self._length = next(self._lengths, self._length)
         if at is not None and at < span.lt:
-            place.query = query.with_range(clock, TimeRange(span.gte, at))
-            self.rest = keyset.Cursor(query.with_range(clock, TimeRange(at, span.lt)))
+            place.query = query.with_range(key, TimeRange(span.gte, at))
+            self.rest = keyset.Cursor(query.with_range(key, TimeRange(at, span.lt)))
 
     def _read(self, window: _Window) -> None:
         end, page = None, list[Record]()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from tap_wootric.records.timestamps import SECOND_LENGTH, timestamp_of_second, unix_seconds
 from tap_wootric.records.transform import Record
@@ -15,22 +15,27 @@ PAGE_SIZE = 50
 LAST_PAGE = 30
 """The highest page number that the API answers (documented)."""
 
-SortKey = Literal["updated_at", "created_at"]
+TimeKey = Literal["updated_at", "created_at"]
+"""A timestamp that the API filters by, in ranges of whole seconds, and sorts by."""
 
-OTHER_KEY: dict[SortKey, SortKey] = {"updated_at": "created_at", "created_at": "updated_at"}
+SortKey = Literal["updated_at", "created_at", "email"]
+"""What the API sorts by; only end users have an e-mail address."""
+
+TIME_KEYS: tuple[TimeKey, ...] = get_args(TimeKey)
+
 BEGINNING_OF_TIME = unix_seconds("0001-01-01T00:00:00Z")
-"""The beginning of a range that has none."""
+"""The start of a range that has none, in Unix seconds."""
 
 END_OF_TIME = unix_seconds("9999-12-31T23:59:59Z")
-"""The end of a range that has none."""
+"""The end of a range that has none, in Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """Whole seconds from `gte` to before `lt`, as Unix seconds.
+    """Whole Unix seconds, from `gte` up to but not including `lt`.
 
-    Half-open ranges on whole seconds mean the same whether the API stores fractions of a second or not; every
-    other comparison does not (a row shown as 10:00:05 may be 10:00:05.7).
+    Half-open ranges of whole seconds mean the same whether or not the API stores fractions of a second. No other
+    comparison does: a row shown as 10:00:05 may be 10:00:05.7.
     """
 
     gte: int = BEGINNING_OF_TIME
@@ -38,8 +43,13 @@ class TimeRange:
 
     @classmethod
     def of_second(cls, second: int) -> TimeRange:
-        """Return the span of one second."""
+        """Return the range of a single Unix second."""
         return cls(second, second + 1)
+
+    def widened(self, seconds: int) -> TimeRange:
+        """Return the range with some seconds more at either end that it has."""
+        gte = self.gte if self.gte == BEGINNING_OF_TIME else self.gte - seconds
+        return TimeRange(gte, self.lt if self.lt == END_OF_TIME else self.lt + seconds)
 
     def __contains__(self, second: int) -> bool:
         return self.gte <= second < self.lt
@@ -48,32 +58,66 @@ class TimeRange:
         return max(0, self.lt - self.gte)
 
 
+ALL_TIME = TimeRange()
+"""The range that leaves nothing out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One request for a page of a list."""
+    """One request for a page of a list.
 
-    order_by: SortKey
-    updated_at: TimeRange = field(default_factory=TimeRange)
-    created_at: TimeRange = field(default_factory=TimeRange)
+    Attributes:
+        sort_key: What the rows are sorted by.
+        updated_at: Only rows that were updated in this range are asked for.
+        created_at: Only rows that were created in this range are asked for.
+        descending: Whether the rows come in descending order.
+        page: The page's number, from 1 to `LAST_PAGE`.
+        size: The most rows on the page, from 1 to `PAGE_SIZE`.
+        sort_keys: All keys that the API sorts this list by. It filters the list by those among them that are times.
+        settled_until: The Unix second before which the update times of rows are settled: rows may leave a range that
+            ends there, when they are updated or deleted, but none enters it any more.
+    """
+
+    sort_key: SortKey
+    updated_at: TimeRange = ALL_TIME
+    created_at: TimeRange = ALL_TIME
     descending: bool = False
     page: int = 1
     size: int = PAGE_SIZE
-    """The most rows that the page is to have."""
-    single_sort_key: bool = False
-    """Whether the API sorts and filters by the key of `order_by` alone."""
+    sort_keys: tuple[SortKey, ...] = TIME_KEYS
+    settled_until: int = END_OF_TIME
 
-    def range_of(self, key: SortKey) -> TimeRange:
-        """Return the range that the rows have to be in on a key."""
+    @property
+    def time_key(self) -> TimeKey:
+        """The sort key, where it is a time.
+
+        Raises:
+            ValueError: It is not.
+        """
+        if self.sort_key == "email":
+            raise ValueError("the list is not sorted by a time")
+        return self.sort_key
+
+    def range_of(self, key: TimeKey) -> TimeRange:
+        """Return the range that the rows' times are in."""
         return self.updated_at if key == "updated_at" else self.created_at
 
-    def with_range(self, key: SortKey, span: TimeRange) -> Query:
-        """Return the same query with another range on a key."""
-        return replace(self, updated_at=span) if key == "updated_at" else replace(self, created_at=span)
+    def with_range(self, key: TimeKey, time_range: TimeRange) -> Query:
+        """Return the same query with another range of times."""
+        return replace(self, updated_at=time_range) if key == "updated_at" else replace(self, created_at=time_range)
+
+    def select(self, records: list[Record]) -> list[Record]:
+        """Return the records that are in the query's ranges; a time that is missing counts as in range."""
+        for key in TIME_KEYS:
+            records = _in_range(records, key, self.range_of(key))
+        return records
 
 
 Fetch = Callable[[Query], list[Record]]
-"""Returns the page that answers a query: records with an `id`, and with both timestamps normalized.
-A timestamp may be missing; such a row belongs where the API put it."""
+"""Returns the page that answers a query: records with an `id`, and with normalized timestamps.
+
+A timestamp may be missing; such a row belongs where the API put it.
+"""
 
 
 class PaginationError(Exception):
@@ -85,43 +129,60 @@ class WrongAnswerError(PaginationError):
 
 
 class UnprovenSecondError(PaginationError):
-    """The rows of one second could not be shown to be complete."""
+    """The rows of one second could not be proven complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Records in the order of a key, and the second of each; a time in the form of `rows.timestamp_of_second`."""
+    """The records of a page in order, and the second of each on the query's sort key, such as `2016-12-16T17:05:13`."""
 
     records: list[Record]
     seconds: list[str]
 
+    def is_of_one_second(self, key: TimeKey) -> bool:
+        """Return whether all records have times in the same second."""
+        return len({(record.get(key) or "")[:SECOND_LENGTH] for record in self.records}) == 1
+
     def ids_of_last_second(self) -> set[int]:
-        """Return the ids of the rows in the second of the last one."""
+        """Return the ids of the records that share the last one's second."""
         last = self.seconds[-1]
         return {record["id"] for record, second in zip(self.records, self.seconds, strict=True) if second == last}
 
 
 def fetch_page(fetch: Fetch, query: Query) -> Page:
-    """Fetch a page, and see to it that it answers the query."""
-    records = fetch(query)
-    for key in OTHER_KEY:
-        span = query.range_of(key)
-        if span == TimeRange():
-            continue
-        first, behind = timestamp_of_second(span.gte), timestamp_of_second(span.lt)
-        stamps = [stamp[:SECOND_LENGTH] for record in records if (stamp := record.get(key))]
-        if not all(first <= stamp < behind for stamp in stamps):
-            raise WrongAnswerError(f"rows came from outside the range of {key} that was asked for")
-    seconds = _seconds(records, query)
+    """Fetch a page that is sorted by a time.
+
+    Raises:
+        WrongAnswerError: The page does not answer the query.
+    """
+    key = query.time_key
+    records = fetch_records(fetch, query)
+    stamps = [record.get(key) for record in records]
+    if len(records) >= PAGE_SIZE and not any(stamps):
+        raise WrongAnswerError(f"a page of rows came without {key}")
+    # A row without a timestamp takes the second of the row before it.
+    second = timestamp_of_second(query.range_of(key).gte)
+    seconds = [second := stamp[:SECOND_LENGTH] if stamp else second for stamp in stamps]
     if seconds != sorted(seconds, reverse=query.descending):
-        raise WrongAnswerError(f"rows that were to be sorted by {query.order_by} came in another order")
+        raise WrongAnswerError(f"rows that were to be sorted by {key} came in another order")
     return Page(records, seconds)
 
 
-def _seconds(records: list[Record], query: Query) -> list[str]:
-    """Return the records' seconds on the query's key; one without a stamp takes that of the row before it."""
-    stamps = [record.get(query.order_by) for record in records]
-    if len(records) >= PAGE_SIZE and not any(stamps):
-        raise WrongAnswerError(f"rows came without {query.order_by}")
-    second = timestamp_of_second(query.range_of(query.order_by).gte)
-    return [second := stamp[:SECOND_LENGTH] if stamp else second for stamp in stamps]
+def fetch_records(fetch: Fetch, query: Query) -> list[Record]:
+    """Fetch a page in whatever order its rows come.
+
+    Raises:
+        WrongAnswerError: The page has a row outside the query's ranges.
+    """
+    records = fetch(query)
+    for key in TIME_KEYS:
+        if len(_in_range(records, key, query.range_of(key))) < len(records):
+            raise WrongAnswerError(f"rows came from outside the range of {key} that was asked for")
+    return records
+
+
+def _in_range(records: list[Record], key: TimeKey, time_range: TimeRange) -> list[Record]:
+    if time_range == ALL_TIME:
+        return records
+    start, end = timestamp_of_second(time_range.gte), timestamp_of_second(time_range.lt)
+    return [record for record in records if not (stamp := record.get(key)) or start <= stamp[:SECOND_LENGTH] < end]

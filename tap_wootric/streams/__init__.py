@@ -7,6 +7,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from tap_wootric.pagination.query import TIME_KEYS
 from tap_wootric.records.transform import Row
 from tap_wootric.streams.base import WootricStream
 from tap_wootric.streams.daily import DailyStream
@@ -18,6 +19,7 @@ class EndUsers(ListStream):
 
     name = "end_users"
     path = "/v1/end_users"
+    sort_keys = (*TIME_KEYS, "email")
     filters_updates = True  # Documented since 2018. Older deployments lack the filter for the other lists.
 
 

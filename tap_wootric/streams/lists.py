@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -12,7 +12,16 @@ from singer_sdk.exceptions import FatalAPIError
 from typing_extensions import override
 
 from tap_wootric.pagination import parallel
-from tap_wootric.pagination import query as seek
+from tap_wootric.pagination.query import (
+    BEGINNING_OF_TIME,
+    END_OF_TIME,
+    PAGE_SIZE,
+    TIME_KEYS,
+    PaginationError,
+    Query,
+    SortKey,
+    TimeRange,
+)
 from tap_wootric.progress import Progress
 from tap_wootric.records.timestamps import SECOND_LENGTH, SECONDS_PER_DAY, normalize_timestamp, unix_seconds
 from tap_wootric.records.transform import Record
@@ -22,13 +31,16 @@ _YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
 
 
 class ListStream(WootricStream):
-    """A list of the Wootric API, which the queries of `tap_wootric.pagination` read without losing rows.
+    """A list of the Wootric API, read in the order that `pagination` gives, which loses no rows.
 
     An incremental sync reads by `updated_at`, from the bookmark to the start of the sync. A full-table sync reads by
     `created_at`, which no update changes, so that it misses no row that exists.
     """
 
     replication_key = "updated_at"
+
+    sort_keys: tuple[SortKey, ...] = TIME_KEYS
+    """The keys by which the API sorts the list (documented)."""
 
     filters_updates = False
     """Whether the API is known to filter this list by `updated`. If it is not, a request finds out."""
@@ -51,9 +63,10 @@ class ListStream(WootricStream):
         """
         start = sync_range.start
 
-        def fetch_page(query: seek.Query) -> list[Record]:
-            if len(query.updated_at) == 1:  # No row enters a second that is over.
-                self.client.sleep_until(query.updated_at.lt)
+        def fetch_page(query: Query) -> list[Record]:
+            for time_range in (query.created_at, query.updated_at):
+                if len(time_range) == 1:  # No row enters a second that is over.
+                    self.client.sleep_until(time_range.lt)
             return fetch(parameters(query))
 
         def is_limited() -> bool:
@@ -63,8 +76,8 @@ class ListStream(WootricStream):
         concurrency = self.settings.concurrency
         records = chain.from_iterable(parallel.read(fetch_page, query, concurrency, is_limited) for query in queries)
         try:
-            yield from self._updated_since(start, records, queries[0].order_by, progress)
-        except seek.PaginationError as error:
+            yield from self._updated_since(start, records, queries[0].sort_key, progress)
+        except PaginationError as error:
             raise FatalAPIError(f"{self.name}: {error}") from error
 
     @override
@@ -73,29 +86,30 @@ class ListStream(WootricStream):
         records = self.transformer.page(response.content) if response.ok else None
         return super().records(response, params) if records is None else records
 
-    def _queries(self, start: int, end: int, *, filters_updates: bool) -> list[seek.Query]:
+    def _queries(self, start: int, end: int, *, filters_updates: bool) -> list[Query]:
         """Return the queries of a sync for the rows updated between two Unix seconds."""
         if filters_updates and not self.is_full_table:
-            return [seek.Query("updated_at", updated_at=seek.TimeRange(start, end + 1))]
+            return [Query("updated_at", updated_at=TimeRange(start, end + 1), sort_keys=self.sort_keys)]
         if filters_updates:
-            everything = seek.Query("created_at", updated_at=seek.TimeRange(start))
+            settled_until = max(0, end - self.lookback_seconds)
+            everything = Query(
+                "created_at", updated_at=TimeRange(start), sort_keys=self.sort_keys, settled_until=settled_until
+            )
         else:
             start_date = self.settings.start_date
-            begin = seek.BEGINNING_OF_TIME if start_date is None else start_date
-            everything = seek.Query("created_at", created_at=seek.TimeRange(begin), single_sort_key=True)
+            created_at = TimeRange(BEGINNING_OF_TIME if start_date is None else start_date)
+            everything = Query("created_at", created_at=created_at, sort_keys=("created_at",))
         begin = everything.created_at.gte
         if not self.is_full_table:
-            return [everything.with_range("created_at", seek.TimeRange(begin, end + 1))]
+            return [everything.with_range("created_at", TimeRange(begin, end + 1))]
         # A target drops what a full table lacks: let neither clocks nor rows with future timestamps decide that.
         tomorrow = end + SECONDS_PER_DAY
-        return [
-            everything.with_range("created_at", span)
-            for span in (seek.TimeRange(begin, tomorrow), seek.TimeRange(tomorrow))
-        ]
+        ranges = (TimeRange(begin, tomorrow), TimeRange(tomorrow))
+        return [everything.with_range("created_at", time_range) for time_range in ranges]
 
-    def _filters_updates(self, fetch: seek.Fetch) -> bool:
+    def _filters_updates(self, fetch_page: Callable[[Query], list[Record]]) -> bool:
         """Return whether the API filters by `updated`. Older deployments ignore the parameter silently."""
-        if self.filters_updates or not fetch(seek.Query("updated_at", updated_at=seek.TimeRange(gte=_YEAR_2100))):
+        if self.filters_updates or not fetch_page(Query("updated_at", updated_at=TimeRange(gte=_YEAR_2100))):
             return True
         self.log(
             "%s: this API does not filter by updated_at; each sync fetches all rows created since start_date, "
@@ -106,12 +120,12 @@ class ListStream(WootricStream):
         return False
 
     def _updated_since(
-        self, start: int, records: Iterable[Record], order_by: seek.SortKey, progress: Progress
+        self, start: int, records: Iterable[Record], sort_key: SortKey, progress: Progress
     ) -> Iterable[Record]:
         """Yield the records updated since a Unix second, and keep the high watermark up to date."""
         oldest = normalize_timestamp(start)[:SECOND_LENGTH] if start > 0 else ""
         newest = ""
-        is_sorted_by_update = order_by == "updated_at"
+        is_sorted_by_update = sort_key == "updated_at"
         for record in records:
             if updated_at := record.get("updated_at"):
                 if updated_at < oldest:
@@ -120,23 +134,23 @@ class ListStream(WootricStream):
                 if is_sorted_by_update:
                     self._high_watermark = newest
             progress.rows += 1
-            if not progress.rows % seek.PAGE_SIZE:
-                progress.reached(record.get(order_by))
+            if not progress.rows % PAGE_SIZE:
+                progress.reached(record.get(sort_key))
             yield record
         self._high_watermark = newest
 
 
-def parameters(query: seek.Query) -> dict[str, Any]:
+def parameters(query: Query) -> dict[str, Any]:
     """Return the API's parameters for a query. Times are Unix seconds."""
     params: dict[str, Any] = {
         "per_page": query.size,
-        "sort_key": query.order_by,
+        "sort_key": query.sort_key,
         "sort_order": "desc" if query.descending else "asc",
     }
     for name, span in (("updated", query.updated_at), ("created", query.created_at)):
-        if span.gte > seek.BEGINNING_OF_TIME:
+        if span.gte > BEGINNING_OF_TIME:
             params[f"{name}[gte]"] = span.gte
-        if span.lt < seek.END_OF_TIME:
+        if span.lt < END_OF_TIME:
             params[f"{name}[lt]"] = span.lt
     if query.page > 1:
         params["page"] = query.page

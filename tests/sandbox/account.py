@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -23,6 +23,17 @@ _ZONE = ZoneInfo("America/Los_Angeles")
 _WORDS = ("fast", "slow", "kind", "dear", "søt", "高い", "prima", "🙂", "clear", "odd")
 
 Body = dict[str, Any]
+Make = Callable[[random.Random, int], tuple[Body, Body]]
+"""Makes up a row from its id: its body, and the part of the body that holds the properties."""
+
+_COMPARE: dict[str, Callable[[int, int], bool]] = {
+    "eq": int.__eq__,
+    "lt": int.__lt__,
+    "lte": int.__le__,
+    "gt": int.__gt__,
+    "gte": int.__ge__,
+}
+OPERATORS = frozenset(_COMPARE)
 
 
 def shown(stamp: int) -> str:
@@ -56,20 +67,75 @@ class Row:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    column: str
+    """`created` or `updated`."""
+    operator: str
+    """One of `OPERATORS`."""
+    bound: int
+    """A stamp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A page of a list, as a SELECT says it: WHERE, ORDER BY, OFFSET and LIMIT."""
+
+    filters: Sequence[Filter]
+    key: str
+    """`created_at`, `updated_at` or `email`."""
+    descending: bool
+    offset: int
+    limit: int
+    whole_seconds: bool = False
+    """Whether fractions of a second are ignored."""
+    shuffle_ties: bool = False
+    """Whether rows with equal keys come in a random order."""
+    ignores_sort: bool = False
+    """Whether all rows come in a random order."""
+
+
 class Table:
     """The rows of one list."""
 
-    def __init__(self, make: Callable[[random.Random, int], tuple[Body, Body]], rng: random.Random) -> None:
-        self.rows: dict[int, Row] = {}
+    def __init__(self, make: Make, rng: random.Random) -> None:
+        self._rows: dict[int, Row] = {}
         self._make = make
         self._rng = rng
         self._next_id = 1
+
+    @property
+    def rows(self) -> dict[int, Row]:
+        """Each row with its id."""
+        return self._rows
+
+    def page(self, selection: Selection) -> list[Row]:
+        """Return the rows of a page."""
+
+        def stored(row: Row, column: str) -> int:
+            stamp = row.stamp(column)
+            return stamp // SECOND * SECOND if selection.whole_seconds else stamp
+
+        rows = list(self._rows.values())
+        for one in selection.filters:
+            compare = _COMPARE[one.operator]
+            rows = [row for row in rows if compare(stored(row, one.column), one.bound)]
+        if selection.shuffle_ties:
+            self._rng.shuffle(rows)
+        if selection.ignores_sort:
+            self._rng.shuffle(rows)
+        elif selection.key == "email":
+            rows.sort(key=lambda row: row.body["email"] or "", reverse=selection.descending)
+        else:
+            column = selection.key.removesuffix("_at")
+            rows.sort(key=lambda row: stored(row, column), reverse=selection.descending)
+        return rows[selection.offset : selection.offset + selection.limit]
 
     def insert(self, created: int, updated: int | None = None) -> Row:
         body, properties = self._make(self._rng, self._next_id)
         properties["revision"] = 0
         row = Row(self._next_id, created, created if updated is None else updated, body, properties)
-        self.rows[row.id] = row
+        self._rows[row.id] = row
         self._next_id += 1
         return row
 
@@ -78,11 +144,12 @@ class Table:
         row.properties["revision"] += 1
 
     def delete(self, row: Row) -> None:
-        del self.rows[row.id]
+        del self._rows[row.id]
 
     def some(self, count: int) -> list[Row]:
         """Pick rows at random."""
-        return [self.rows[one] for one in self._rng.sample(list(self.rows), min(count, len(self.rows)))]
+        rows = self._rows
+        return [rows[one] for one in self._rng.sample(list(rows), min(count, len(rows)))]
 
     def as_it_stands(self) -> dict[int, tuple[str, int]]:
         """What a reader who lost nothing has of each row: when it was last updated, and how often."""
@@ -99,9 +166,9 @@ class Account:
     def __init__(self, end_users: int = 0, responses: int = 0, seed: int = 0, *, declines: int = 0) -> None:
         self.rng = random.Random(seed)
         self.zone = _ZONE
-        self.end_users = Table(_end_user, self.rng)
-        self.responses = Table(_response, self.rng)
-        self.declines = Table(_decline, self.rng)
+        self.end_users = self._table("end_users", _end_user)
+        self.responses = self._table("responses", _response)
+        self.declines = self._table("declines", _decline)
         self.tables = {"end_users": self.end_users, "responses": self.responses, "declines": self.declines}
         self.segments: list[Body] = [
             {"name": name, "data_type": kind, "created_at": shown(BEGIN)}
@@ -121,6 +188,9 @@ class Account:
         for table, count in zip(self.tables.values(), (end_users, responses, declines), strict=True):
             for _ in range(count):
                 table.insert(*self.stamps())
+
+    def _table(self, _name: str, make: Make) -> Table:
+        return Table(make, self.rng)
 
     def nps(self, first: date, behind: date | None = None) -> Body:
         """The metrics of a day, or of those to before another, in the account's time zone."""

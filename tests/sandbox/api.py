@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from tests.sandbox.account import SECOND, Account, Body, Row, Table
+from tests.sandbox.account import OPERATORS, SECOND, Account, Body, Filter, Row, Selection, Table
 
 CLIENT_ID = "sandbox-client-id"
 CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - It opens nothing.
@@ -20,13 +20,6 @@ PASSWORD = "sandbox-password"  # noqa: S105 - The same.
 LAST_PAGE = 30
 MOST_ROWS = 50
 
-_COMPARE: dict[str, Callable[[int, int], bool]] = {
-    "eq": int.__eq__,
-    "lt": int.__lt__,
-    "lte": int.__le__,
-    "gt": int.__gt__,
-    "gte": int.__ge__,
-}
 _FILTER = re.compile(r"(created|updated)\[(\w+)\]")
 _SORT_KEYS = {
     "end_users": ("email", "created_at", "updated_at"),
@@ -173,33 +166,18 @@ class Api:
             key = "created_at"
             query = {one: value for one, value in query.items() if not one.startswith("updated[")}
         order = query.get("sort_order", "asc" if name == "end_users" else "desc")
-        rows = self._filtered(table, query)
-        if self.switches.shuffle_ties:
-            self.account.rng.shuffle(rows)
-        if self.switches.ignores_sort:
-            self.account.rng.shuffle(rows)
-        elif key == "email":
-            rows.sort(key=lambda row: row.body["email"] or "", reverse=order == "desc")
-        else:
-            column = key.removesuffix("_at")
-            rows.sort(key=lambda row: self._stored(row, column), reverse=order == "desc")
-        return rows[(number - 1) * size : number * size]
-
-    def _filtered(self, table: Table, query: Mapping[str, str]) -> list[Row]:
-        rows = list(table.rows.values())
-        for parameter, value in query.items():
-            if not (match := _FILTER.fullmatch(parameter)):
-                continue
-            column, operator = match.groups()
-            if operator not in _COMPARE:
-                raise ValueError(f"{parameter} is unknown")
-            compare, bound = _COMPARE[operator], int(value) * SECOND
-            rows = [row for row in rows if compare(self._stored(row, column), bound)]
-        return rows
-
-    def _stored(self, row: Row, column: str) -> int:
-        stamp = row.stamp(column)
-        return stamp // SECOND * SECOND if self.switches.whole_seconds else stamp
+        return table.page(
+            Selection(
+                _filters(query),
+                key,
+                descending=order == "desc",
+                offset=(number - 1) * size,
+                limit=size,
+                whole_seconds=self.switches.whole_seconds,
+                shuffle_ties=self.switches.shuffle_ties,
+                ignores_sort=self.switches.ignores_sort,
+            )
+        )
 
     def _live_on(self, table: Table) -> None:
         """Let the account change, as accounts do while they are read."""
@@ -213,6 +191,18 @@ class Api:
 
     def _whole(self, number: float) -> int:
         return int(number) + (self.account.rng.random() < number % 1)
+
+
+def _filters(query: Mapping[str, str]) -> list[Filter]:
+    filters = []
+    for parameter, value in query.items():
+        if not (match := _FILTER.fullmatch(parameter)):
+            continue
+        column, operator = match.groups()
+        if operator not in OPERATORS:
+            raise ValueError(f"{parameter} is unknown")
+        filters.append(Filter(column, operator, int(value) * SECOND))
+    return filters
 
 
 def _error(status: HTTPStatus, code: str, message: str) -> Answer:

@@ -50,7 +50,7 @@ class List:
             for row in self.rows
             if all(span == TimeRange() or unix_seconds(row[clock]) in span for clock, span in spans)
         ]
-        found.sort(key=lambda row: (row[query.order_by], row["id"]), reverse=query.descending)
+        found.sort(key=lambda row: (row[query.sort_key], row["id"]), reverse=query.descending)
         return found[(query.page - 1) * query.size : query.page * query.size]
 
 

@@ -1,0 +1,94 @@
+# Every command of this repository. They need Python 3.11 or newer with its venv module or pip, and nothing else:
+# where uv is missing it goes into .cache/uv, because many systems do not let pip install it outside of an environment.
+.DEFAULT_GOAL := help
+
+ifeq ($(shell uv --version 2>/dev/null && uvx --version 2>/dev/null),)
+MISSING_UV := .cache/uv/bin/uv
+export PATH := $(CURDIR)/.cache/uv/bin:$(PATH)
+endif
+# By its path, because macOS's make 3.81 does not search the exported PATH.
+UV := $(or $(MISSING_UV),uv)
+RUN := $(UV) run
+# Trust the system's certificates, as git and pip do: a company's proxy may have one of its own.
+export UV_SYSTEM_CERTS ?= true
+
+CHECKS := check-format check-lint check-types check-spelling check-dependencies check-workflows check-schemas
+.PHONY: help demo test coverage check $(CHECKS) check-imports format bench docs build environment
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: $(MISSING_UV) ## Sync a made-up account with Meltano into files, without a Wootric account
+	$(RUN) python -m tests.sandbox -- uvx 'meltano~=4.4' run tap-wootric target-jsonl
+
+test: environment ## Run the tests; pytest's arguments go into ARGS: make test ARGS='-k ties'
+	$(RUN) pytest $(ARGS)
+
+coverage: environment ## Run the tests with their coverage measured, which takes twice as long
+	$(RUN) coverage erase
+	$(RUN) coverage run -m pytest $(ARGS)
+	$(RUN) coverage combine --quiet
+	$(RUN) coverage report
+
+check: $(CHECKS) ## Check everything but the tests: format, lint, types, spelling, dependencies, workflows
+
+format: environment ## Format the code, and fix what the linter can fix
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+bench: environment ## Measure the speed against singer-io's tap, in half an hour; ARGS=--quick in two minutes
+	$(RUN) python -m tests.benchmark $(ARGS)
+
+docs: environment ## Write the generated parts of README.md
+	$(RUN) python -m tests.readme
+
+build: $(MISSING_UV) ## Build the wheel and the sdist into dist/
+	$(UV) build
+
+check-format: environment
+	$(RUN) ruff format --check .
+
+check-lint: environment
+	$(RUN) ruff check .
+
+check-types: environment
+	$(RUN) mypy
+
+check-imports: environment
+	$(RUN) lint-imports
+
+check-spelling: environment
+	$(RUN) codespell
+
+check-dependencies: environment
+	$(RUN) deptry .
+
+check-workflows: environment
+	$(RUN) zizmor --offline --quiet .github
+
+check-schemas: environment
+	$(RUN) check-jsonschema --builtin-schema vendor.meltano meltano.yml
+	$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RUN) check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(RUN) check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(RUN) check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+
+# Compiled, because the tests start Python hundreds of times.
+environment: $(MISSING_UV)
+	@$(UV) sync --quiet --compile-bytecode
+
+.cache/uv/bin/uv:
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    "$$python" -m venv .cache/uv || exit 1; set -- .cache/uv/bin/python -m pip install; \
+	  elif "$$python" -c 'import pip' 2>/dev/null; then \
+	    set -- "$$python" -m pip install --target .cache/uv; \
+	  else \
+	    echo "$$python has neither venv nor pip: install one of them (Debian, Ubuntu: apt-get install python3-venv)" >&2; \
+	    exit 1; \
+	  fi; \
+	  exec "$$@" --quiet --disable-pip-version-check --root-user-action=ignore 'uv~=0.13.9'; \
+	done; \
+	echo 'Python 3.11 or newer is missing: install it, or install uv (https://docs.astral.sh/uv)' >&2; \
+	exit 1

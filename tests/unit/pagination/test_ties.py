@@ -1,0 +1,243 @@
+"""However a database orders ties, and whatever leaves meanwhile: all rows come, or an error says that they may not."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tap_wootric.pagination import keyset
+from tap_wootric.pagination.query import (
+    LAST_PAGE,
+    PAGE_SIZE,
+    TIME_KEYS,
+    Query,
+    SortKey,
+    TimeRange,
+    UnprovenSecondError,
+)
+from tap_wootric.pagination.ties import read_ties
+from tap_wootric.records.transform import Record
+from tests.unit.pagination import adversary
+from tests.unit.pagination.adversary import SECOND, TIE, Row, Sort, TiedList
+
+DAY_SECONDS = 86_400
+
+ORDERS: dict[str, Sort] = {
+    "stable": adversary.stable,
+    "reversible": adversary.reversible,
+    "a new order at each request": adversary.anew,
+    "rotated at each request": adversary.rotated,
+    "an order for each page": adversary.by("page"),
+    "an order for each direction": adversary.by("descending"),
+    "an order for each page and direction": adversary.by("page", "descending"),
+    "an order for each page and size": adversary.by("page", "size"),
+    "an order for each request": adversary.by("page", "size", "descending", "sort_key", "created_at", "updated_at"),
+    "an order for each sort key": adversary.by("sort_key"),
+    "rotated by 3 from page 2 on": adversary.rotated_from(2, 3),
+    "rotated by 20 from page 2 on": adversary.rotated_from(2, 20),
+    "one of a few plans": adversary.one_of(adversary.stable, adversary.reversible, adversary.by("sort_key")),
+    "top-N heaps": adversary.top_n_heap,
+    "top-N heaps and rotations": adversary.one_of(adversary.top_n_heap, adversary.rotated),
+    "one row on no page": adversary.hiding(1),
+    "three rows on no page": adversary.hiding(3),
+}
+NEVER_COMPLETE = {"one row on no page", "three rows on no page"}
+
+
+def tied_rows(ties: int, *, others: int = 0, earlier_in_second: int = 0, rng: random.Random | None = None) -> list[Row]:
+    """Rows that are equal on both clocks, with rows before them in that second, and others before and after it."""
+    rng = rng or random.Random(0)
+    stamps = [(SECOND + 0.1, SECOND + 0.1)] * earlier_in_second + [(TIE, TIE)] * ties
+    for _ in range(others):
+        created = SECOND - 1 - rng.random() * DAY_SECONDS
+        updated = created + (SECOND - 1 - created) * rng.random()
+        stamps += [(created, updated), (2 * SECOND + 1 - updated, 2 * SECOND + 1 - created)]
+    return [Row(number, *stamp) for number, stamp in enumerate(stamps, start=1)]
+
+
+def incremental(tied: TiedList, sort_keys: tuple[SortKey, ...] = TIME_KEYS) -> Query:
+    return Query("updated_at", updated_at=TimeRange(lt=int(tied.now) + 1), sort_keys=sort_keys)
+
+
+def full_table(tied: TiedList) -> Query:
+    return Query("created_at", settled_until=int(tied.now) - 300)
+
+
+def older_deployment(tied: TiedList) -> Query:
+    return Query("created_at", created_at=TimeRange(lt=int(tied.now) + 1), sort_keys=("created_at",))
+
+
+def read(tied: TiedList, query: Query) -> list[int]:
+    return [record["id"] for record in keyset.read(tied.fetch, query)]
+
+
+@st.composite
+def lists(draw: st.DrawFn) -> TiedList:
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    ties = draw(st.integers(45, 180) | st.sampled_from([50, 51, 99, 100, 101, 150]))
+    rows = tied_rows(
+        ties, others=draw(st.sampled_from([0, 0, 10, 200])), earlier_in_second=draw(st.integers(0, 2)), rng=rng
+    )
+    return TiedList(
+        rows,
+        draw(st.sampled_from([*ORDERS.values()])),
+        rng,
+        leave=draw(st.sampled_from([0, 0, 0.1, 0.5, 2])),
+        deletes=draw(st.booleans()),
+        max_lag=draw(st.sampled_from([0, 60])),
+    )
+
+
+NO_SERVER = settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+
+
+@NO_SERVER
+@given(lists())
+def test_a_row_that_does_not_change_comes_or_an_error_does(tied: TiedList) -> None:
+    before = {row.id for row in tied.rows}
+    try:
+        came = read(tied, incremental(tied))
+    except UnprovenSecondError:
+        return
+    assert before - tied.changed - set(came) == set()
+
+
+@NO_SERVER
+@given(lists())
+def test_a_full_table_has_every_row_that_is_left_or_an_error_comes(tied: TiedList) -> None:
+    try:
+        came = read(tied, full_table(tied))
+    except UnprovenSecondError:
+        return
+    assert {row.id for row in tied.rows} - set(came) == set()
+
+
+@NO_SERVER
+@given(lists())
+def test_an_older_deployment_loses_no_row_in_silence_either(tied: TiedList) -> None:
+    try:
+        came = read(tied, older_deployment(tied))
+    except UnprovenSecondError:
+        return
+    assert {row.id for row in tied.rows} - set(came) == set()
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.lists(st.integers(0, 59), unique=True, max_size=60), min_size=1, max_size=4), st.data())
+def test_no_order_that_hypothesis_finds_loses_a_row_in_silence(plans: list[list[int]], data: st.DataObject) -> None:
+    """Each request is answered by some plan, which may depend on anything: hypothesis chooses."""
+
+    def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
+        plan = plans[rng.randrange(len(plans))] if chooses_anew else plans[(query.page + query.size) % len(plans)]
+        first = [rows[place % len(rows)] for place in plan] if rows else []
+        in_plan = [*dict.fromkeys([*first, *rows])]
+        return adversary.stable(query, in_plan, rng)
+
+    chooses_anew = data.draw(st.booleans())
+    tied = TiedList(tied_rows(60), sort, random.Random(data.draw(st.integers(0, 100))))
+    try:
+        came = read(tied, incremental(tied))
+    except UnprovenSecondError:
+        return
+    assert sorted(came) == [*range(1, 61)]
+
+
+@pytest.mark.parametrize("ties", [60, 75, 114, 260])
+@pytest.mark.parametrize("name", [*ORDERS])
+def test_ties_are_read_whole_in_every_order_that_shows_them_somewhere(name: str, ties: int) -> None:
+    tied = TiedList(tied_rows(ties, others=ties, earlier_in_second=1), ORDERS[name])
+    if name in NEVER_COMPLETE:
+        with pytest.raises(UnprovenSecondError, match="22:13:20Z were read, and there may be more"):
+            read(tied, incremental(tied))
+    else:
+        assert sorted(read(tied, incremental(tied))) == [row.id for row in tied.rows]
+
+
+@pytest.mark.parametrize("ties", [60, 99, 110, 160, 210, 260, 310, 390, 445, 700, 749, 1_010, 1_499])
+@pytest.mark.parametrize("order", [adversary.stable, adversary.reversible])
+@pytest.mark.parametrize("query", [incremental, full_table, older_deployment])
+def test_ties_in_a_stable_order_take_two_requests_a_page_at_most(ties: int, order: Sort, query: Any) -> None:
+    tied = TiedList(tied_rows(ties), order)
+    assert len(read(tied, query(tied))) == ties
+    assert tied.requests <= 2.2 * (ties // PAGE_SIZE + 1)
+
+
+def test_a_row_that_a_rotated_page_hides_is_found_from_the_other_end() -> None:
+    def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
+        rotated = rows[-3:] + rows[:-3] if query.page > 1 else rows
+        return adversary.reversible(query, rotated, rng)
+
+    tied = TiedList(tied_rows(60), sort)
+    assert sorted(read(tied, incremental(tied))) == [*range(1, 61)]
+
+
+def test_end_users_that_hide_in_every_order_by_time_are_found_by_email() -> None:
+    def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
+        return (adversary.stable if query.sort_key == "email" else adversary.hiding(3))(query, rows, rng)
+
+    tied = TiedList([Row(number, TIE, TIE, f"{number}@example.com") for number in range(1, 161)], sort)
+    assert sorted(read(tied, incremental(tied, (*TIME_KEYS, "email")))) == [*range(1, 161)]
+
+
+@pytest.mark.parametrize("ties", [120, 700])
+def test_updates_at_every_request_do_not_keep_a_second_from_being_proven(ties: int) -> None:
+    tied = TiedList(tied_rows(ties, others=100), adversary.rotated, random.Random(1), leave=1)
+    before = {row.id for row in tied.rows}
+    came = read(tied, incremental(tied))
+    assert before - tied.changed - set(came) == set()
+
+
+def test_a_full_table_keeps_rows_whose_update_times_go_back() -> None:
+    """A long transaction rewrites rows with the time at which it began, behind a reader that goes by update time."""
+    rows = [Row(number, TIE, SECOND + 10 * number) for number in range(1, 1_401)]
+    tied = TiedList(rows, adversary.stable, random.Random(2), leave=3, max_lag=250)
+    assert set(read(tied, full_table(tied))) == {row.id for row in tied.rows}
+
+
+@pytest.mark.parametrize("ties", [1_700, 4_000])
+def test_a_full_table_reads_a_created_second_that_cannot_be_counted(ties: int) -> None:
+    rows = [Row(number, TIE, SECOND + 10 * number) for number in range(1, ties + 1)]
+    tied = TiedList(rows, adversary.anew, random.Random(3), leave=0.5, max_lag=250)
+    came = read(tied, full_table(tied))
+    assert set(came) == {row.id for row in tied.rows}
+    assert len(came) == len(set(came))
+
+
+def test_a_full_table_ends_though_rows_are_rewritten_faster_than_they_are_read() -> None:
+    rows = [Row(number, TIE, SECOND + number) for number in range(1, 1_701)]
+    tied = TiedList(rows, adversary.stable, random.Random(4), leave=100)
+    with pytest.raises(UnprovenSecondError, match=r"\d+ rows created at 2023-11-14T22:13:20Z were read"):
+        read(tied, full_table(tied))
+    assert tied.requests < 2_000
+
+
+def test_a_row_that_may_enter_does_not_stand_in_for_one_that_hides() -> None:
+    tied = TiedList(tied_rows(60), adversary.hiding(1))
+
+    def fetch(query: Query) -> list[Record]:
+        page = tied.fetch(query)
+        if tied.requests == 1:  # It counted 60 rows. From now on there are 60 that show, and one that hides.
+            tied.rows.append(Row(1_000, TIE, TIE))
+        return page
+
+    with pytest.raises(UnprovenSecondError):
+        list(read_ties(fetch, Query("created_at", created_at=TimeRange.of_second(SECOND)), may_enter={1_000}))
+
+
+@pytest.mark.parametrize("ties", [1_500, 1_501, 2_000, 2_880])
+def test_more_ties_than_can_be_counted_are_read_from_both_ends_of_an_order_that_reverses(ties: int) -> None:
+    tied = TiedList(tied_rows(ties), adversary.reversible)
+    assert sorted(read(tied, incremental(tied))) == [*range(1, ties + 1)]
+
+
+@pytest.mark.parametrize(
+    "name", ["stable", "a new order at each request", "an order for each page", "one row on no page"]
+)
+def test_more_ties_than_can_be_counted_are_refused_in_other_orders(name: str) -> None:
+    tied = TiedList(tied_rows(PAGE_SIZE * LAST_PAGE), ORDERS[name])
+    with pytest.raises(UnprovenSecondError, match=r"\d+ rows .* there may be more: page 30 is full"):
+        read(tied, incremental(tied))
