@@ -12,7 +12,7 @@ import msgspec
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
-from tap_wootric.records.sanitize import fit, may_contain_nul, parse_number
+from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize
 
 _NO_ACCESS = (requests.codes.forbidden, requests.codes.not_found)
 _LONGEST_MESSAGE = 200
@@ -50,8 +50,8 @@ def _parsed(content: bytes) -> Any:
     """Return the value of a JSON text, or None where it is none."""
     with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         value = _DECODER.decode(content)
-        return fit(value) if may_contain_nul(content) else value
-    return fit(_lenient(content))
+        return sanitize(value) if may_contain_nul(content) else value
+    return sanitize(_lenient(content))
 
 
 def _lenient(content: bytes) -> Any:
