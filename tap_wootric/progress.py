@@ -37,7 +37,7 @@ class Progress:
         self._since = since
         self._until = until
         self._begun = self._told = time.monotonic()
-        self._waited_before = stream.tap.rate_limiter.throttled_seconds
+        self._waited_before = stream.tap.client.throttled_seconds
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +65,7 @@ class Progress:
 
     def _log(self, where: str, fields: dict[str, object]) -> None:
         seconds = time.monotonic() - self._begun
-        waited = self._stream.tap.rate_limiter.throttled_seconds - self._waited_before
+        waited = self._stream.tap.client.throttled_seconds - self._waited_before
         self._stream.logger.info(
             "%s: %s, %d rows in %d requests and %.0f seconds, %.0f of them waiting for the rate limit",
             self._stream.name,

@@ -77,12 +77,24 @@ class TapWootric(Tap):
     @cached_property
     def authenticator(self) -> WootricAuthenticator:
         """The token of all requests."""
-        return WootricAuthenticator(self.config, self.rate_limiter)
+        return WootricAuthenticator(
+            api_url=self.config["api_url"],
+            credentials={name: self.config[name] for name in settings.grant(self.config)},
+            account_token=self.config.get("account_token"),
+            user_agent=self.config["user_agent"],
+            timeout_seconds=self.config["request_timeout"],
+            rate_limiter=self.rate_limiter,
+        )
 
     @cached_property
     def client(self) -> Client:
         """What sends all requests."""
-        return Client(self.config, self.authenticator, self.rate_limiter)
+        return Client(
+            api_url=self.config["api_url"],
+            authenticator=self.authenticator,
+            rate_limiter=self.rate_limiter,
+            timeout_seconds=self.config["request_timeout"],
+        )
 
     def sync_all(self) -> None:  # type: ignore[misc]
         """Sync all selected streams, and name in the end those that the account may not read.

@@ -18,7 +18,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 
 from tap_wootric import schemas
 from tap_wootric.api.client import with_retries
-from tap_wootric.api.responses import AccessDeniedError, decode_response, plain
+from tap_wootric.api.responses import AccessDeniedError, decode_response, redact
 from tap_wootric.pagination.query import BEGINNING_OF_TIME
 from tap_wootric.progress import Progress
 from tap_wootric.records.timestamps import SECOND_LENGTH, SECONDS_PER_DAY, normalize_timestamp, unix_seconds
@@ -27,7 +27,6 @@ from tap_wootric.records.transform import Record, RecordTransformer, Row
 if TYPE_CHECKING:
     from singer_sdk.helpers.types import Context
 
-    from tap_wootric.api.auth import WootricAuthenticator
     from tap_wootric.tap import TapWootric
 
 SCHEMAS: SchemaDirectory = SchemaDirectory(schemas)
@@ -101,7 +100,7 @@ class WootricStream(RESTStream[Any]):
         self.check_settings()
         self.high_watermark = ""
         try:
-            start = self._server_time()
+            start = self.tap.client.server_time()
             since = self._since(start)
             self._stream_version = start if self.is_full else None
             with self.get_http_request_counter() as requests_made, Progress(self, since, start) as progress:
@@ -165,11 +164,6 @@ class WootricStream(RESTStream[Any]):
         """Unix seconds."""
         start_date = self.config.get("start_date")
         return unix_seconds(start_date) if start_date else BEGINNING_OF_TIME
-
-    def _server_time(self) -> int:
-        """Return the server's Unix second, which a token's answer tells if no other did."""
-        with_retries(self.name, self.authenticator.auth_header)()
-        return int(self.tap.rate_limiter.now())
 
     def generate_child_contexts(self, record: Record, context: Context | None) -> Iterable[Context | None]:  # noqa: ARG002
         """Return nothing: there are no child streams, for which the SDK would copy something for each record."""
@@ -260,11 +254,6 @@ class WootricStream(RESTStream[Any]):
         """The API's base URL, which the SDK demands; `Client` makes the URLs."""
         return str(self.config["api_url"])
 
-    @property
-    def authenticator(self) -> WootricAuthenticator:
-        """The tap's authenticator: one token for all streams."""
-        return self.tap.authenticator
-
     def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
         """Log a message; the SDK's, that there was some error, only at DEBUG: which one it was is logged in the end."""
         super().log(message, *args, level=logging.DEBUG if message.startswith("An unhandled") else level, **kwargs)
@@ -272,5 +261,5 @@ class WootricStream(RESTStream[Any]):
     def _log_odd(self, field: str, known: bool) -> None:  # noqa: FBT001 - A callback's argument.
         why = "holds a value that is not of its type" if known else "is not in the schema"
         self.log(
-            "The field %s of %s %s: it goes into extra_fields", plain(field), self.name, why, level=logging.WARNING
+            "The field %s of %s %s: it goes into extra_fields", redact(field), self.name, why, level=logging.WARNING
         )

@@ -104,7 +104,7 @@ class DailyStream(WootricStream):
                     except Exception as error:  # noqa: BLE001 - Raised where the sums are yielded.
                         answer.set_exception(error)
 
-        for _ in range(1 if self.tap.rate_limiter.is_limited(self.path) else self.config["concurrency"]):
+        for _ in range(1 if self.tap.client.is_rate_limited(self.path) else self.config["concurrency"]):
             threading.Thread(target=work, daemon=True).start()
         try:
             for answer in answers:

@@ -49,11 +49,11 @@ class ListStream(WootricStream):
 
         def fetch(query: seek.Query) -> list[Record]:
             if len(query.updated_at) == 1:  # A crowded second is read once it is over: no row enters it then.
-                self.tap.rate_limiter.sleep_until(query.updated_at.lt)
+                self.tap.client.sleep_until(query.updated_at.lt)
             return ask(parameters(query))
 
         def is_limited() -> bool:
-            return self.tap.rate_limiter.is_limited(self.path)
+            return self.tap.client.is_rate_limited(self.path)
 
         queries = self._queries(since, start, filters_updates=self._filters_updates(fetch))
         at_once = self.config["concurrency"]

@@ -146,7 +146,7 @@ def test_an_answer_of_another_form_ends_in_one_line(stream: str, answer: str) ->
         run = tap(config=sandbox.config, catalog=selecting(stream), sleepless=True)
     assert run.status == 1
     (error,) = run.errors
-    assert f"{stream}: The answer of /v1/{stream} is not of the form that {stream} has. Gave up" in error
+    assert f"{stream}: The answer of /v1/{stream} is not of the form that {stream} has. Giving up" in error
     assert "Traceback" not in run.log
     assert not run.of_type("ACTIVATE_VERSION")
 
