@@ -23,7 +23,7 @@ _DEFAULT_LIFETIME_SECONDS = 7_200.0
 _RENEWAL_MARGIN_SECONDS = 60.0
 """A token is renewed this long before it expires, or at half its lifetime if that is later."""
 _HEADER_VALUE = re.compile(r"[!-~]+")
-"""Printable ASCII: what a header can hold."""
+"""Printable ASCII without blanks: anything else would break the header."""
 _REJECTED_STATUSES = (requests.codes.bad_request, requests.codes.unauthorized, requests.codes.forbidden)
 
 

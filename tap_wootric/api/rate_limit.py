@@ -98,7 +98,7 @@ class RateLimiter:
     def acquire(self, endpoint: str) -> Iterator[None]:
         """Hold the right to send one request to an endpoint, given by its path; sleep until the endpoint accepts it.
 
-        A limited endpoint gets one request at a time: each must know from the response before it what is left.
+        A limited endpoint gets one request at a time, because each response decides whether the next request must wait.
         """
         if not self.is_limited(endpoint) and endpoint not in self._blocked_until:
             yield

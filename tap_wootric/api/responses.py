@@ -91,8 +91,8 @@ def redact(text: str) -> str:
 def safe_message(error: BaseException) -> str:
     """Return one line about any error, without URL parameters, response bodies or secrets.
 
-    The errors of requests quote whole URLs, so only their kind, and the host and path of the request, are told. Other
-    errors are trusted to have a safe text: those of this package are made here and in `auth`.
+    Errors of requests quote whole URLs, so the message is built from their type and the request's host and path. The
+    text of any other error is used as it is: this package and the SDK put nothing secret into it.
     """
     if not isinstance(error, requests.RequestException):
         return " ".join(str(error).split()) or type(error).__name__
