@@ -92,7 +92,7 @@ def safe_message(error: BaseException) -> str:
     """Return one line about any error, without URL parameters, response bodies or secrets.
 
     Errors of requests quote whole URLs, so the message is built from their type and the request's host and path. The
-    text of any other error is used as it is: this package and the SDK put nothing secret into it.
+    text of any other error is used as it is, so whoever raises one must keep secrets and rows out of it.
     """
     if not isinstance(error, requests.RequestException):
         return " ".join(str(error).split()) or type(error).__name__
