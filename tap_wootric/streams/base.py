@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from tap_wootric import schemas
 from tap_wootric.api.client import Client, with_retries
-from tap_wootric.api.responses import AccessDeniedError, decode_response, plain
+from tap_wootric.api.responses import AccessDeniedError, decode_response, redact
 from tap_wootric.pagination.query import BEGINNING_OF_TIME
 from tap_wootric.progress import Progress
 from tap_wootric.records.timestamps import SECOND_LENGTH, SECONDS_PER_DAY, normalize_timestamp, unix_seconds
@@ -164,7 +164,7 @@ class WootricStream(SdkStream):
         self.check_settings()
         self._high_watermark = ""
         try:
-            server_time = with_retries(self.name, self.client.server_time)()
+            server_time = self.client.server_time()
             self._sync_range = self._range_at(server_time)
             self._pull_bookmark_back(self._sync_range)
             self.table_version = server_time if self.is_full_table else None
@@ -267,5 +267,5 @@ class WootricStream(SdkStream):
     def _log_unexpected_field(self, field: str, is_in_schema: bool) -> None:  # noqa: FBT001 - A callback's argument.
         reason = "has a value of an unexpected type" if is_in_schema else "is not in the schema"
         self.log(
-            "%s: the field %s %s; it goes into extra_fields", self.name, plain(field), reason, level=logging.WARNING
+            "%s: the field %s %s; it goes into extra_fields", self.name, redact(field), reason, level=logging.WARNING
         )

@@ -146,7 +146,7 @@ def test_an_answer_of_another_form_ends_in_one_line(stream: str, answer: str) ->
         run = tap(config=sandbox.config, catalog=selecting(stream), sleepless=True)
     assert run.status == 1
     (error,) = run.errors
-    assert f"{stream}: The response of /v1/{stream} does not have the structure of {stream}. Gave up" in error
+    assert f"{stream}: The response of /v1/{stream} does not have the structure of {stream}. Giving up" in error
     assert "Traceback" not in run.log
     assert not run.of_type("ACTIVATE_VERSION")
 
