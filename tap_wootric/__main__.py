@@ -1,32 +1,57 @@
-"""The command `tap-wootric`."""
+"""The command `tap-wootric`, and the only place that ends the process."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from collections.abc import Iterable
+from typing import NoReturn
 
 import requests
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_wootric.api.responses import safe_message
-from tap_wootric.tap import TapWootric
+from tap_wootric.messages import TargetClosedError, discard_stdout
+from tap_wootric.signals import Terminated
+from tap_wootric.tap import InvalidInputError, TapWootric
 
-_DEPTH = 10_000
-"""Python's own limit of 1,000 calls ends at properties that are some hundred levels deep."""
+_RECURSION_LIMIT = 10_000
+"""Calls. Python's default of 1,000 fails on `properties` that are nested a few hundred levels deep."""
 
 
 def main() -> None:
-    """Run the SDK's command, with a line instead of a traceback for what the person who runs it can mend."""
-    sys.setrecursionlimit(_DEPTH)
-    os.set_blocking(sys.stdout.fileno(), True)  # Else a pipe that is full takes a part of a message, or nothing.
-    logging.getLogger("urllib3").setLevel(logging.INFO)  # Its debug lines hold what the URLs ask for.
+    """Run the SDK's command, with one line instead of a traceback for errors that its user can fix."""
+    sys.setrecursionlimit(_RECURSION_LIMIT)
+    os.set_blocking(sys.stdout.fileno(), True)  # Writing to a full pipe would fail, or write half a message.
+    logging.getLogger("urllib3").setLevel(logging.INFO)  # Its debug lines contain the parameters of URLs.
     try:
         TapWootric.cli()
+    except Terminated as termination:
+        _exit_after_signal(termination)
+    except InvalidInputError as error:
+        _fail(error.lines)
     except ConfigValidationError as error:
-        TapWootric.fail(error.errors)
+        _fail(error.errors)
+    except TargetClosedError as error:
+        discard_stdout()
+        _fail([str(error)])
     except (SingerSDKError, requests.RequestException) as error:
-        TapWootric.fail([safe_message(error)])
+        _fail([safe_message(error)])
+
+
+def _fail(lines: Iterable[str]) -> NoReturn:
+    for line in lines:
+        TapWootric.logger.error(line)
+    sys.exit(1)
+
+
+def _exit_after_signal(termination: Terminated) -> NoReturn:
+    """Exit without the interpreter's own cleanup: it may wait for a lock that the signal left closed."""
+    TapWootric.logger.error("Stopped by %s; the next sync continues from the last state", termination.signal.name)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(termination.status)
 
 
 if __name__ == "__main__":

@@ -1,74 +1,90 @@
-"""What the SDK needs to find in a catalog, brought to it."""
+"""Catalogs made by hand or by other tools, completed to what the SDK expects.
+
+The SDK takes the schema and the keys of a stream from the catalog. `Stream.apply_catalog` would correct them too late:
+the SDK's mapper registers the schemas of the catalog before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from singer_sdk.singerlib import Catalog
 
-from tap_wootric.streams import STREAMS
+
+@dataclass(frozen=True, slots=True)
+class StreamDefinition:
+    """What a catalog cannot change about a stream."""
+
+    schema: Mapping[str, Any]
+    primary_keys: Sequence[str]
+    replication_key: str | None
 
 
-def complete(catalog: Any) -> Any:
-    """Return a catalog with what the SDK needs to find in it; what is no catalog at all comes back as it is.
+def complete(catalog: Any, streams: Mapping[str, StreamDefinition]) -> Any:
+    """Return a catalog with everything that the SDK expects. Anything that is not a mapping is returned unchanged.
 
-    A catalog made by hand may lack much, and it cannot change what a stream's keys are and of which types its fields
-    are: both are ours. The replication method of a stream that has a replication key is what the metadata say, where
-    the Singer specification lets people choose it and the SDK does not look.
+    A catalog may leave out fields, but it cannot change the keys of a stream or the types of its fields. Its metadata
+    may choose the replication method of a stream that has a replication key: the Singer specification puts it there,
+    but the SDK looks for it in the entry itself.
+
+    Args:
+        catalog: A catalog, or its JSON.
+        streams: The streams of the tap by their names. Entries of other streams are kept unchanged.
 
     Raises:
-        ValueError: It has not the form of a catalog. The text says why.
+        ValueError: It does not have the structure of a catalog. The message says why.
     """
     if isinstance(catalog, Catalog):
         catalog = catalog.to_dict()
     if not isinstance(catalog, Mapping):
         return catalog
     try:
-        return {**catalog, "streams": [_entry(entry) for entry in catalog["streams"]]}
+        return {**catalog, "streams": [_entry(entry, streams) for entry in catalog["streams"]]}
     except (AttributeError, KeyError, TypeError):
-        raise ValueError("it has not the form of what --discover prints") from None
+        raise ValueError("it does not have the structure that --discover prints") from None
 
 
-def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
-    stream = STREAMS.get(entry["tap_stream_id"])
+def _entry(entry: Mapping[str, Any], streams: Mapping[str, StreamDefinition]) -> dict[str, Any]:
+    name = entry["tap_stream_id"]
+    stream = streams.get(name)
     if stream is None:
         return dict(entry)
-    schema = stream.schema
     keys = [key for key in (*stream.primary_keys, stream.replication_key) if key]
     metadata = _metadata(entry, keys)
     root: Mapping[str, Any] = next((item["metadata"] for item in metadata if not item["breadcrumb"]), {})
     method = root.get("replication-method", entry.get("replication_method"))
     if method not in {None, "INCREMENTAL", "FULL_TABLE"}:
-        raise ValueError(f"the replication method of {stream.name} must be INCREMENTAL or FULL_TABLE")
+        raise ValueError(f"the replication method of {name} must be INCREMENTAL or FULL_TABLE")
     return {
         **entry,
-        "stream": stream.name,
+        "stream": name,
         "key_properties": list(stream.primary_keys),
         "replication_key": stream.replication_key,
         "replication_method": method if stream.replication_key else "FULL_TABLE",
-        "schema": _common(schema, entry.get("schema", schema), keys),
+        "schema": _restricted(stream.schema, entry.get("schema", stream.schema), keys),
         "metadata": metadata,
     }
 
 
 def _metadata(entry: Mapping[str, Any], keys: Collection[str]) -> list[dict[str, Any]]:
-    """Return an entry's metadata in which the keys cannot be left out."""
-    paths = [["properties", key] for key in keys]
-    metadata = [item for item in entry.get("metadata") or [] if list(item["breadcrumb"]) not in paths]
-    return metadata + [{"breadcrumb": path, "metadata": {"inclusion": "automatic"}} for path in paths]
+    """Return an entry's metadata with the keys always included."""
+    breadcrumbs = [["properties", key] for key in keys]
+    metadata = [item for item in entry.get("metadata") or [] if list(item["breadcrumb"]) not in breadcrumbs]
+    return metadata + [{"breadcrumb": path, "metadata": {"inclusion": "automatic"}} for path in breadcrumbs]
 
 
-def _common(ours: Mapping[str, Any], theirs: Mapping[str, Any], keys: Collection[str] = ()) -> dict[str, Any]:
-    """Return our schema without the properties that theirs lacks, at any depth, but for keys."""
-    if "properties" not in ours:
-        return dict(ours)
-    given = theirs.get("properties", ours["properties"])
+def _restricted(schema: Mapping[str, Any], given: Mapping[str, Any], keys: Collection[str] = ()) -> dict[str, Any]:
+    """Return the stream's schema without the properties that a given schema lacks, at any depth, except for keys."""
+    if "properties" not in schema:
+        return dict(schema)
+    given_properties = given.get("properties", schema["properties"])
     return {
-        **ours,
+        **schema,
         "properties": {
-            name: _common(field, given.get(name, {}))
-            for name, field in ours["properties"].items()
-            if name in given or name in keys
+            name: _restricted(field, given_properties.get(name, {}))
+            for name, field in schema["properties"].items()
+            if name in given_properties or name in keys
         },
     }

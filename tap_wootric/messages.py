@@ -1,4 +1,4 @@
-"""How messages get out whole, also where a sync ends before its end: a signal comes, the target stops reading."""
+"""The writer of Singer messages: complete lines, in large blocks, even if a signal or a closed pipe ends the sync."""
 
 from __future__ import annotations
 
@@ -7,36 +7,48 @@ import sys
 from typing import Any
 
 from singer_sdk.contrib.msgspec import MsgSpecWriter
+from singer_sdk.exceptions import SingerSDKError
 from singer_sdk.singerlib import RecordMessage, StateMessage
+from typing_extensions import override
 
 from tap_wootric.signals import Terminated
 
-_MUCH = 65_536
-"""Bytes."""
-_LINE_ENDS = {char.encode(): f"\\u{ord(char):04x}".encode() for char in "\x85\u2028\u2029"}
-"""What some programs take for the end of a line, and how JSON can spell it else. Below ASCII's 32 it has to."""
+_BLOCK_BYTES = 65_536
+"""The size of the usual pipe. A flush for every record costs 270 to 900 ns, and a system call for each if
+`PYTHONUNBUFFERED` is set, as in many containers."""
+
+_LINE_SEPARATORS = {char.encode(): f"\\u{ord(char):04x}".encode() for char in "\x85\u2028\u2029"}
+"""Characters outside ASCII that some programs take for the end of a line, and their escapes in JSON."""
+
+
+class TargetClosedError(SingerSDKError):
+    """The target stopped reading."""
+
+    def __init__(self) -> None:
+        super().__init__("The target stopped reading; the next sync continues from the last state it confirmed")
 
 
 class MessageWriter(MsgSpecWriter):
-    """Writes messages whole: a signal that comes in the middle of writing ends the sync behind it.
+    """Writes complete messages to stdout: a signal that arrives during a write ends the sync after it.
 
-    Records wait for a message of another kind, or until they are many. A flush for each costs, and where
-    `PYTHONUNBUFFERED` is set, as in many containers, even a system call.
+    Records are buffered until there are many, or until a message of another type follows.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._waiting = bytearray()
+        self._buffer = bytearray()
         self._last_state = b""
+        """The STATE that was written last, if no RECORD followed it."""
         self._is_writing = False
-        self._stop: Terminated | None = None
+        self._termination: Terminated | None = None
 
+    @override
     def write_message(self, message: Any) -> None:
-        """Write a message to stdout, but for a STATE that follows its like without a RECORD in between.
+        """Write a message, except for a STATE that repeats the last one with no RECORD in between.
 
         Raises:
-            BrokenPipeError: The target stopped reading.
-            Terminated: A signal came; what was waiting is out.
+            TargetClosedError: The target stopped reading.
+            Terminated: A signal arrived. The buffered messages have been written.
         """
         line = self.format_message(message)
         is_record, is_state = isinstance(message, RecordMessage), isinstance(message, StateMessage)
@@ -47,34 +59,36 @@ class MessageWriter(MsgSpecWriter):
                 return
             self._last_state = bytes(line)
         if not line.isascii():
-            for end, spelt in _LINE_ENDS.items():
-                line = line.replace(end, spelt)
-        self._waiting += line
-        if not is_record or len(self._waiting) >= _MUCH:
-            self._write()
-        if self._stop and not is_state:  # A last state is still to be written.
-            raise self._stop
+            for separator, escape in _LINE_SEPARATORS.items():
+                line = line.replace(separator, escape)
+        self._buffer += line
+        if not is_record or len(self._buffer) >= _BLOCK_BYTES:
+            self._flush()
+        if self._termination and not is_state:  # The final STATE still has to be written.
+            raise self._termination
 
-    def _write(self) -> None:
+    def _flush(self) -> None:
         self._is_writing = True
         try:
-            while self._waiting:  # An unbuffered stdout may take a part.
-                del self._waiting[: sys.stdout.buffer.write(self._waiting)]
+            while self._buffer:  # An unbuffered stdout may accept only a part.
+                del self._buffer[: sys.stdout.buffer.write(self._buffer)]
             sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise TargetClosedError from error
         finally:
             self._is_writing = False
 
-    def terminate(self, stop: Terminated) -> None:
-        """End the sync, at once or behind the message that is being written.
+    def terminate(self, termination: Terminated) -> None:
+        """End the sync: at once, or after the write in progress.
 
         Raises:
-            Terminated: At once. Where that gets lost, as an exception in a finalizer does, the next message raises it.
+            Terminated: At once. If it gets lost, as exceptions in finalizers do, the next message raises it again.
         """
-        self._stop = stop
+        self._termination = termination
         if not self._is_writing:
-            raise stop
+            raise termination
 
 
-def silence_stdout() -> None:
-    """Let nothing be written to a pipe that nobody reads, where the interpreter's own end would complain."""
+def discard_stdout() -> None:
+    """Send all further output to /dev/null. The interpreter would complain about a closed pipe when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

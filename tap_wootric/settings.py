@@ -1,36 +1,38 @@
-"""The settings, and what they must be."""
+"""The settings: their schema, their checks, and the typed object that the rest of the tap uses."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import os
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
 
 from tap_wootric.records.timestamps import SECONDS_PER_DAY, normalize_timestamp, unix_seconds
 
-HOSTS = {
+API_URLS = {
     "us": "https://api.wootric.com",
     "eu": "https://api.wootric.eu",
     "au": "https://api.wootric.au",
 }
-"""The API's base URL for each region (documented)."""
+"""The base URL of the API in each region (documented)."""
 
 GRANTS = (("client_id", "client_secret"), ("username", "password"))
-"""The ways to get a token: exactly one of these pairs is set."""
+"""The pairs of settings that obtain a token. Exactly one pair must be set."""
 
-_TEXTS = (*GRANTS[0], *GRANTS[1], "account_token", "region", "api_url", "start_date", "user_agent")
-_NUMBERS = {
+_STRINGS = (*GRANTS[0], *GRANTS[1], "account_token", "region", "api_url", "start_date", "user_agent")
+_INTEGERS = {
     "lookback_window": (" of seconds", 0, 365 * SECONDS_PER_DAY),
     "request_timeout": (" of seconds", 1, 3_600),
     "concurrency": ("", 1, 16),
 }
-"""Settings that are numbers, with the least and the most that they may be."""
+"""For each integer its unit, as error messages put it, and the smallest and largest value."""
+
+_REGION_PREFIXES = {"NPS-EU-": "eu", "NPS-AU-": "au"}
+"""The account tokens of these regions start with these (documented); all others belong to us."""
 
 SCHEMA: dict[str, Any] = th.PropertiesList(
     th.Property(
@@ -38,214 +40,276 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         th.StringType,
         secret=True,
         title="Client ID",
-        description="The client id of the account's API credentials (in Wootric: Settings, API).",
+        description="Client ID of the account's API credentials (in Wootric: Settings > API).",
     ),
     th.Property(
         "client_secret",
         th.StringType,
         secret=True,
         title="Client Secret",
-        description="The client secret that belongs to the client id.",
+        description="Client secret that belongs to the client ID.",
     ),
     th.Property(
         "username",
         th.StringType,
         title="Username",
-        description="The e-mail address of a Wootric user, to log in with instead of the client id and secret.",
+        description="Email address of a Wootric user, as an alternative to the client ID and secret.",
     ),
     th.Property(
         "password",
         th.StringType,
         secret=True,
         title="Password",
-        description="The password that belongs to the username.",
+        description="Password that belongs to the username.",
     ),
     th.Property(
         "account_token",
         th.StringType,
         secret=True,
         title="Account Token",
-        description="The account's token, NPS-…: it tells the region, and with username and password it picks the "
-        "account of a user who has several.",
+        description="The account's token (NPS-…). It determines the region. With username and password, it also "
+        "selects the account if the user has several.",
     ),
     th.Property(
         "region",
         th.StringType,
-        allowed_values=[*HOSTS],
+        allowed_values=[*API_URLS],
         title="Region",
-        description="Where the account is: us, eu or au. If it is not set, the account token tells; else it is us.",
+        description="Region of the account: us, eu or au. Defaults to the region of the account token, or to us.",
     ),
     th.Property(
         "api_url",
         th.StringType,
         title="API URL",
-        description="Another base URL for the API than the region's: a proxy, or a test server.",
+        description="Base URL of the API, if it is not the region's: a proxy or a test server, for example.",
     ),
     th.Property(
         "start_date",
         th.DateTimeType,
         title="Start Date",
-        description="Rows last updated before this time are not read, for instance 2024-01-01 or "
-        "2024-01-01T00:00:00Z; with an older deployment of the API, responses and declines created before it. If it is "
-        "not set, everything is read; nps_summary needs it, as its first day.",
+        description="Skip rows last updated before this date or time, for example 2024-01-01 or "
+        "2024-01-01T00:00:00Z. Older deployments of the API cannot filter responses and declines by update time; "
+        "there, those created before it are skipped. By default, everything is read. Required by nps_summary, as its "
+        "first day.",
     ),
     th.Property(
         "lookback_window",
         th.IntegerType,
         default=300,
         title="Lookback Window",
-        description="Seconds before a sync's start whose rows the next sync reads once more, because a row may appear "
-        "that long after the time it is stamped with.",
+        description="Number of seconds before the start of a sync that the next sync reads again, because a row can "
+        "become visible some time after its own timestamp.",
     ),
     th.Property(
         "concurrency",
         th.IntegerType,
         default=4,
         title="Concurrency",
-        description="How many parts of a long list, or days of nps_summary, are read at a time, where the API "
-        "announces no limit. 1 turns it off.",
+        description="How many parts of a long list, or days of nps_summary, to read in parallel while the API "
+        "announces no rate limit. 1 disables parallel reading.",
     ),
     th.Property(
         "request_timeout",
         th.IntegerType,
         default=60,
         title="Request Timeout",
-        description="Seconds to wait for an answer of the API before the request is made again.",
+        description="Number of seconds to wait for a response before the request is retried.",
     ),
     th.Property(
         "user_agent",
         th.StringType,
         title="User Agent",
-        description="The User-Agent header of the requests. If it is not set, it is tap-wootric/VERSION.",
+        description="User-Agent header of the requests. Defaults to tap-wootric/VERSION.",
     ),
 ).to_dict()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one tap.
+
+    Attributes:
+        api_url: The base URL of the API, without a slash at its end.
+        credentials: The two settings of the grant, by their names.
+        account_token: The account's token, if it is set.
+        start_date: Unix second before which rows are skipped, or None to read everything.
+        lookback_seconds: How far behind the start of a sync the bookmarks of lists stay.
+        concurrency: How many parts of a stream to read in parallel.
+        request_timeout_seconds: How long to wait for a response.
+        user_agent: The User-Agent header of the requests.
+    """
+
+    api_url: str
+    credentials: Mapping[str, str] = field(repr=False)
+    account_token: str | None = field(repr=False)
+    start_date: int | None
+    lookback_seconds: int
+    concurrency: int
+    request_timeout_seconds: int
+    user_agent: str
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], *, default_user_agent: str) -> Self:
+        """Return the settings in a config for which `errors` finds nothing, defaults included."""
+        account_token = config.get("account_token")
+        region = config.get("region") or _region(account_token)
+        start_date = config.get("start_date")
+        return cls(
+            api_url=(config.get("api_url") or API_URLS[region]).rstrip("/"),
+            credentials={name: config[name] for name in _grants_in_use(config)[0]},
+            account_token=account_token,
+            start_date=None if start_date is None else unix_seconds(normalize_timestamp(start_date)),
+            lookback_seconds=config["lookback_window"],
+            concurrency=config["concurrency"],
+            request_timeout_seconds=config["request_timeout"],
+            user_agent=config.get("user_agent", default_user_agent),
+        )
+
+
 def without_empty(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that are set: not null, and no empty text, but for credentials, where that is reported."""
+    """Return a config without nulls and empty strings, which Meltano passes for settings that are not set.
+
+    Empty credentials stay, so that `errors` can report them.
+    """
     credentials = (*GRANTS[0], *GRANTS[1])
     return {name: value for name, value in config.items() if value is not None and (value != "" or name in credentials)}
 
 
-def errors(config: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the settings, a line each, in words that hold none of their values.
+def with_utc_start_date(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config whose `start_date` is a timestamp in UTC, the form in which the SDK puts it into states."""
+    start_date = {"start_date": normalize_timestamp(config["start_date"])} if "start_date" in config else {}
+    return {**config, **start_date}
+
+
+def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: float) -> list[str]:
+    """Return one line for each mistake in a config. The lines never hold values, which may be secret.
 
     Args:
         config: The settings that are set.
-        known: The properties of the settings' schema, the SDK's among them.
+        properties: The properties of the settings' schema, including the SDK's own.
+        now: The current Unix time in seconds.
     """
-    return [*_misspelt(config, known), *_mistyped(config)] or [*_credentials(config), *_malformed(config)]
-
-
-def warnings(config: Mapping[str, Any], known: Mapping[str, Any], streams: Collection[str]) -> list[str]:
-    """Return what is likely a mistake in settings that can be used, a line each."""
-    maps = config.get("stream_maps")
-    unmapped = [name for name in maps if name not in streams and name != "__else__"] if isinstance(maps, dict) else []
-    return [
-        *(f"The setting {name} is unknown, and has no effect" for name in config if name not in known),
-        *(f"stream_maps names {name}, which is no stream: it has no effect" for name in unmapped),
+    return [*_misspelt(config, properties), *_mistyped(config)] or [
+        *_credential_errors(config),
+        *_region_errors(config),
+        *_url_errors(config),
+        *_start_date_errors(config, now),
     ]
 
 
-def environment_errors(known: Mapping[str, Any], prefix: str) -> list[str]:
-    """Return which settings in the environment cannot be read; the SDK's reading of them ends in a traceback."""
-    problems = []
-    for name, schema in known.items():
+def warnings(config: Mapping[str, Any], properties: Mapping[str, Any], streams: Collection[str]) -> list[str]:
+    """Return one line for each setting that has no effect."""
+    stream_maps = config.get("stream_maps")
+    mapped = list(stream_maps) if isinstance(stream_maps, dict) else []
+    return [
+        *(f"Ignoring unknown setting {name}" for name in config if name not in properties),
+        *(
+            f"Ignoring stream_maps for {name}, which is not a stream"
+            for name in mapped
+            if name not in streams and name != "__else__"
+        ),
+    ]
+
+
+def environment_errors(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> list[str]:
+    """Return one line for each environment variable that the SDK would fail to parse with a traceback."""
+    lines = []
+    for name, schema in properties.items():
         variable = f"{prefix}{name.upper()}"
-        text, types = os.environ.get(variable), schema.get("type", ())
-        if text is not None and "integer" in types and not _can_be_read(text, int):
-            problems.append(f"{name} (from {variable}) must be a whole number")
-        if text is not None and "object" in types and not _can_be_read(text, json.loads):
-            problems.append(f"{name} (from {variable}) must be JSON")
-    return problems
+        text, types = environment.get(variable), schema.get("type", ())
+        if text is not None and "integer" in types and not _is_readable(text, int):
+            lines.append(f"{name} (from {variable}) must be a whole number")
+        if text is not None and "object" in types and not _is_readable(text, json.loads):
+            lines.append(f"{name} (from {variable}) must be JSON")
+    return lines
 
 
-def environment_warnings(known: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield what is likely a misspelt setting in the environment, of which the SDK reads no others than it knows."""
-    for variable in os.environ:
+def environment_warnings(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Yield one line for each variable that looks like a misspelt setting. The SDK reads known ones only."""
+    for variable in environment:
         name = variable.removeprefix(prefix).lower()
-        if variable.startswith(prefix) and name not in known and (close := difflib.get_close_matches(name, known, n=1)):
-            yield f"{variable} is no setting, and has no effect: did you mean {prefix}{close[0].upper()}?"
+        if not variable.startswith(prefix) or name in properties:
+            continue
+        if similar := difflib.get_close_matches(name, properties, n=1):
+            yield f"Ignoring unknown setting {variable}; did you mean {prefix}{similar[0].upper()}?"
 
 
-def resolve(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings in which nothing is wrong, with `api_url` set, and with `start_date` in UTC."""
-    url = config.get("api_url") or HOSTS[config.get("region") or _region(config.get("account_token")) or "us"]
-    start_date = {"start_date": normalize_timestamp(config["start_date"])} if "start_date" in config else {}
-    return {**config, "api_url": url.rstrip("/"), **start_date}
-
-
-def grant(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the names of the two settings that a token is got with."""
-    return GRANTS[0] if config.get(GRANTS[0][0]) else GRANTS[1]
-
-
-def _misspelt(config: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]:
+def _misspelt(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
     for name in config:
-        if name not in known and (close := difflib.get_close_matches(name, known, n=1, cutoff=0.75)):
-            yield f"The setting {name} is unknown: did you mean {close[0]}?"
+        if name in properties:
+            continue
+        if similar := difflib.get_close_matches(name, properties, n=1, cutoff=0.75):
+            yield f"Unknown setting {name}; did you mean {similar[0]}?"
 
 
 def _mistyped(config: Mapping[str, Any]) -> Iterator[str]:
-    for name in _TEXTS:
+    for name in _STRINGS:
         value = config.get(name, "")
         if not isinstance(value, str):
-            yield f"{name} must be text: put it in quotes"
+            yield f"{name} must be a string; put it in quotes"
         elif not value.isprintable():
-            yield f"{name} holds a character that cannot be printed, such as the end of a line"
+            yield f"{name} contains a non-printable character, such as a line break"
         elif name == "user_agent" and not value.isascii():
-            yield f"{name} must be plain ASCII"
-    for name, (unit, least, most) in _NUMBERS.items():
-        value = config.get(name, least)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            yield f"{name} must be a whole number{unit} from {least} to {most}"
+            yield f"{name} must contain ASCII characters only"
+    for name, (unit, minimum, maximum) in _INTEGERS.items():
+        value = config.get(name, minimum)
+        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+            yield f"{name} must be a whole number{unit} between {minimum} and {maximum}"
 
 
-def _credentials(config: Mapping[str, Any]) -> Iterator[str]:
-    given = [names for names in GRANTS if any(config.get(name) for name in names)] or GRANTS[:1]
-    if len(given) > 1:
-        yield "client_id and client_secret are set, and username or password too: one of the two ways is enough"
+def _grants_in_use(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the grants of which any setting is set; the usual one if there are none."""
+    return [grant for grant in GRANTS if any(config.get(name) for name in grant)] or [GRANTS[0]]
+
+
+def _credential_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    grant, *others = _grants_in_use(config)
+    if others:
+        yield "Set either client_id and client_secret or username and password, not both"
         return
     missing = [
-        f"{name} {'is empty' if name in config else 'is not set'}"
-        for name in given[0]
-        if not config.get(name, "").strip()
+        f"{name} {'is empty' if name in config else 'is not set'}" for name in grant if not config.get(name, "").strip()
     ]
     if missing:
         yield f"{' and '.join(missing)}: set client_id and client_secret, or username and password"
 
 
-def _malformed(config: Mapping[str, Any]) -> Iterator[str]:
-    region, token = config.get("region"), config.get("account_token")
-    if region is not None and region not in HOSTS:
-        yield f"region must be one of {', '.join(HOSTS)}"
-    if token is not None and not token.startswith("NPS-"):
-        yield "account_token must begin with NPS-"
-    elif token is not None and region in HOSTS and region != _region(token):
-        yield f"region is {region}, but account_token is one of the region {_region(token)}: leave one of them out"
-    if "api_url" in config and not _is_base_url(config["api_url"]):
-        yield "api_url must be like https://api.wootric.com: a scheme, a host, and nothing behind but a path"
-    if "start_date" in config and not _is_date(config["start_date"]):
-        yield "start_date must be a date or a time, like 2024-01-01 or 2024-01-01T00:00:00Z"
-    elif (
-        "start_date" in config
-        and unix_seconds(normalize_timestamp(config["start_date"])) > time.time() + SECONDS_PER_DAY
-    ):
-        yield "start_date lies in the future: nothing would be read"
-
-
-def _region(account_token: str | None) -> str | None:
-    """Return the region that an account token tells by its prefix (documented)."""
+def _region_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    region, account_token = config.get("region"), config.get("account_token")
+    if region is not None and region not in API_URLS:
+        yield f"region must be one of {', '.join(API_URLS)}"
     if account_token is None:
-        return None
-    return {"NPS-EU-": "eu", "NPS-AU-": "au"}.get(account_token[:7], "us")
+        return
+    if not account_token.startswith("NPS-"):
+        yield "account_token must start with NPS-"
+    elif region in API_URLS and region != _region(account_token):
+        yield f"region is {region}, but account_token belongs to region {_region(account_token)}; remove one of the two"
+
+
+def _url_errors(config: Mapping[str, Any]) -> Iterator[str]:
+    if "api_url" in config and not _is_base_url(config["api_url"]):
+        yield "api_url must be a URL such as https://api.wootric.com: a scheme, a host, and at most a path"
+
+
+def _start_date_errors(config: Mapping[str, Any], now: float) -> Iterator[str]:
+    if "start_date" not in config:
+        return
+    if not _is_date(config["start_date"]):
+        yield "start_date must be a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z"
+    elif unix_seconds(normalize_timestamp(config["start_date"])) > now + SECONDS_PER_DAY:
+        yield "start_date is in the future: nothing would be read"
+
+
+def _region(account_token: str | None) -> str:
+    """Return the region that the prefix of an account token stands for."""
+    return _REGION_PREFIXES.get((account_token or "")[: len("NPS-EU-")], "us")
 
 
 def _is_base_url(text: str) -> bool:
     try:
         url = urlsplit(text)
-        url.port  # noqa: B018 - Raises where it is no number.
-        (url.hostname or "").encode("idna")  # Raises where a part of it is too long.
+        url.port  # noqa: B018 - Raises if it is not a number.
+        (url.hostname or "").encode("idna")  # Raises if a label is too long.
     except ValueError:
         return False
     has_more = url.query or url.fragment or url.username is not None
@@ -253,11 +317,11 @@ def _is_base_url(text: str) -> bool:
 
 
 def _is_date(text: str) -> bool:
-    # Not 20240101 and the like, which would be read as Unix seconds.
-    return text[4:5] == "-" and _can_be_read(text, normalize_timestamp)
+    # 20240101 and the like would be read as Unix seconds.
+    return text[4:5] == "-" and _is_readable(text, normalize_timestamp)
 
 
-def _can_be_read(text: str, read: Callable[[str], Any]) -> bool:
+def _is_readable(text: str, read: Callable[[str], Any]) -> bool:
     try:
         read(text)
     except ValueError:

@@ -1,40 +1,43 @@
-"""How a sync ends when a signal comes."""
+"""SIGTERM and SIGINT: the exception that ends a sync, and what a second signal does."""
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
-from typing import TYPE_CHECKING, NoReturn
+import time
+from collections.abc import Callable
+from types import FrameType
 
-from singer_sdk.singerlib import StateMessage
-
-if TYPE_CHECKING:
-    from tap_wootric.tap import TapWootric
+_REPEAT_SECONDS = 1.0
+"""Ignore repeats within this time: a shell forwards a signal that its process group has received already."""
 
 
 class Terminated(SystemExit):
-    """A signal came; the exit status is 128 and its number.
+    """A signal ended the sync. The exit status is 128 plus its number, as shells report it.
 
-    Args:
-        signum: The signal's number.
-        tap: The tap that it came to.
+    It is a SystemExit, so that a script that does not catch it exits with that status, too.
+
+    Attributes:
+        signal: The signal.
+        status: The exit status.
     """
 
-    def __init__(self, signum: int, tap: TapWootric) -> None:
-        super().__init__(128 + signum)
-        self._signum = signum
-        self._name = signal.Signals(signum).name
-        self._tap = tap
+    def __init__(self, signum: int) -> None:
+        self.signal = signal.Signals(signum)
+        self.status = 128 + signum
+        super().__init__(self.status)
 
-    def finish(self) -> NoReturn:
-        """Write the state of what was emitted, say why no more comes, and end the process.
 
-        It ends here and now: what runs at an interpreter's own end may wait for a lock that the signal left closed.
-        """
-        self._tap.move_bookmarks()
-        self._tap.write_message(StateMessage(self._tap.state))
-        self._tap.logger.error("Stopped by %s. The next sync goes on from the last state", self._name)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(128 + self._signum)
+def kill_on_repeat(clock: Callable[[], float] = time.monotonic) -> None:
+    """Let a second SIGTERM or SIGINT kill the process, in case it hangs while it writes its state.
+
+    The process then dies by the signal, which shells report as 128 plus its number.
+    """
+    first_at = clock()
+
+    def on_repeat(signum: int, _frame: FrameType | None) -> None:
+        if clock() - first_at > _REPEAT_SECONDS:
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, on_repeat)

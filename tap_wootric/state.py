@@ -1,63 +1,75 @@
-"""The forms of a state that are understood, brought to the SDK's."""
+"""The state formats that are accepted, migrated to the SDK's."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from tap_wootric.streams.base import WootricStream
+
+@dataclass(frozen=True, slots=True)
+class BookmarkFormat:
+    """How a stream keeps its bookmark.
+
+    Attributes:
+        replication_key: The field that the bookmark is a value of; None for a stream without bookmarks.
+        normalize: Returns the bookmark for a time in any form. Raises ValueError if it is not a time.
+    """
+
+    replication_key: str | None
+    normalize: Callable[[object], str]
 
 
-def understand(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]) -> dict[str, Any]:
-    """Return a state with a bookmark in the stream's own form for each stream that has one.
+def migrate(state: Mapping[str, Any], formats: Mapping[str, BookmarkFormat]) -> dict[str, Any]:
+    """Return a state in the SDK's format, with all bookmarks in their streams' own formats.
 
-    Besides the SDK's form, these are understood: `{"end_users": "2020-01-01T00:00:00Z"}`, which singer-io's tap
-    writes, `{"bookmarks": {"end_users": {"updated_at": "2020-01-01T00:00:00Z"}}}`, and a whole STATE message.
+    Besides the SDK's format, these are accepted: `{"end_users": "2020-01-01T00:00:00Z"}`, which singer-io's tap
+    writes, `{"bookmarks": {"end_users": {"updated_at": "2020-01-01T00:00:00Z"}}}`, and an entire STATE message.
 
     Args:
         state: The content of a state file.
-        streams: The tap's streams by their names. Bookmarks of others are kept as they are.
+        formats: The bookmark format of each stream. Bookmarks of other streams are kept unchanged.
 
     Raises:
-        ValueError: It is none of these. The text says why.
+        ValueError: The state is in none of these formats. The message says why.
     """
     state = _unwrapped(state)
     bookmarks = state.get("bookmarks") or {}
     if not isinstance(bookmarks, Mapping):
-        raise ValueError("its bookmarks are not a JSON object")  # noqa: TRY004 - What is in a file is a value.
-    flat = {name: {stream.replication_key: state[name]} for name, stream in streams.items() if state.get(name)}
+        raise ValueError("bookmarks must be a JSON object")  # noqa: TRY004 - The content of a file is a value.
+    flat = {name: {form.replication_key: state[name]} for name, form in formats.items() if state.get(name)}
     return {
-        "bookmarks": {name: _bookmark(name, entry, streams.get(name)) for name, entry in {**flat, **bookmarks}.items()}
+        "bookmarks": {name: _bookmark(name, entry, formats.get(name)) for name, entry in {**flat, **bookmarks}.items()}
     }
 
 
-def _bookmark(name: str, entry: Any, stream: type[WootricStream] | None) -> Any:
+def _bookmark(name: str, entry: Any, form: BookmarkFormat | None) -> Any:
     if not isinstance(entry, Mapping):
-        raise ValueError(f"its bookmark of {name} is not a JSON object")  # noqa: TRY004 - The same.
-    if stream is None:
+        raise ValueError(f"the bookmark of {name} must be a JSON object")  # noqa: TRY004 - The same.
+    if form is None:
         return entry
-    key = stream.replication_key
+    key = form.replication_key
     if key is None:
         return {}
     if entry.get("replication_key", key) != key:
-        raise ValueError(f"its bookmark of {name} is not one of {key}")
+        raise ValueError(f"the bookmark of {name} is not a value of {key}")
     value = entry.get("replication_key_value", entry.get(key))
     if value is None:
         return {}
     try:
-        return {"replication_key": key, "replication_key_value": stream.bookmark_at(value)}
+        return {"replication_key": key, "replication_key_value": form.normalize(value)}
     except ValueError:
-        raise ValueError(f"its bookmark of {name} is not a time") from None
+        raise ValueError(f"the bookmark of {name} is not a timestamp") from None
 
 
-def unknown(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:
-    """Return the names in a state that mean nothing to the tap, misspelt streams among them."""
+def unknown_streams(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:
+    """Return the names in a state, sorted, that belong to no stream, such as misspelt ones."""
     state = _unwrapped(state)
     names = {*state, *(state.get("bookmarks") or {})} - {"bookmarks", "currently_syncing"}
     return sorted(names.difference(streams))
 
 
 def _unwrapped(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the state in a STATE message, or what is no message as it is."""
+    """Return the value of a STATE message. Anything else is returned unchanged."""
     is_message = state.get("type") == "STATE" and isinstance(state.get("value"), Mapping)
     return state["value"] if is_message else state

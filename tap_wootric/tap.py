@@ -1,23 +1,18 @@
-"""The tap: its settings, its streams, one authenticator and one rate_limiter for all of them."""
+"""The tap: from settings, a state and a catalog to streams that share one client."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import sys
 import time
-import traceback
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cached_property
 from io import StringIO
-from types import FrameType
 from typing import IO, Any, ClassVar, NoReturn, cast
 
-from singer_sdk import Tap
-from singer_sdk.exceptions import ConfigValidationError
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
-from singer_sdk.mapper import CustomStreamMap
+from typing_extensions import override
 
 from tap_wootric import catalog as catalogs
 from tap_wootric import settings
@@ -26,240 +21,263 @@ from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.client import Client
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import AccessDeniedError
-from tap_wootric.messages import MessageWriter, silence_stdout
-from tap_wootric.signals import Terminated
+from tap_wootric.messages import MessageWriter
+from tap_wootric.sdk import SdkTap
+from tap_wootric.settings import Settings
+from tap_wootric.signals import Terminated, kill_on_repeat
 from tap_wootric.streams import STREAMS
-from tap_wootric.streams.base import WootricStream
+from tap_wootric.streams.base import StreamContext, WootricStream
 
-_PREFIX = "TAP_WOOTRIC_"
-_SAME_WISH = 1.0
-"""Seconds within which a second signal is taken for the first one, which a shell has forwarded."""
+_ENVIRONMENT_PREFIX = "TAP_WOOTRIC_"
 
 
-class TapWootric(Tap):
-    """Extracts end users, survey responses and more from Wootric (InMoment), and loses none of them.
+class InvalidInputError(SingerSDKError):
+    """The command cannot run with its settings, catalog or state.
+
+    It carries what a ConfigValidationError does, to which the SDK's command would add a line of its own.
 
     Attributes:
-        left_out: For each stream that the account may not read, what the API says.
+        lines: What is wrong, one line each.
     """
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
+class TapWootric(SdkTap):
+    """Extracts end users, survey responses and more from Wootric (InMoment) without losing rows."""
 
     name = "tap-wootric"
     config_jsonschema: ClassVar[dict[str, Any]] = settings.SCHEMA
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
-        one for one in Tap.capabilities if one is not PluginCapabilities.BATCH
+        capability for capability in SdkTap.capabilities if capability is not PluginCapabilities.BATCH
     ]
     message_writer_class = MessageWriter
     message_writer: MessageWriter
 
-    def __init__(self, *, catalog: Any = None, parse_env_config: bool = False, **kwargs: Any) -> None:
-        self.append_builtin_config(self.config_jsonschema)  # The checks are to know the SDK's own settings.
+    def __init__(
+        self,
+        *,
+        catalog: Any = None,
+        parse_env_config: bool = False,
+        message_writer: MessageWriter | None = None,
+        **options: Any,
+    ) -> None:
+        self.message_writer = message_writer or MessageWriter()  # The SDK handles signals before it creates one.
+        self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
+        properties = self.config_jsonschema["properties"]
         if parse_env_config:
-            _refuse(settings.environment_errors(self.config_jsonschema["properties"], _PREFIX))
+            _raise_if_any(settings.environment_errors(os.environ, properties, _ENVIRONMENT_PREFIX))
         try:
-            catalog = catalogs.complete(catalog)
+            catalog = catalogs.complete(catalog, _stream_definitions())
         except ValueError as error:
-            _refuse([f"The catalog cannot be used: {error}"])
-        self.left_out: dict[str, str] = {}
-        super().__init__(catalog=catalog, parse_env_config=parse_env_config, **kwargs)
+            _raise_if_any([f"Invalid catalog: {error}"])
+        super().__init__(
+            catalog=catalog, parse_env_config=parse_env_config, message_writer=self.message_writer, **options
+        )
         if parse_env_config:
-            for doubt in settings.environment_warnings(self.config_jsonschema["properties"], _PREFIX):
-                self.logger.warning(doubt)
+            for warning in settings.environment_warnings(os.environ, properties, _ENVIRONMENT_PREFIX):
+                self.logger.warning(warning)
 
+    @override
     def discover_streams(self) -> list[WootricStream]:
-        """Return all streams; the API has the same ones for every account."""
-        return [stream(self) for stream in STREAMS.values()]
+        """Return all streams. They are the same for every account."""
+        context = StreamContext(settings=lambda: self.settings, client=lambda: self.client)
+        return [stream(self, context) for stream in STREAMS.values()]
+
+    # Shared by the streams
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings. They are checked when the tap is created, unless `validate_config` is off."""
+        return Settings.from_config(self.config, default_user_agent=f"{self.name}/{self.plugin_version}")
 
     @cached_property
     def rate_limiter(self) -> RateLimiter:
-        """The pace of all requests."""
+        """Keeps all requests within the API's limits."""
         return RateLimiter()
 
     @cached_property
     def authenticator(self) -> WootricAuthenticator:
-        """The token of all requests."""
-        return WootricAuthenticator(self.config, self.rate_limiter)
+        """Holds the token of all requests."""
+        return WootricAuthenticator(
+            api_url=self.settings.api_url,
+            credentials=self.settings.credentials,
+            account_token=self.settings.account_token,
+            user_agent=self.settings.user_agent,
+            timeout_seconds=self.settings.request_timeout_seconds,
+            rate_limiter=self.rate_limiter,
+        )
 
     @cached_property
     def client(self) -> Client:
-        """What sends all requests."""
-        return Client(self.config, self.authenticator, self.rate_limiter)
+        """Sends all requests."""
+        return Client(
+            api_url=self.settings.api_url,
+            authenticator=self.authenticator,
+            rate_limiter=self.rate_limiter,
+            timeout_seconds=self.settings.request_timeout_seconds,
+        )
 
-    def sync_all(self) -> None:  # type: ignore[misc]
-        """Sync all selected streams, and name in the end those that the account may not read.
+    # A sync
 
-        To the SDK this method is final; it has no hook for what is to be done at a sync's end.
+    @override
+    def sync_selected(self) -> None:
+        """Sync all selected streams. Whatever ends it, the state of what was emitted is written.
 
         Raises:
             ConfigValidationError: A setting is missing that only some streams need.
-            AccessDeniedError: A selected stream was left out.
+            AccessDeniedError: The account may not read a selected stream. The others have been synced.
+            Terminated: A signal arrived.
         """
-        self._prepare()
-        super().sync_all()
-        self._report_left_out()
+        self._prepare_streams()
+        try:
+            super().sync_selected()
+        except Terminated:
+            self.state_writer.write_state(self.state)
+            raise
+        self._raise_access_errors()
 
-    def run_connection_test(self) -> bool:  # type: ignore[misc]
-        """Read a row of each selected stream, which the SDK does of each there is; final to it as well.
+    @override
+    def test_selected(self) -> bool:
+        """Read one record of each selected stream.
 
         Raises:
-            ConfigValidationError, AccessDeniedError: As with `sync_all`.
+            ConfigValidationError, AccessDeniedError: As with a sync.
         """
-        self._prepare()
-        done = self.run_sync_dry_run(1, self._selected)
-        self._report_left_out()
-        return done
+        self._prepare_streams()
+        is_successful = super().test_selected()
+        self._raise_access_errors()
+        return is_successful
+
+    @override
+    def move_bookmarks(self) -> None:
+        for stream in self._wootric_streams:
+            stream.move_bookmark()
+
+    @override
+    def on_signal(self, signum: int) -> None:
+        """End the sync after the message that is being written, if any."""
+        kill_on_repeat()
+        self.message_writer.terminate(Terminated(signum))
 
     @property
-    def _selected(self) -> list[WootricStream]:
-        return [cast("WootricStream", stream) for stream in self.streams.values() if stream.selected]
+    def _wootric_streams(self) -> list[WootricStream]:
+        return cast("list[WootricStream]", list(self.streams.values()))
 
-    def _prepare(self) -> None:
-        """See that each selected stream has what it needs, before the first request of any."""
-        self.left_out = {}
-        for stream in self._selected:
-            stream.check_settings()
+    def _prepare_streams(self) -> None:
+        """Check that the selected streams have the settings they need, before any of them sends a request."""
+        for stream in self._wootric_streams:
+            stream.access_error = None
+            if stream.selected:
+                stream.check_settings()
 
-    def _report_left_out(self) -> None:
-        if self.left_out:
-            streams = ", ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
+    def _raise_access_errors(self) -> None:
+        denied = [stream for stream in self._wootric_streams if stream.access_error]
+        if denied:
+            reasons = ", ".join(f"{stream.name} ({stream.access_error})" for stream in denied)
             raise AccessDeniedError(
-                f"The account may not read {streams}: deselect it, or ask Wootric to open it. No other stream failed"
+                f"The account may not read {reasons}: deselect {'it' if len(denied) == 1 else 'them'}, or ask Wootric "
+                "for access. No other stream failed"
             )
 
-    def move_bookmarks(self) -> None:
-        """Have the state say how far all streams are."""
-        for stream in self.streams.values():
-            cast("WootricStream", stream).move_bookmark()
+    # Settings and state
 
+    @override
+    def prepare_config(self, config: Mapping[str, Any], *, validate: bool) -> dict[str, Any]:
+        """Return the settings that are set, with `start_date` in UTC.
+
+        Raises:
+            ConfigValidationError: A setting is wrong, and `validate` is set.
+        """
+        set_config = settings.without_empty(config)
+        if not validate:
+            return set_config
+        properties = self.config_jsonschema["properties"]
+        _raise_if_any(settings.errors(set_config, properties, now=time.time()))
+        for warning in settings.warnings(set_config, properties, STREAMS):
+            self.logger.warning(warning)
+        return settings.with_utc_start_date(set_config)
+
+    @override
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over a state, also one of singer-io's tap.
+        """Load a state, which may be one of singer-io's tap.
 
         Raises:
             ConfigValidationError: It is not a state.
         """
         try:
-            super().load_state(states.understand(state, STREAMS))
+            super().load_state(states.migrate(state, _bookmark_formats()))
         except ValueError as error:
-            _refuse([f"The state cannot be used: {error}"])
-        if names := states.unknown(state, STREAMS):
-            self.logger.warning("The state names what is no stream of this tap: %s", ", ".join(names))
-
-    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
-        """Check the settings and complete them; no line about one ever holds its value.
-
-        This overrides a private method of the SDK, whose own check prints a secret that is of a wrong type, and
-        lets pass what is empty, misspelt or no date.
-
-        Raises:
-            ConfigValidationError: A setting is wrong, and `raise_errors` is set.
-        """
-        self._config = settings.without_empty(self._config)
-        if raise_errors:
-            _refuse(settings.errors(self._config, self.config_jsonschema["properties"]))
-        errors = super()._validate_config(raise_errors=raise_errors)
-        if raise_errors:
-            for warning in settings.warnings(self._config, self.config_jsonschema["properties"], STREAMS):
-                self.logger.warning(warning)
-            self._config = settings.resolve(self._config)
-        self._config.setdefault("user_agent", f"{self.name}/{self.plugin_version}")
-        return errors
+            _raise_if_any([f"Invalid state: {error}"])
+        if names := states.unknown_streams(state, STREAMS):
+            self.logger.warning("Ignoring unknown streams in the state: %s", ", ".join(names))
 
     # The command
 
     @classmethod
+    @override
     def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> Any:
-        """Read the files of settings.
+        """Read the config files.
 
         Raises:
-            ConfigValidationError: One is missing, or is not a JSON object.
+            ConfigValidationError: A file is missing, or it is not a JSON object.
         """
         if any("{" in path for path in value):
-            _refuse(["--config takes the path of a file, or ENV, and not the settings themselves"])
+            _raise_if_any(["--config expects the path of a file or ENV, not the settings themselves"])
         try:
             return super().cb_config(ctx, param, value)
         except (OSError, TypeError, ValueError) as error:
-            _refuse([f"What --config names cannot be used: {error}"])
+            _raise_if_any([f"Invalid --config file: {error}"])
 
     @classmethod
+    @override
     def invoke(cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, **options: Any) -> None:
         """Run a sync.
 
         Raises:
-            ConfigValidationError: A setting is wrong, or a file of state or catalog is not a JSON object.
+            InvalidInputError: A setting is wrong, or the state or the catalog is not valid.
         """
         try:
-            try:
-                super().invoke(state=_checked("--state", state), catalog=_checked("--catalog", catalog), **options)
-            except Terminated as stop:
-                stop.finish()
-        except ConfigValidationError as error:  # Before the SDK adds that the validation failed, which is no help.
-            cls.fail(error.errors)
-        except BrokenPipeError:
-            silence_stdout()
-            cls.fail(["The target stopped reading. The next sync goes on from the last state it confirmed"])
-        except Exception as error:
-            if not (what := _failed_expression(error)):
-                raise
-            cls.fail([what])
-
-    @classmethod
-    def fail(cls, problems: Iterable[str]) -> NoReturn:
-        """End the command with status 1, and with a line for each problem instead of a traceback."""
-        for problem in problems:
-            cls.logger.error(problem)
-        sys.exit(1)
-
-    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """End the sync with the state of what was emitted.
-
-        This overrides a private method of the SDK. That one writes the state whatever the signal interrupts, another
-        message as well, and exits with 0, which a scheduler takes for success.
-        """
-        begun = time.monotonic()
-
-        def again(signum: int, _: FrameType | None) -> None:
-            # One that follows at once is the same wish, from a shell that forwards it. A later one kills.
-            if time.monotonic() - begun > _SAME_WISH:
-                os._exit(128 + signum)
-
-        for one in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(one, again)
-        self.message_writer.terminate(Terminated(signum, self))
+            super().invoke(state=_json_object("--state", state), catalog=_json_object("--catalog", catalog), **options)
+        except ConfigValidationError as error:
+            raise InvalidInputError(error.errors) from error
 
 
-def _refuse(errors: list[str]) -> None:
-    """Raise an error whose lines are printed without a traceback; nothing where there are none."""
+def _stream_definitions() -> dict[str, catalogs.StreamDefinition]:
+    return {
+        name: catalogs.StreamDefinition(stream.schema, stream.primary_keys, stream.replication_key)
+        for name, stream in STREAMS.items()
+    }
+
+
+def _bookmark_formats() -> dict[str, states.BookmarkFormat]:
+    return {name: states.BookmarkFormat(stream.replication_key, stream.bookmark_at) for name, stream in STREAMS.items()}
+
+
+def _raise_if_any(errors: list[str]) -> None:
+    """Raise a ConfigValidationError with some lines, if there are any."""
     if errors:
         raise ConfigValidationError("Config validation failed", errors=errors)
 
 
-def _failed_expression(error: Exception) -> str | None:
-    """Return which expression of stream_maps failed on a row, or None where it was none.
+def _json_object(option: str, file: IO[str] | None) -> IO[str] | None:
+    """Return the content of the file that an option names, after checking that it is a JSON object.
 
-    The text of the error itself may hold what is in the row.
+    Raises:
+        ConfigValidationError: It is not.
     """
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        mapper, expression = frame.f_locals.get("self"), frame.f_locals.get("expr")
-        if isinstance(mapper, CustomStreamMap) and isinstance(expression, str):
-            missing = isinstance(error, KeyError) and repr(error.args[0]) in expression
-            reason = f"{type(error).__name__}: {error}" if missing else type(error).__name__
-            where = f"{frame.f_locals.get('property_name')} of {mapper.stream_alias}"
-            return f"An expression of stream_maps, for {where}, fails on a row ({reason})"
-    return None
-
-
-def _no_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
-
-
-def _checked(option: str, file: IO[str] | None) -> IO[str] | None:
-    """Return a file again, once it is sure that it holds a JSON object."""
     if file is None:
         return None
     try:
         text = file.read()
-        problem = "" if isinstance(json.loads(text, parse_constant=_no_json), dict) else "it is not a JSON object"
+        is_object = isinstance(json.loads(text, parse_constant=_reject_constant), dict)
     except ValueError as error:
-        problem = str(error)
-    if problem:
-        _refuse([f"What {option} names cannot be used: {problem}"])
+        raise ConfigValidationError("Invalid file", errors=[f"Invalid {option} file: {error}"]) from error
+    _raise_if_any([] if is_object else [f"Invalid {option} file: it is not a JSON object"])
     return StringIO(text)
+
+
+def _reject_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,1 +1,1 @@
-"""Requests to the Wootric API: the token, the pace, the retries, and the responses."""
+"""Talks to the Wootric API: authentication, rate limits, retries, and decoding of responses."""

@@ -1,4 +1,4 @@
-"""A token: fetched, kept, renewed before it ends, replaced when it is refused."""
+"""Gets an access token, and keeps it valid."""
 
 from __future__ import annotations
 
@@ -7,125 +7,143 @@ import math
 import re
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 import requests
-from singer_sdk.authenticators import OAuthAuthenticator
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import decode_response
-from tap_wootric.settings import grant
 
-PATH = "/oauth/token"
+TOKEN_PATH = "/oauth/token"  # noqa: S105 - A path, not a secret.
 
-_LIFETIME = 7200.0
-"""Seconds that a token lives where its answer does not say (documented: two hours)."""
-_MARGIN = 60.0
-"""Seconds before a token's end at which it is renewed; half its life where that is less."""
-_TOKEN = re.compile(r"[!-~]+")
-"""What can stand in a header."""
-_REFUSED = (requests.codes.bad_request, requests.codes.unauthorized, requests.codes.forbidden)
+_DEFAULT_LIFETIME_SECONDS = 7_200.0
+"""Lifetime of a token whose response does not tell it (documented: two hours)."""
+_RENEWAL_MARGIN_SECONDS = 60.0
+"""A token is renewed this long before it expires, or at half its lifetime if that is later."""
+_HEADER_VALUE = re.compile(r"[!-~]+")
+"""Printable ASCII without blanks: anything else would break the header."""
+_REJECTED_STATUSES = (requests.codes.bad_request, requests.codes.unauthorized, requests.codes.forbidden)
 
 
-class WootricAuthenticator(OAuthAuthenticator):
-    """Puts one token on the requests of all streams of a tap.
+class WootricAuthenticator:
+    """Provides one OAuth access token for all streams and threads of a tap.
+
+    The SDK's `OAuthAuthenticator` is not used: it has no lock, uses a token up to the moment it expires, and does not
+    recover from a revoked one.
 
     Args:
-        config: The tap's settings, checked and completed.
-        rate_limiter: Learns the server's time from the token's answer.
+        api_url: The API's base URL, without a trailing slash.
+        credentials: Names of settings and their values: `client_id` and `client_secret` for the grant
+            `client_credentials`, or `username` and `password` for the grant `password`.
+        account_token: The account to log in to, of a user who has several (documented for the grant `password` only).
+        user_agent: The `User-Agent` header.
+        timeout_seconds: How long to wait for the API to connect, and to send more of its response.
+        rate_limiter: Told about each response.
+        monotonic: Returns seconds that never jump.
+        session_factory: Makes the session for a request.
 
     Attributes:
-        headers: What every request carries, besides the token.
+        auth_endpoint: The URL that issues tokens.
+        headers: The headers that all requests share, without the token.
     """
 
-    def __init__(self, config: Mapping[str, Any], rate_limiter: RateLimiter) -> None:
-        super().__init__(auth_endpoint=f"{config['api_url']}{PATH}")
-        self._settings = grant(config)
-        self._credentials = {name: config[name] for name in self._settings}
-        self._grant = "password" if "password" in self._settings else "client_credentials"
-        # Documented for the password grant alone: which account is meant, of a user who has several.
-        has_account = self._grant == "password" and "account_token" in config
-        self._query = {"account_token": config["account_token"]} if has_account else {}
-        self.headers = {"Accept": "application/json", "User-Agent": config["user_agent"]}
-        self._timeout = config["request_timeout"]
+    def __init__(  # noqa: PLR0913 - All but the first are keywords, and the settings they come from stay outside.
+        self,
+        *,
+        api_url: str,
+        credentials: Mapping[str, str],
+        account_token: str | None,
+        user_agent: str,
+        timeout_seconds: int,
+        rate_limiter: RateLimiter,
+        monotonic: Callable[[], float] = time.monotonic,
+        session_factory: Callable[[], requests.Session] = requests.Session,
+    ) -> None:
+        self.auth_endpoint = f"{api_url}{TOKEN_PATH}"
+        self.headers = {"Accept": "application/json", "User-Agent": user_agent}
+        self._credentials = dict(credentials)
+        self._grant_type = "password" if "password" in credentials else "client_credentials"
+        sends_account = self._grant_type == "password" and account_token is not None
+        self._params = {"account_token": account_token} if sends_account else {}
+        self._timeout_seconds = timeout_seconds
         self._rate_limiter = rate_limiter
+        self._monotonic = monotonic
+        self._session_factory = session_factory
+        self._access_token: str | None = None
+        self._refresh_token: str | None = None
         self._renew_at = 0.0
         self._lock = threading.Lock()
 
-    @property
-    def oauth_request_body(self) -> dict[str, Any]:
-        """The form that asks for a token with the credentials."""
-        return {"grant_type": self._grant, **self._credentials}
-
-    def is_token_valid(self) -> bool:
-        """Return whether there is a token that need not be renewed yet."""
-        return self.access_token is not None and time.monotonic() < self._renew_at
-
     def auth_header(self) -> dict[str, str]:
-        """Return the header that lets a request pass, with a token that is fetched where there is none.
+        """Return the `Authorization` header, with a new token if there is none or it is about to expire.
 
         Raises:
-            FatalAPIError, RetriableAPIError, requests.RequestException: As with `update_access_token`.
+            FatalAPIError: The API rejected the credentials, or knows no such account.
+            RetriableAPIError: The server failed, or its response has no usable token.
+            requests.RequestException: There was no response.
         """
         with self._lock:
-            if not self.is_token_valid():
-                self.update_access_token()
-            return {"Authorization": f"Bearer {self.access_token}"}
+            if self._access_token is None or self._monotonic() >= self._renew_at:
+                self._renew()
+            return {"Authorization": f"Bearer {self._access_token}"}
 
     def invalidate(self, response: requests.Response) -> None:
-        """Take note that the API refused the token that an answer's request carried."""
+        """Drop the token that the API rejected in this response, unless another thread has replaced it already."""
         with self._lock:
-            if response.request.headers.get("Authorization") == f"Bearer {self.access_token}":
-                self.access_token = None
+            if response.request.headers.get("Authorization") == f"Bearer {self._access_token}":
+                self._access_token = None
 
-    def update_access_token(self) -> None:
-        """Fetch a token, with the refresh token where there is one (documented for the password grant alone).
-
-        Raises:
-            FatalAPIError: The credentials are refused.
-            RetriableAPIError: There is no token in the answer, or the server has a fault.
-            requests.RequestException: There is no answer.
-        """
-        if self.refresh_token:
-            form = {"grant_type": "refresh_token", "refresh_token": self.refresh_token}
-            self.refresh_token = None  # It serves once; whatever comes of it, the credentials are next.
+    def _renew(self) -> None:
+        if self._refresh_token:  # Documented for the grant `password` only.
+            form = {"grant_type": "refresh_token", "refresh_token": self._refresh_token}
+            self._refresh_token = None  # Single use: fall back to the credentials.
             with contextlib.suppress(FatalAPIError):
-                self._fetch(form)
+                self._request_token(form)
                 return
-        self._fetch(self.oauth_request_body)
+        self._request_token({"grant_type": self._grant_type, **self._credentials})
 
-    def _fetch(self, form: Mapping[str, Any]) -> None:
-        with self._rate_limiter.acquire(PATH):
-            asked_at = time.monotonic()
-            response = requests.post(
-                self.auth_endpoint, params=self._query, data=form, headers=self.headers, timeout=self._timeout
-            )
-            self._rate_limiter.update(PATH, response)
-        if response.status_code in _REFUSED:
+    def _request_token(self, form: Mapping[str, str]) -> None:
+        with self._rate_limiter.acquire(TOKEN_PATH):
+            requested_at = self._monotonic()
+            with self._session_factory() as session:
+                response = session.post(
+                    self.auth_endpoint,
+                    params=self._params,
+                    data=form,
+                    headers=self.headers,
+                    timeout=self._timeout_seconds,
+                )
+            self._rate_limiter.update(TOKEN_PATH, response)
+        self._raise_if_rejected(response)
+        content = decode_response(response)
+        token = content.get("access_token") if isinstance(content, dict) else None
+        if not isinstance(token, str) or not _HEADER_VALUE.fullmatch(token):
+            raise RetriableAPIError(f"The response of {TOKEN_PATH} has no usable access_token", response)
+        self._access_token = token
+        self._refresh_token = content.get("refresh_token")
+        lifetime = _lifetime_seconds(content.get("expires_in"))
+        self._renew_at = requested_at + lifetime - min(_RENEWAL_MARGIN_SECONDS, lifetime / 2)
+
+    def _raise_if_rejected(self, response: requests.Response) -> None:
+        source = f"{response.status_code} from {urlsplit(self.auth_endpoint).netloc}"
+        if response.status_code in _REJECTED_STATUSES:
             raise FatalAPIError(
-                f"Wootric refuses the credentials ({response.status_code} for {PATH}): check "
-                f"{' and '.join(self._settings)}, and that the region is the account's"
+                f"Wootric rejected the credentials ({source}): check {' and '.join(self._credentials)}, "
+                "and that region matches the account"
             )
         if response.status_code == requests.codes.not_found:
             raise FatalAPIError(
-                f"There is no such account, or no API (404 for {PATH}): check account_token and api_url"
+                f"No such account, or not the Wootric API ({source}{urlsplit(self.auth_endpoint).path}): "
+                "check account_token and api_url"
             )
-        answer = decode_response(response)
-        token = answer.get("access_token") if isinstance(answer, dict) else None
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            raise RetriableAPIError(f"The answer of {PATH} holds no usable access_token", response)
-        self.access_token = token
-        self.refresh_token = answer.get("refresh_token")
-        lifetime = _seconds(answer.get("expires_in"))
-        self._renew_at = asked_at + lifetime - min(_MARGIN, lifetime / 2)
 
 
-def _seconds(expires_in: object) -> float:
-    """Return a token's lifetime, which may come as text or not at all."""
+def _lifetime_seconds(expires_in: object) -> float:
+    """Return a token's lifetime. `expires_in` is a number (documented); text is accepted, and anything else ignored."""
     try:
         seconds = float(str(expires_in))
     except (OverflowError, ValueError):
-        return _LIFETIME
-    return seconds if 0 < seconds < math.inf else _LIFETIME
+        return _DEFAULT_LIFETIME_SECONDS
+    return seconds if 0 < seconds < math.inf else _DEFAULT_LIFETIME_SECONDS

@@ -1,7 +1,8 @@
-"""How fast to ask: as fast as the API allows, and never faster.
+"""Keeps requests within the API's rate limits, and tells the server's time.
 
-Some endpoints are limited per account. Those send `X-Rate-Limit-Limit`, `-Remaining` and `-Reset` (a Unix time)
-with each answer; an endpoint that does not is not slowed.
+Some endpoints are limited per account. They send `X-Rate-Limit-Limit`, `X-Rate-Limit-Remaining` and
+`X-Rate-Limit-Reset` (Unix seconds) with every response, and answer 429 past the limit until the reset (documented).
+`Retry-After` may come with 429 and 503. Endpoints without such headers are not slowed down.
 """
 
 from __future__ import annotations
@@ -10,121 +11,158 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 
 import requests
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
-_FALLBACK = 60.0
-"""Seconds to wait where a reset makes no sense; the documented limit is one of requests a minute."""
-_LONGEST = 3_600.0
-"""A wait of more seconds than this makes no sense, and is replaced by the fallback."""
-_WORTH_A_LINE = 5.0
-_NEAR = 2.0
-_DATES = 20
-"""How many of the last answers tell the time, so that one with a wrong `Date` does not do so for long."""
-_LONG_AGO = 1_388_534_400
-"""The beginning of 2014, from which the API is known, in Unix seconds. A `Date` before it is wrong."""
-_REFUSED = (requests.codes.too_many_requests, requests.codes.service_unavailable)
+_FALLBACK_WAIT_SECONDS = 60.0
+"""Wait for an implausible reset; the documented limit counts requests per minute."""
+_MAX_WAIT_SECONDS = 3_600.0
+"""A reset further ahead is implausible."""
+_MAX_RESET_AGE_SECONDS = 2.0
+"""A reset further back is implausible."""
+_LOGGED_WAIT_SECONDS = 5.0
+"""Waits from this length on are logged."""
+_MAX_SLEEP_UNTIL_SECONDS = 2.0
+_CLOCK_SAMPLES = 20
+"""How many of the latest `Date` headers tell the time. A wrong one is forgotten after that many responses."""
+_EARLIEST_DATE = 1_388_534_400
+"""2014-01-01 in Unix seconds: the API is not known to be older, so an earlier `Date` is wrong."""
+_BLOCKING_STATUSES = (requests.codes.too_many_requests, requests.codes.service_unavailable)
+
+
+class ServerClock:
+    """The server's time, learned from the `Date` headers of its responses.
+
+    Bookmarks and waits depend on it, so a wrong clock on this machine does no harm.
+
+    Args:
+        monotonic: Returns seconds that never jump.
+        local_time: Returns this machine's time in Unix seconds.
+    """
+
+    def __init__(
+        self, *, monotonic: Callable[[], float] = time.monotonic, local_time: Callable[[], float] = time.time
+    ) -> None:
+        self._monotonic = monotonic
+        self._local_time = local_time
+        self._offsets: deque[float] = deque(maxlen=_CLOCK_SAMPLES)
+        self._offset: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a response has told the time."""
+        return self._offset is not None
+
+    def now(self) -> float:
+        """Return the server's time in Unix seconds; this machine's time until a response has told the server's.
+
+        A `Date` is truncated to the second, so the result may be up to a second behind the server, but never ahead.
+        """
+        return self._local_time() if self._offset is None else self._monotonic() + self._offset
+
+    def update(self, date: str | None) -> None:
+        """Set the clock by the `Date` header of a response that has just arrived; ignore an implausible one."""
+        server_time = _parse_http_date(date)
+        if server_time is not None and server_time > _EARLIEST_DATE:
+            self._offsets.append(server_time - self._monotonic())
+            # Truncation and latency make a sample too small, never too large.
+            self._offset = max(tuple(self._offsets))
 
 
 class RateLimiter:
-    """Keeps the time of the server, and the requests within its limits, for all streams and threads of a tap.
+    """Delays requests to endpoints that announced a limit; shared by all streams and threads of a tap.
 
-    Waits are measured on the server's clock (the `Date` of its answers), so a wrong clock here does no harm.
+    Args:
+        clock: The server's clock, which `update` sets.
+        sleep: Sleeps for a number of seconds.
 
     Attributes:
-        throttled_seconds: Seconds spent waiting.
+        clock: The server's clock.
+        throttled_seconds: Seconds spent waiting for limits so far.
     """
 
-    def __init__(self) -> None:
-        self._ahead: deque[float] = deque(maxlen=_DATES)
-        self._offset: float | None = None
-        self._opens: dict[str, float] = {}
-        self._limited: set[str] = set()
-        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+    def __init__(self, clock: ServerClock | None = None, sleep: Callable[[float], object] = time.sleep) -> None:
+        self.clock = ServerClock() if clock is None else clock
         self.throttled_seconds = 0.0
-
-    def now(self) -> float:
-        """Return the server's time in Unix seconds, or ours while no answer has told it.
-
-        A `Date` is cut to the second, so this is up to a second early, never late.
-        """
-        return time.time() if self._offset is None else time.monotonic() + self._offset
+        self._sleep = sleep
+        self._limited: set[str] = set()
+        self._blocked_until: dict[str, float] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @contextmanager
     def acquire(self, endpoint: str) -> Iterator[None]:
-        """Hold a place for one request to an endpoint, named by its path, and sleep until it takes requests.
+        """Hold the right to send one request to an endpoint, given by its path; sleep until the endpoint accepts it.
 
-        An endpoint with a limit has one place, so that no request is on its way that the last answer did not know of.
+        A limited endpoint gets one request at a time, because each response decides whether the next request must wait.
         """
-        if not self.is_limited(endpoint) and endpoint not in self._opens:
+        if not self.is_limited(endpoint) and endpoint not in self._blocked_until:
             yield
             return
-        with self._turns[endpoint]:
+        with self._locks[endpoint]:
             self._wait(endpoint)
             yield
 
     def is_limited(self, endpoint: str) -> bool:
-        """Return whether an endpoint announced a limit, or refused a request for one."""
+        """Return whether the endpoint has announced a limit, or answered 429."""
         return endpoint in self._limited
 
-    def _wait(self, endpoint: str) -> None:
-        opens = self._opens.get(endpoint, 0)
-        seconds = opens - self.now()
-        if seconds >= _WORTH_A_LINE:
-            logger.info("Waiting %.0f seconds, until %s takes requests again", seconds, endpoint)
-        if seconds > 0:
-            time.sleep(seconds)
-            self.throttled_seconds += seconds
-        if self._opens.get(endpoint) == opens:  # Else an answer that was on its way told of another time.
-            self._opens.pop(endpoint, None)
-
-    def sleep_until(self, second: int) -> None:
-        """Sleep until a Unix second of the server begins, if that is near: no row enters a second that is over."""
-        time.sleep(min(max(0.0, second - self.now()), _NEAR))
-
     def update(self, endpoint: str, response: requests.Response) -> None:
-        """Learn from an answer what the server's time is, and when the endpoint takes the next request."""
-        self._set_clock(response.headers.get("Date"))
-        remaining = _number(response.headers.get("X-Rate-Limit-Remaining"))
+        """Learn from a response the server's time, and when its endpoint accepts the next request."""
+        self.clock.update(response.headers.get("Date"))
+        remaining = _parse_number(response.headers.get("X-Rate-Limit-Remaining"))
         if remaining is not None or response.status_code == requests.codes.too_many_requests:
             self._limited.add(endpoint)
-        if response.status_code in _REFUSED or (remaining is not None and remaining <= 0):
-            now = self.now()
-            opens = self._opening(response, now)
-            if opens is not None:
-                self._opens[endpoint] = opens if -_NEAR <= opens - now <= _LONGEST else now + _FALLBACK
+        if response.status_code in _BLOCKING_STATUSES or (remaining is not None and remaining <= 0):
+            now = self.clock.now()
+            reset = _reset_time(response, now)
+            if reset is not None:
+                is_plausible = -_MAX_RESET_AGE_SECONDS <= reset - now <= _MAX_WAIT_SECONDS
+                self._blocked_until[endpoint] = reset if is_plausible else now + _FALLBACK_WAIT_SECONDS
 
-    def _set_clock(self, date: str | None) -> None:
-        server = _unix_time(date)
-        if server is not None and server > _LONG_AGO:
-            self._ahead.append(server - time.monotonic())
-            self._offset = max(tuple(self._ahead))
+    def sleep_until(self, unix_second: int) -> None:
+        """Sleep until a second begins on the server's clock, but at most 2 seconds.
 
-    def _opening(self, response: requests.Response, now: float) -> float | None:
-        """Return when the endpoint opens, in the server's Unix seconds, or None where the answer does not tell."""
-        after = response.headers.get("Retry-After", "")
-        if (seconds := _number(after)) is not None:
-            return now + seconds
-        opens = _unix_time(after)
-        return _number(response.headers.get("X-Rate-Limit-Reset")) if opens is None else opens
+        Rows are no longer stamped with a second that has passed. A second further ahead comes from a row stamped in
+        the future, which is not worth waiting for.
+        """
+        self._sleep(min(max(0.0, unix_second - self.clock.now()), _MAX_SLEEP_UNTIL_SECONDS))
+
+    def _wait(self, endpoint: str) -> None:
+        blocked_until = self._blocked_until.get(endpoint, 0)
+        seconds = blocked_until - self.clock.now()
+        if seconds >= _LOGGED_WAIT_SECONDS:
+            _logger.info("Waiting %.0f s until %s accepts requests again", seconds, endpoint)
+        if seconds > 0:
+            self._sleep(seconds)
+            self.throttled_seconds += seconds
+        # A response to a request that was already in flight may have announced another time meanwhile.
+        if self._blocked_until.get(endpoint) == blocked_until:
+            self._blocked_until.pop(endpoint, None)
 
 
-@lru_cache(_DATES)
-def _unix_time(date: str | None) -> float | None:
-    """Return the Unix seconds of an HTTP date, or None where it is none."""
+def _reset_time(response: requests.Response, now: float) -> float | None:
+    """Return when the endpoint accepts requests again, in the server's Unix seconds, or None if it does not say."""
+    retry_after = response.headers.get("Retry-After", "")
+    if (seconds := _parse_number(retry_after)) is not None:
+        return now + seconds
+    if (date := _parse_http_date(retry_after)) is not None:
+        return date
+    return _parse_number(response.headers.get("X-Rate-Limit-Reset"))
+
+
+def _parse_http_date(date: str | None) -> float | None:
     try:
         return parsedate_to_datetime(date or "").timestamp()
     except (OverflowError, TypeError, ValueError):
         return None
 
 
-def _number(text: str | None) -> float | None:
+def _parse_number(text: str | None) -> float | None:
     try:
         return float(text or "")
     except ValueError:

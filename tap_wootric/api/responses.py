@@ -1,4 +1,4 @@
-"""What an answer of the API says: JSON, or an error worth reading."""
+"""Decodes responses, or raises errors worth reading."""
 
 from __future__ import annotations
 
@@ -10,94 +10,109 @@ from urllib.parse import urlsplit
 
 import msgspec
 import requests
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
-from tap_wootric.records.sanitize import fit, may_contain_nul, parse_number
+from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize
 
-_NO_ACCESS = (requests.codes.forbidden, requests.codes.not_found)
-_LONGEST_MESSAGE = 200
-_ADDRESS = re.compile(r"\S+@\S+")
+_ACCESS_DENIED_STATUSES = (requests.codes.forbidden, requests.codes.not_found)
+_MAX_ERROR_LIST_LENGTH = 200
+"""Characters of the API's own error messages that are quoted."""
+_EMAIL_ADDRESS = re.compile(r"\S+@\S+")
+_JSON_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=parse_number)
 
 
 class AccessDeniedError(FatalAPIError):
-    """The account may not read what a request asks for, or its API does not have it."""
+    """The account may not read the requested path, or its API does not have that path."""
 
 
 def decode_response(response: requests.Response) -> Any:
-    """Return the JSON of an answer, with numbers that have a fraction as `Decimal`, and texts that databases take.
+    """Return the decoded JSON of a response.
+
+    Numbers with a fraction are `Decimal`; text that databases reject is replaced, see `records.sanitize`.
+
+    The API reports errors as `{"type": "error_list", "errors": [{"status": …, "message": …}]}` (documented), sometimes
+    with status 200 (reported).
 
     Raises:
-        AccessDeniedError: The status is 403 or 404.
-        FatalAPIError: The API refuses the request; asking again would not help.
-        RetriableAPIError: The server has a fault, asks for patience, or answers something else than JSON.
+        AccessDeniedError: Status 403 or 404.
+        RetriableAPIError: Status 429, status 500 and above, an error list with status 200, or a body that is not JSON.
+        FatalAPIError: Any other status of 400 and above.
     """
-    answer = _parsed(response.content)
-    is_error = isinstance(answer, dict) and answer.get("type") == "error_list"
-    if response.ok and answer is not None and not is_error:
-        return answer
-    what = f"{response.status_code} {response.reason} for {urlsplit(response.url).path}"
-    if response.ok and answer is None:
-        raise RetriableAPIError(f"{what}, but the answer is not JSON", response)
-    if is_error:
-        what += f": {_message(answer)}"
+    content = _decode(response.content)
+    is_error_list = isinstance(content, dict) and content.get("type") == "error_list"
+    if response.ok and content is not None and not is_error_list:
+        return content
     status = response.status_code
+    message = f"{status} {response.reason} for {urlsplit(response.url).path}"
+    if response.ok and not is_error_list:
+        raise RetriableAPIError(f"{message}, but the body is not JSON", response)
+    if is_error_list:
+        message += f": {_error_list_message(content)}"
     if response.ok or status >= requests.codes.server_error or status == requests.codes.too_many_requests:
-        raise RetriableAPIError(what, response)
-    raise AccessDeniedError(what) if status in _NO_ACCESS else FatalAPIError(what)
+        raise RetriableAPIError(message, response)
+    raise AccessDeniedError(message) if status in _ACCESS_DENIED_STATUSES else FatalAPIError(message)
 
 
-def _parsed(content: bytes) -> Any:
-    """Return the value of a JSON text, or None where it is none."""
+def _decode(content: bytes) -> Any:
+    """Return the value of a JSON document, or None if it is not JSON."""
     with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        value = _DECODER.decode(content)
-        return fit(value) if may_contain_nul(content) else value
-    return fit(_lenient(content))
+        value = _JSON_DECODER.decode(content)
+        return sanitize(value) if may_contain_nul(content) else value
+    return sanitize(_decode_leniently(content))
 
 
-def _lenient(content: bytes) -> Any:
-    """Return the value of what Python reads as JSON, or None.
+def _decode_leniently(content: bytes) -> Any:
+    """Return the value of a document that only Python's own parser accepts as JSON, or None.
 
-    NaN and its like, which Python reads though they are no JSON, and numbers too long for Python become text.
+    It accepts lone surrogates, and NaN and infinities, which become text. So do integers if one of them has more digits
+    than Python converts (4,300).
     """
-    for whole in (int, parse_number):
+    for parse_int in (int, parse_number):
         with contextlib.suppress(RecursionError, ValueError):
-            return json.loads(content, parse_float=parse_number, parse_int=whole, parse_constant=str)
+            return json.loads(content, parse_float=parse_number, parse_int=parse_int, parse_constant=str)
     return None
 
 
-_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=parse_number)
+def _error_list_message(content: dict[str, Any]) -> str:
+    """Return the messages of an error list; the rest of an error's body may hold a customer's data."""
+    listed = content.get("errors")
+    errors = [error for error in listed if isinstance(error, dict)] if isinstance(listed, list) else []
+    parts = [[error.get("status"), error.get("message")] for error in errors]
+    text = "; ".join(": ".join(str(part) for part in error if part) for error in parts)
+    return redact(text)[:_MAX_ERROR_LIST_LENGTH] or "error_list"
 
 
-def _message(answer: dict[str, Any]) -> str:
-    """Return what an error_list says; the rest of an error's body may hold a customer's data."""
-    given = answer.get("errors")
-    errors = [error for error in given if isinstance(error, dict)] if isinstance(given, list) else []
-    text = "; ".join(f"{error.get('status')} {error.get('message') or ''}".strip() for error in errors)
-    return plain(text)[:_LONGEST_MESSAGE] or "error_list"
-
-
-def plain(text: str) -> str:
-    """Return a text of the API that can stand in a log: one line, and no e-mail address."""
-    return _ADDRESS.sub("…", " ".join(text.split()))
+def redact(text: str) -> str:
+    """Return text from the API that is safe to log: on one line, and without e-mail addresses."""
+    return _EMAIL_ADDRESS.sub("…", " ".join(text.split()))
 
 
 def safe_message(error: BaseException) -> str:
-    """Say in one line what went wrong, without what a URL asks for and without the body of an answer."""
+    """Return one line about any error, without URL parameters, response bodies or secrets.
+
+    Errors of requests quote whole URLs, so the message is built from their type and the request's host and path. The
+    text of any other error is used as it is, so whoever raises one must keep secrets and rows out of it.
+    """
     if not isinstance(error, requests.RequestException):
-        return str(error)
+        return " ".join(str(error).split()) or type(error).__name__
     url = urlsplit(error.request.url) if error.request is not None and error.request.url else None
-    where = f"{url.scheme}://{url.netloc}{url.path}" if url else "The API"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return f"The API's answer broke off ({_reason(error)})"
-    if isinstance(error, requests.Timeout):
-        return f"{where} did not answer in time"
-    return f"{where} could not be high_watermark ({_reason(error)})"
+    target = f"{url.scheme}://{url.netloc}{url.path}" if url else "The API"
+    match error:
+        case ChunkedEncodingError():
+            return f"The response was cut off ({_root_cause(error)})"
+        case ContentDecodingError():
+            return f"The response could not be decompressed ({_root_cause(error)})"
+        case requests.Timeout():
+            return f"{target} did not answer in time"
+        case _:
+            return f"{target} could not be reached ({_root_cause(error)})"
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost reason of a failed connection, such as `Connection refused`."""
-    inner = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
-    causes = [one for one in inner if isinstance(one, BaseException)]
-    if causes:
-        return _reason(causes[0])
+def _root_cause(error: BaseException) -> str:
+    """Return the innermost cause of a failed request, such as `Connection refused`."""
+    candidates = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
+    cause = next((candidate for candidate in candidates if isinstance(candidate, BaseException)), None)
+    if cause is not None:
+        return _root_cause(cause)
     return getattr(error, "strerror", None) or type(error).__name__

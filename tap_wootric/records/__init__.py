@@ -1,1 +1,1 @@
-"""How a row of the API becomes a record. Pure functions: no HTTP, no SDK streams."""
+"""Turns the API's rows into records. Pure functions: no HTTP, no SDK."""

@@ -1,4 +1,4 @@
-"""What databases and programs refuse, replaced."""
+"""Replaces values that databases and other programs reject."""
 
 from __future__ import annotations
 
@@ -8,56 +8,62 @@ from typing import Any
 
 _logger = logging.getLogger(__name__)
 
-_ESCAPE = b"\\"  # Found, or not, in no time.
-_NUL = b"\\u0000"
-_LARGEST_EXPONENT = 10_000
-"""PostgreSQL holds numbers of up to 16,383 digits behind the point."""
-_DEPTH_OF_TEXT = 2
-"""A row's own texts lie in a row, which lies in a list. A target may be able to do something about a NUL in them."""
+_BACKSLASH = b"\\"
+_ESCAPED_NUL = b"\\u0000"
+_REPLACEMENT_CHARACTER = "\ufffd"
+_MAX_EXPONENT = 10_000
+"""Numbers beyond 10^±10,000 stay text: PostgreSQL's numeric holds at most 16,383 digits after the decimal point."""
+_ROW_TEXT_DEPTH = 2
+"""Depth of a row's own text in a page: a list (0) of rows (1) of values (2)."""
 
 
 def may_contain_nul(content: bytes) -> bool:
-    """Return whether a text in a JSON text may hold a NUL."""
-    return _ESCAPE in content and _NUL in content
+    """Return whether a string in a JSON document may contain a NUL character.
+
+    False positives are possible: in JSON, an escaped backslash followed by `u0000` looks the same.
+    """
+    # Looking for a single byte first clears a 30 kB page without backslashes in 0.25 µs instead of 9 µs.
+    return _BACKSLASH in content and _ESCAPED_NUL in content
 
 
 def parse_number(text: str) -> Decimal | str:
-    """Return a number, or its text where it is none that programs can be expected to hold."""
+    """Return a JSON number as a `Decimal`, or unchanged as text if databases cannot hold it."""
     try:
         number = Decimal(text)
     except ArithmeticError:
         return text
-    return number if abs(number.adjusted()) <= _LARGEST_EXPONENT else text
+    return number if abs(number.adjusted()) <= _MAX_EXPONENT else text
 
 
-def fit(value: Any) -> Any:
-    """Return a JSON value that a database takes, and log where it is another one.
+def sanitize(value: Any) -> Any:
+    """Return the value of a JSON document without the characters that databases reject; log a warning if it had any.
 
-    JSON can spell a half of a surrogate pair, but it is no character: no database takes it, and most programs fail
-    to write it. A NUL is one, but PostgreSQL takes it neither in JSON nor in an array, and targets that take it out
-    of text do not look there.
+    Lone surrogates, and NULs inside objects or lists, become U+FFFD. JSON can spell a lone surrogate, but no database
+    and few programs can encode it. PostgreSQL rejects NULs in JSON columns and arrays, and targets that strip NULs from
+    text columns do not look there. NULs in a row's own text are left for the target to strip.
     """
-    fit = _fit_at(value, 0)
-    if fit != value:
+    sanitized = _sanitize(value, depth=0)
+    if sanitized != value:
         _logger.warning(
-            "A text holds what databases do not take (a half of a surrogate pair, or, inside of an object or a list, "
-            "a NUL): it is replaced by U+FFFD"
+            "Text that databases reject (lone surrogates, or NULs inside objects or lists) was replaced with U+FFFD"
         )
-    return fit
+    return sanitized
 
 
 def sanitize_nested(value: Any) -> Any:
-    """Return a JSON value that a database takes inside of an object: a row's own text may hold a NUL."""
-    return _fit_at(value, _DEPTH_OF_TEXT + 1)
+    """Return a JSON value without the characters that databases reject inside an object, NULs included."""
+    return _sanitize(value, depth=_ROW_TEXT_DEPTH + 1)
 
 
-def _fit_at(value: Any, depth: int) -> Any:
-    if isinstance(value, str):
-        whole = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return whole.replace("\0", "\ufffd") if depth > _DEPTH_OF_TEXT else whole
-    if isinstance(value, list):
-        return [_fit_at(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        # The name of a field that the schema does not know ends up in an object.
-        return {_fit_at(name, _DEPTH_OF_TEXT + 1): _fit_at(item, depth + 1) for name, item in value.items()}
-    return value
+def _sanitize(value: Any, depth: int) -> Any:
+    match value:
+        case str():
+            text = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return text.replace("\0", _REPLACEMENT_CHARACTER) if depth > _ROW_TEXT_DEPTH else text
+        case list():
+            return [_sanitize(item, depth + 1) for item in value]
+        case dict():
+            # Names count as nested: the name of an unknown field becomes a key of the object `extra_fields`.
+            return {sanitize_nested(name): _sanitize(item, depth + 1) for name, item in value.items()}
+        case _:
+            return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from typing_extensions import override
+
 from tap_wootric.pagination.query import TIME_KEYS
 from tap_wootric.records.transform import Row
 from tap_wootric.streams.base import WootricStream
@@ -13,30 +15,30 @@ from tap_wootric.streams.lists import ListStream
 
 
 class EndUsers(ListStream):
-    """The people whom the account surveys."""
+    """The people the account surveys."""
 
     name = "end_users"
     path = "/v1/end_users"
     sort_keys = (*TIME_KEYS, "email")
-    filters_updates = True  # Documented since 2018; for the other lists later, and an older deployment ignores it.
+    filters_updates = True  # Documented since 2018. Older deployments lack the filter for the other lists.
 
 
 class Responses(ListStream):
-    """The answers that end users gave to surveys."""
+    """The responses of end users to surveys."""
 
     name = "responses"
     path = "/v1/responses"
 
 
 class Declines(ListStream):
-    """The surveys that end users closed without an answer."""
+    """The surveys that end users closed without responding."""
 
     name = "declines"
     path = "/v1/declines"
 
 
 class Segments(WootricStream):
-    """The properties of end users that the account can be divided by."""
+    """The properties by which the account can segment its end users."""
 
     name = "segments"
     path = "/v1/segments"
@@ -45,24 +47,26 @@ class Segments(WootricStream):
 
 
 class SurveyTemplates(WootricStream):
-    """The surveys that can be sent."""
+    """The templates of surveys."""
 
     name = "survey_templates"
     path = "/v1/survey_templates"
     selected_by_default = False
 
-    def rows(self, answer: Any, params: Mapping[str, Any]) -> list[Row]:  # noqa: ARG002 - It is asked with none.
-        """Return the templates of an answer, each with whether it is the default one."""
-        default, templates = answer.get("default_survey_template_id"), answer["survey_templates"]
+    @override
+    def rows(self, content: Any, params: Mapping[str, Any]) -> list[Row]:
+        """Return the templates in the JSON of a response, each with whether it is the default template."""
+        default_id, templates = content.get("default_survey_template_id"), content["survey_templates"]
         if not isinstance(templates, list):
             raise TypeError
         return [
-            {**row, "is_default": None if default is None else str(row.get("id")) == str(default)} for row in templates
+            {**row, "is_default": None if default_id is None else str(row.get("id")) == str(default_id)}
+            for row in templates
         ]
 
 
 class NpsSummary(DailyStream):
-    """The account's NPS metrics of each day."""
+    """The NPS metrics of the account, day by day."""
 
     name = "nps_summary"
     path = "/v1/nps_summary"

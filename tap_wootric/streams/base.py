@@ -1,4 +1,4 @@
-"""What all streams are: records from the answers of the API, and a bookmark."""
+"""What all streams share: requests, records, the range of a sync and its bookmark."""
 
 from __future__ import annotations
 
@@ -6,271 +6,266 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import requests
-from singer_sdk import RESTStream, SchemaDirectory
+from singer_sdk import SchemaDirectory, Tap
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
-from singer_sdk.singerlib import StateMessage
+from singer_sdk.helpers.types import Context
+from singer_sdk.metrics import http_request_counter
 from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
+from typing_extensions import override
 
 from tap_wootric import schemas
-from tap_wootric.api.client import with_retries
-from tap_wootric.api.responses import AccessDeniedError, decode_response, plain
+from tap_wootric.api.client import Client, with_retries
+from tap_wootric.api.responses import AccessDeniedError, decode_response, redact
 from tap_wootric.pagination.query import BEGINNING_OF_TIME
 from tap_wootric.progress import Progress
 from tap_wootric.records.timestamps import SECOND_LENGTH, SECONDS_PER_DAY, normalize_timestamp, unix_seconds
 from tap_wootric.records.transform import Record, RecordTransformer, Row
-
-if TYPE_CHECKING:
-    from singer_sdk.helpers.types import Context
-
-    from tap_wootric.api.auth import WootricAuthenticator
-    from tap_wootric.tap import TapWootric
+from tap_wootric.sdk import SdkStream
+from tap_wootric.settings import Settings
 
 SCHEMAS: SchemaDirectory = SchemaDirectory(schemas)
 
 Fetch = Callable[[dict[str, Any]], list[Record]]
-"""Returns the records of the answer to a request with these parameters. Threads may call it."""
+"""Returns the records in the response to a request with these parameters. Threads may call it."""
 
 
-class WootricStream(RESTStream[Any]):
-    """What all streams are. One that is no more than this is read by one request, as a whole.
+@dataclass(frozen=True, slots=True)
+class StreamContext:
+    """What the tap provides to its streams, on demand: `--discover` has neither credentials nor checked settings."""
 
-    FULL_TABLE lets the target drop the rows of earlier syncs once all rows are there.
+    settings: Callable[[], Settings]
+    client: Callable[[], Client]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRange:
+    """What one sync of a stream reads.
+
+    Attributes:
+        start: The Unix second of the oldest update to read; before 1970 to read everything.
+        end: The Unix second, by the server's clock, at which the sync starts.
+        bookmark_limit: The bookmark never moves past this one. The next sync reads whatever lies behind it again. None
+            if a sync leaves the bookmark alone.
+    """
+
+    start: int
+    end: int
+    bookmark_limit: str | None = None
+
+
+class WootricStream(SdkStream):
+    """A stream of the Wootric API. Without further code, it is read with one request, as a full table.
+
+    A full-table sync lets the target drop the rows of earlier syncs once all rows have been emitted.
+
+    Attributes:
+        access_error: Why the account may not read the stream, if the last sync found out that it may not.
     """
 
     name: str
+    path: str
     primary_keys: Sequence[str] = ("id",)
     replication_key: str | None = None
-    is_sorted = True  # Or the SDK keeps progress markers instead of a bookmark.
 
     schema: ClassVar[dict[str, Any]]
-    STATE_MSG_FREQUENCY = 100  # Records. A sync that is killed costs a few pages, and one STATE for two pages nothing.
-    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # Rows are brought to their schema in `rows.py`.
+    STATE_MSG_FREQUENCY = 100  # Records: a killed sync repeats a few pages, and a STATE for two pages costs nothing.
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # RecordTransformer does it, at a fraction of 17 us a record.
 
     def __init_subclass__(cls) -> None:
-        """Give a stream the schema of its name: as a plain attribute, which the SDK looks up for each record."""
+        """Load the schema that has the stream's name, as a plain attribute: the SDK looks it up for each record."""
         super().__init_subclass__()
         if hasattr(cls, "name"):
             cls.schema = dict(SCHEMAS.get_schema(cls.name))
 
-    def __init__(self, tap: TapWootric) -> None:
+    def __init__(self, tap: Tap, context: StreamContext) -> None:
         super().__init__(tap)
-        self.tap = tap
-        self.high_watermark = ""
-        """How far the reading got: a normalized timestamp, or a date; empty before the first row."""
-        self._bookmark_limit = ""
+        self.access_error: AccessDeniedError | None = None
+        self._context = context
+        self._sync_range: SyncRange | None = None
+        self._high_watermark = ""
+        """How far reading got: a normalized timestamp or a date; empty before the first row."""
 
-    # What to read
+    @property
+    def settings(self) -> Settings:
+        """The settings of the tap."""
+        return self._context.settings()
+
+    @property
+    def client(self) -> Client:
+        """The client of the tap."""
+        return self._context.client()
+
+    @property
+    def is_full_table(self) -> bool:
+        """Whether a sync reads the entire table."""
+        return self.replication_method == REPLICATION_FULL_TABLE
+
+    @property
+    def bookmark(self) -> str | None:
+        """The bookmark in the state."""
+        return cast("str | None", self.stream_state.get("replication_key_value"))
+
+    # For subclasses to override
+
+    @property
+    def lookback_seconds(self) -> int:
+        """How far the bookmark stays behind the start of a sync."""
+        return 0
 
     def check_settings(self) -> None:
-        """Raise a ConfigValidationError where a setting is missing that only this stream needs."""
+        """Raise a ConfigValidationError if a setting is missing that only this stream needs."""
 
-    def read(self, ask: Fetch, since: int, start: int, progress: Progress) -> Iterable[Record]:  # noqa: ARG002
-        """Yield the rows of one sync, and keep `high_watermark` up with them.
+    def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:  # noqa: ARG002
+        """Yield the records of one sync, and keep `_high_watermark` up to date.
 
         Args:
-            ask: Asks the API.
-            since: The Unix second that the bookmark stands at, or `start_date`; before 1970 if there is neither.
-            start: The Unix second that the sync starts at.
-            progress: To be told how far the reading is.
+            fetch: Sends a request.
+            sync_range: What to read.
+            progress: To be told of rows and of the position in the range.
         """
-        for record in ask({}):
+        for record in fetch({}):
             progress.rows += 1
             yield record
 
-    def rows(self, answer: Any, params: Mapping[str, Any]) -> list[Row]:  # noqa: ARG002 - Streams may need them.
-        """Return the rows in an answer to a request with some parameters.
+    def rows(self, content: Any, params: Mapping[str, Any]) -> list[Row]:  # noqa: ARG002 - Streams may need them.
+        """Return the rows in the JSON of a response.
+
+        Args:
+            content: The JSON.
+            params: The parameters of the request.
 
         Raises:
-            AttributeError, KeyError, TypeError: The answer is of another form.
+            AttributeError, KeyError, TypeError: The JSON has another structure.
         """
-        return cast("list[Row]", answer)
+        return cast("list[Row]", content)
 
-    def get_records(self, context: Context | None) -> Iterable[Record]:  # noqa: ARG002 - There are no child streams.
-        """Yield the rows of one sync.
+    @staticmethod
+    def bookmark_at(time: object) -> str:
+        """Return the bookmark for a time in any form that `normalize_timestamp` accepts."""
+        return f"{normalize_timestamp(time)[:SECOND_LENGTH]}Z"
+
+    # A sync
+
+    @override
+    def get_records(self, context: Context | None) -> Iterable[Record]:
+        """Yield the records of one sync.
 
         Raises:
             ConfigValidationError: A setting is missing that this stream needs.
             AccessDeniedError: The account may not read this stream.
-            FatalAPIError: The API refuses a request, kept failing for minutes, or gives answers that cannot be right.
+            FatalAPIError: The API refuses a request, fails for minutes, or returns something that cannot be right.
         """
         self.check_settings()
-        self.high_watermark = ""
+        self._high_watermark = ""
         try:
-            start = self._server_time()
-            since = self._since(start)
-            self._stream_version = start if self.is_full else None
-            with self.get_http_request_counter() as requests_made, Progress(self, since, start) as progress:
-                page, counting = with_retries(self.name, self._page), threading.Lock()
-
-                def ask(params: dict[str, Any]) -> list[Record]:
-                    with counting:
-                        requests_made.increment()
-                        progress.requests += 1
-                    return page(params)
-
-                yield from self.read(ask, since, start, progress)
+            server_time = self.client.server_time()
+            self._sync_range = self._range_at(server_time)
+            self._pull_bookmark_back(self._sync_range)
+            self.table_version = server_time if self.is_full_table else None
+            yield from self._read(self._sync_range)
         except Exception:
-            self._write_state_message()  # The SDK itself writes none where a stream fails.
+            self.write_state()
             raise
-        if self._stream_version:
-            self._write_activate_version_message(self._stream_version)
+        self.activate_table_version()
 
-    def sync(self, context: Context | None = None) -> None:  # type: ignore[misc]
-        """Sync the stream, or have the tap know that the account may not read it, which is no trouble of the others.
+    @override
+    def on_error(self, error: Exception) -> None:
+        """Skip a stream that the account may not read, and keep the error for the tap's report."""
+        if not isinstance(error, AccessDeniedError):
+            raise error
+        self.log("%s: skipped, the account may not read it (%s)", self.name, error, level=logging.WARNING)
+        self.access_error = error
 
-        To the SDK this method is final, and one stream that fails ends the sync of all. `get_records` raises all the
-        same, for those who call it from Python.
+    def _range_at(self, server_time: int) -> SyncRange:
+        """Return the range of a sync that starts at a Unix second.
+
+        Raises:
+            FatalAPIError: The bookmark is in the future.
         """
-        try:
-            super().sync(context)
-        except AccessDeniedError as error:
-            self.log("%s is left out: %s", self.name, error, level=logging.WARNING)
-            self.tap.left_out[self.name] = str(error)
+        start_date = BEGINNING_OF_TIME if self.settings.start_date is None else self.settings.start_date
+        if self.is_full_table:
+            return SyncRange(start_date, server_time)
+        limit = max(0, server_time - self.lookback_seconds)
+        start = BEGINNING_OF_TIME
+        if self.bookmark:
+            if self.bookmark > self.bookmark_at(server_time + SECONDS_PER_DAY):
+                raise FatalAPIError(
+                    f"{self.name}: the bookmark {self.bookmark} is in the future; correct the state, or omit it to "
+                    "read everything again"
+                )
+            start = unix_seconds(normalize_timestamp(self.bookmark))
+        return SyncRange(max(start_date, min(start, limit)), server_time, self.bookmark_at(limit))
 
-    def _since(self, start: int) -> int:
-        """Return the second, in Unix seconds, of the oldest update that the sync is to bring."""
-        if self.is_full:
-            return self.start_date
-        bookmark_limit = max(0, start - self.lookback)
-        self._bookmark_limit = self.bookmark_at(bookmark_limit)
-        bookmark = self.stream_state.get("replication_key_value")
-        since = max(self.start_date, unix_seconds(normalize_timestamp(bookmark)) if bookmark else BEGINNING_OF_TIME)
-        if bookmark and bookmark > self.bookmark_at(start + SECONDS_PER_DAY):
-            raise FatalAPIError(
-                f"The bookmark of {self.name}, {bookmark}, lies in the future: correct the state, or leave it out "
-                "to read everything again"
-            )
-        if bookmark and bookmark > self._bookmark_limit:
-            # It comes from another tap, another clock or a smaller lookback_window.
-            self.stream_state["replication_key_value"] = self._bookmark_limit
-        return min(since, max(bookmark_limit, self.start_date))
-
-    @property
-    def lookback(self) -> int:
-        """Seconds before a sync's start that the bookmark does not pass."""
-        return 0
-
-    @property
-    def is_full(self) -> bool:
-        """Whether a sync brings the whole table."""
-        return self.replication_method == REPLICATION_FULL_TABLE
-
-    @property
-    def start_date(self) -> int:
-        """Unix seconds."""
-        start_date = self.config.get("start_date")
-        return unix_seconds(start_date) if start_date else BEGINNING_OF_TIME
-
-    def _server_time(self) -> int:
-        """Return the server's Unix second, which a token's answer tells if no other did."""
-        with_retries(self.name, self.authenticator.auth_header)()
-        return int(self.tap.rate_limiter.now())
-
-    def generate_child_contexts(self, record: Record, context: Context | None) -> Iterable[Context | None]:  # noqa: ARG002
-        """Return nothing: there are no child streams, for which the SDK would copy something for each record."""
-        return ()
-
-    def get_batch_config(self, config: Mapping[str, Any]) -> None:
-        """Return that there are no batches.
-
-        The SDK writes a BATCH message only once the file is closed, but moves the bookmark before: a signal or an
-        error in between would leave a state ahead of its rows.
-        """
-
-    # Bookmarks
-
-    @staticmethod
-    def bookmark_at(time: object) -> str:
-        """Return the bookmark for a time in any form that `timestamps.normalize_timestamp` knows."""
-        return f"{normalize_timestamp(time)[:SECOND_LENGTH]}Z"
+    def _pull_bookmark_back(self, sync_range: SyncRange) -> None:
+        """Lower a bookmark that is past the limit: another tap, another clock or a smaller lookback window set it."""
+        if sync_range.bookmark_limit and self.bookmark and self.bookmark > sync_range.bookmark_limit:
+            self.stream_state["replication_key_value"] = sync_range.bookmark_limit
 
     def move_bookmark(self) -> None:
-        """Move the bookmark to the row that was high_watermark, but never past the bookmark_limit, and never back.
-
-        Whatever lies past the bookmark_limit is read again by the next sync.
-        """
-        if self.is_full or not self.replication_key or not self.high_watermark:
+        """Move the bookmark to the high watermark, but never past the limit, and never back."""
+        limit = self._sync_range.bookmark_limit if self._sync_range else None
+        if not limit or not self.replication_key or not self._high_watermark:
             return
-        bookmark = min(self.bookmark_at(self.high_watermark), self._bookmark_limit)
-        if bookmark > self.stream_state.get("replication_key_value", ""):
-            super()._increment_stream_state({self.replication_key: bookmark})
-
-    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
-        """Leave the bookmark where it is: it moves when a STATE is written.
-
-        This overrides a private method of the SDK: its public hook for a limit, `get_replication_key_signpost`, does
-        not hold for a sorted stream. `read` keeps `high_watermark`, and `move_bookmark` makes the bookmark of it.
-        """
-
-    def _write_state_message(self) -> None:
-        """Write a STATE, also where it is the same as the last one.
-
-        This overrides a private method of the SDK, which leaves such a STATE out. But some targets forget a state
-        when a record comes after it, and what they write at the end would be no state at all.
-        """
-        self.move_bookmark()
-        if not self.state_manager.is_flushed:
-            self.tap.write_message(StateMessage(self.tap_state))
-            self.state_manager.is_flushed = True
-
-    @property
-    def emit_activate_version_messages(self) -> bool:
-        """No: the SDK sends the message before the rows, and a target would drop the old ones first.
-
-        A sync that fails in between would leave an empty table. `get_records` sends it after the last row, for which
-        there is only a private method, and the private `_stream_version`, which the SDK puts on each record.
-        """
-        return False
+        bookmark = min(self.bookmark_at(self._high_watermark), limit)
+        if not self.bookmark or bookmark > self.bookmark:
+            self.state_manager.increment_state({self.replication_key: bookmark}, replication_key=self.replication_key)
 
     # Requests
 
-    def records(self, response: requests.Response, params: Mapping[str, Any]) -> list[Record]:
-        """Return the records in an answer to a request with some parameters.
+    def _read(self, sync_range: SyncRange) -> Iterable[Record]:
+        """Yield what `read` yields, with progress and metrics."""
+        progress = Progress(
+            name=self.name,
+            logger=self.logger,
+            start=sync_range.start,
+            end=sync_range.end,
+            throttled_seconds=lambda: self.client.throttled_seconds,
+        )
+        with http_request_counter(self.name, endpoint=self.path) as requests_sent, progress:
+            fetch_with_retries, lock = with_retries(self.name, self._fetch), threading.Lock()
 
-        Raises:
-            FatalAPIError, RetriableAPIError: As with `decode_response`; or the answer is of another form.
-        """
-        answer, rows = decode_response(response), None
-        with suppress(AttributeError, KeyError, TypeError):
-            rows = self.rows(answer, params)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise RetriableAPIError(f"The answer of {self.path} is not of the form that {self.name} has")
-        return [self.shape(row) for row in rows]
+            def fetch(params: dict[str, Any]) -> list[Record]:
+                with lock:
+                    requests_sent.increment()
+                    progress.requests += 1
+                return fetch_with_retries(params)
 
-    def _page(self, params: dict[str, Any]) -> list[Record]:
-        """Ask once."""
-        records = self.records(self.tap.client.get(self.path, params), params)
+            yield from self.read(fetch, sync_range, progress)
+
+    def _fetch(self, params: dict[str, Any]) -> list[Record]:
+        """Send one request, without retries."""
+        records = self.records(self.client.get(self.path, params), params)
         for key in self.primary_keys:
             if any(record.get(key) is None for record in records):
-                raise FatalAPIError(f"{self.path} sent a row without a usable {key}, which is the key of {self.name}")
+                raise FatalAPIError(f"{self.name}: {self.path} returned a row without a usable {key}, the primary key")
         return records
 
+    def records(self, response: requests.Response, params: Mapping[str, Any]) -> list[Record]:
+        """Return the records in the response to a request with some parameters.
+
+        Raises:
+            FatalAPIError, RetriableAPIError: As with `decode_response`; or the response has another structure.
+        """
+        content, rows = decode_response(response), None
+        with suppress(AttributeError, KeyError, TypeError):
+            rows = self.rows(content, params)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise RetriableAPIError(f"The response of {self.path} does not have the structure of {self.name}")
+        return [self.transformer(row) for row in rows]
+
     @cached_property
-    def shape(self) -> RecordTransformer:
-        """What makes records of rows."""
-        return RecordTransformer(self.schema, self.effective_schema, self._log_odd)
+    def transformer(self) -> RecordTransformer:
+        """Makes records of rows."""
+        return RecordTransformer(self.schema, self.effective_schema, self._log_unexpected_field)
 
-    @property
-    def url_base(self) -> str:
-        """The API's base URL, which the SDK demands; `Client` makes the URLs."""
-        return str(self.config["api_url"])
-
-    @property
-    def authenticator(self) -> WootricAuthenticator:
-        """The tap's authenticator: one token for all streams."""
-        return self.tap.authenticator
-
-    def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
-        """Log a message; the SDK's, that there was some error, only at DEBUG: which one it was is logged in the end."""
-        super().log(message, *args, level=logging.DEBUG if message.startswith("An unhandled") else level, **kwargs)
-
-    def _log_odd(self, field: str, known: bool) -> None:  # noqa: FBT001 - A callback's argument.
-        why = "holds a value that is not of its type" if known else "is not in the schema"
+    def _log_unexpected_field(self, field: str, is_in_schema: bool) -> None:  # noqa: FBT001 - A callback's argument.
+        reason = "has a value of an unexpected type" if is_in_schema else "is not in the schema"
         self.log(
-            "The field %s of %s %s: it goes into extra_fields", plain(field), self.name, why, level=logging.WARNING
+            "%s: the field %s %s; it goes into extra_fields", self.name, redact(field), reason, level=logging.WARNING
         )

@@ -1,4 +1,4 @@
-"""What the API only tells as sums over a range of days: a row for each day."""
+"""Metrics that the API only returns as totals of a range of days, as one row for each day."""
 
 from __future__ import annotations
 
@@ -11,133 +11,138 @@ from functools import cached_property
 from typing import Any
 
 from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
+from typing_extensions import override
 
 from tap_wootric.progress import Progress
 from tap_wootric.records.timestamps import DATE_LENGTH, SECONDS_PER_DAY, normalize_timestamp, timestamp_of_second
 from tap_wootric.records.transform import Record, RecordTransformer, Row
-from tap_wootric.streams.base import Fetch, WootricStream
+from tap_wootric.streams.base import Fetch, SyncRange, WootricStream
 
-_LATE = 7
-"""Days in which most people answer who do. Nothing about it is documented: the number is ours."""
+_LATE_RESPONSE_DAYS = 7
+"""Most people who respond do so within this time. It is our estimate: nothing about it is documented."""
 
 
 class DailyStream(WootricStream):
-    """Sums over a day, by one request for each day from the bookmark, or `start_date`, to today (UTC).
+    """Daily totals, with one request for each day from the bookmark or `start_date` to today (UTC).
 
-    Which hours are a day depends on the account's time zone (documented), and so does what is today: a day that has
-    begun there, but not in UTC, comes with the next sync. The bookmark stays behind, since late answers change sums.
+    Days follow the account's time zone (documented). A day that has begun there but not in UTC comes with the next
+    sync. The bookmark stays behind, because late responses change the totals.
     """
 
     primary_keys = ("date",)
     replication_key = "date"
 
     @property
-    def lookback(self) -> int:
-        """Seconds before a sync's start that the bookmark does not pass."""
-        return _LATE * SECONDS_PER_DAY
+    @override
+    def lookback_seconds(self) -> int:
+        """How far the bookmark stays behind the start of a sync."""
+        return _LATE_RESPONSE_DAYS * SECONDS_PER_DAY
 
+    @override
     def check_settings(self) -> None:
-        """See to it that there is a day to begin with.
+        """Check that there is a day to start with.
 
         Raises:
             ConfigValidationError: There is none.
         """
-        has_bookmark = not self.is_full and self.stream_state.get("replication_key_value")
-        if not has_bookmark and "start_date" not in self.config:
+        has_bookmark = not self.is_full_table and self.bookmark
+        if not has_bookmark and self.settings.start_date is None:
             raise ConfigValidationError(
-                "No start_date",
-                errors=[f"start_date is not set: {self.name} needs it, as the first of the days that it asks for"],
+                "No start_date", errors=[f"start_date is not set: {self.name} needs it as its first day"]
             )
 
     @staticmethod
+    @override
     def bookmark_at(time: object) -> str:
-        """Return the date of a time in any form that `timestamps.normalize_timestamp` knows."""
+        """Return the date of a time in any form that `normalize_timestamp` accepts."""
         return normalize_timestamp(time)[:DATE_LENGTH]
 
-    def read(self, ask: Fetch, since: int, start: int, progress: Progress) -> Iterable[Record]:
-        """Yield a row for each day from that of a Unix second to that of another.
+    @override
+    def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:
+        """Yield a row for each day in the range.
 
-        Whether a range of days includes that of `date[end]` is not documented. A response in a range of a single day
-        shows that it does, so rows wait for the first one. If there is none in any day, but in all of them together,
-        ranges end before: then the days are asked for in that way.
+        It is not documented whether a range of days includes the day of `date[end]`. A response in a range of a single
+        day shows that it does, so no row is emitted before there is one. If no single day has responses but all days
+        together have some, ranges exclude their last day: then the days are fetched again with ranges of two days.
 
         Raises:
-            FatalAPIError: Also where there is no day, so that a full table would drop all rows.
+            FatalAPIError: Also if the range has no day, so that a full table would drop all rows.
         """
-        days = range(since // SECONDS_PER_DAY, start // SECONDS_PER_DAY + 1)
+        days = range(sync_range.start // SECONDS_PER_DAY, sync_range.end // SECONDS_PER_DAY + 1)
         if not days:
-            if self.is_full:
-                raise FatalAPIError(
-                    f"{self.name}: by the API's clock, start_date is after today, {_date(start // SECONDS_PER_DAY)}"
-                )
+            if self.is_full_table:
+                today = _date(sync_range.end // SECONDS_PER_DAY)
+                raise FatalAPIError(f"{self.name}: start_date is after today, which is {today} by the API's clock")
             return
-        waiting, is_told = list[Record](), False
-        for record in self._sums(ask, days, 0):
-            progress.at(f"{record['date']}T00:00:00Z")
-            waiting.append(record)
-            is_told = is_told or bool(record["responses"])
-            if is_told:
-                yield from self._emitted(waiting, progress)
-                waiting = []
-        if waiting and _end_before(ask, days):
-            yield from self._emitted(self._sums(ask, days, 1), progress)
+        pending, includes_last_day = list[Record](), False
+        for record in self._totals(fetch, days, 0):
+            progress.reached(f"{record['date']}T00:00:00Z")
+            pending.append(record)
+            includes_last_day = includes_last_day or bool(record["responses"])
+            if includes_last_day:
+                yield from self._emitted(pending, progress)
+                pending = []
+        if pending and _excludes_last_day(fetch, days):
+            yield from self._emitted(self._totals(fetch, days, 1), progress)
         else:
-            yield from self._emitted(waiting, progress)
+            yield from self._emitted(pending, progress)
 
-    def _sums(self, ask: Fetch, days: range, length: int) -> Iterator[Record]:
-        """Yield the sums of ranges, one from each day to some days later.
+    def _totals(self, fetch: Fetch, days: range, length: int) -> Iterator[Record]:
+        """Yield the totals of one range for each day, which ends some days later.
 
-        Several are asked for at a time, unless a limit is announced, which the first answer tells. The threads are
-        daemons, as in `windows.py`: nobody is to wait for one that waits for the API.
+        Days are fetched in parallel, unless the first response announces a rate limit. The threads are daemons: one
+        that is blocked on a request does not delay the end of the process.
         """
-        first, *others = (_range(day, day + length) for day in days)
-        yield from ask(first)
-        answers = [Future[list[Record]]() for _ in others]
-        waiting = deque(zip(others, answers, strict=True))
+        first, *others = (_day_range(day, day + length) for day in days)
+        yield from fetch(first)
+        totals = [Future[list[Record]]() for _ in others]
+        queue = deque(zip(others, totals, strict=True))
 
         def work() -> None:
-            with suppress(IndexError):  # Nothing waits any more.
+            with suppress(IndexError):  # The queue is empty.
                 while True:
-                    one, answer = waiting.popleft()
+                    params, future = queue.popleft()
                     try:
-                        answer.set_result(ask(one))
-                    except Exception as error:  # noqa: BLE001 - Raised where the sums are yielded.
-                        answer.set_exception(error)
+                        future.set_result(fetch(params))
+                    except Exception as error:  # noqa: BLE001 - Raised where the totals are yielded.
+                        future.set_exception(error)
 
-        for _ in range(1 if self.tap.rate_limiter.is_limited(self.path) else self.config["concurrency"]):
+        for _ in range(1 if self.client.is_rate_limited(self.path) else self.settings.concurrency):
             threading.Thread(target=work, daemon=True).start()
         try:
-            for answer in answers:
-                yield from answer.result()
+            for future in totals:
+                yield from future.result()
         finally:
-            waiting.clear()
+            queue.clear()
 
     def _emitted(self, records: Iterable[Record], progress: Progress) -> Iterator[Record]:
-        wanted = self.effective_schema["properties"]
+        """Yield records without deselected fields, and keep the high watermark up to date."""
+        fields = self.effective_schema["properties"]
         for record in records:
-            self.high_watermark = record["date"]
+            self._high_watermark = record["date"]
             progress.rows += 1
-            yield {name: value for name, value in record.items() if name in wanted}
+            yield {name: value for name, value in record.items() if name in fields}
 
     @cached_property
-    def shape(self) -> RecordTransformer:
-        """What makes records of rows, with the responses, too, where a catalog lacks them."""
-        return RecordTransformer(self.schema, self.schema, self._log_odd)
+    def transformer(self) -> RecordTransformer:
+        """Makes records of rows. They keep `responses` even if the catalog lacks it, because `read` needs it."""
+        return RecordTransformer(self.schema, self.schema, self._log_unexpected_field)
 
-    def rows(self, answer: Any, params: Mapping[str, Any]) -> list[Row]:
-        """Return the sums of an answer as a row; without the responses it is no such answer."""
-        return [{**answer, "responses": answer["responses"], "date": params["date[start]"]}]
+    @override
+    def rows(self, content: Any, params: Mapping[str, Any]) -> list[Row]:
+        """Return the totals in the JSON of a response as a row. Without `responses` it has another structure."""
+        return [{**content, "responses": content["responses"], "date": params["date[start]"]}]
 
 
-def _end_before(ask: Fetch, days: range) -> bool:
-    """Return whether ranges end before the day of `date[end]`, where no day has a response of its own.
+def _excludes_last_day(fetch: Fetch, days: range) -> bool:
+    """Return whether ranges exclude the day of `date[end]`, given that no single day has responses.
 
-    Today is asked for again, since its first response may have come meanwhile. So is tomorrow, which may have begun in
-    the account's zone.
+    Today is fetched again, because its first response may have come in meanwhile. So is tomorrow, which may have begun
+    in the account's time zone.
     """
 
     def has_responses(first: int, last: int) -> bool:
-        return any(record["responses"] for record in ask(_range(first, last)))
+        return any(record["responses"] for record in fetch(_day_range(first, last)))
 
     today, tomorrow = days[-1], days[-1] + 1
     return (
@@ -145,8 +150,8 @@ def _end_before(ask: Fetch, days: range) -> bool:
     )
 
 
-def _range(first: int, last: int) -> dict[str, str]:
-    """Return the parameters for days, which are counted from 1970."""
+def _day_range(first: int, last: int) -> dict[str, str]:
+    """Return the parameters for a range of days, counted from 1970-01-01."""
     return {"date[start]": _date(first), "date[end]": _date(last)}
 
 

@@ -165,7 +165,7 @@ def test_the_script_keeps_its_state_where_the_tap_fails_at_once(sandbox: Sandbox
     (tmp_path / "config.json").write_text(json.dumps({**sandbox.config, "client_secret": "changed"}))
     done = folder.run()
     assert done.returncode == 1
-    assert "Wootric refuses the credentials" in done.stderr
+    assert "Wootric rejected the credentials" in done.stderr
     assert folder.state == state
 
 

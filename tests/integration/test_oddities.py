@@ -46,7 +46,7 @@ def test_a_half_of_a_surrogate_pair_which_no_database_takes_becomes_the_replacem
     record = run.records("end_users")[-1]
     assert record["external_id"] == "a\ufffd!"
     assert record["properties"] == {"\ufffd": ["\ufffd", "🙂"], "revision": 0}
-    assert run.log.count("half of a surrogate pair") == 1
+    assert run.log.count("lone surrogates") == 1
 
 
 def test_a_nul_inside_of_an_object_or_a_list_which_postgresql_does_not_take_becomes_the_replacement_character() -> None:
@@ -63,7 +63,7 @@ def test_a_nul_inside_of_an_object_or_a_list_which_postgresql_does_not_take_beco
     assert record["tags"] == ["c\ufffdd"]
     assert record["extra_fields"] == {"new\ufffdfield": "i\ufffdj", "completed": "k\ufffdl"}
     assert record["end_user"]["properties"] == {"e\ufffdf": "g\ufffdh", "revision": 0}
-    assert "a NUL): it is replaced by U+FFFD" in run.log
+    assert "was replaced with U+FFFD" in run.log
 
 
 def test_a_half_of_a_surrogate_pair_that_comes_as_bytes_is_replaced_as_well() -> None:
@@ -141,14 +141,14 @@ def test_a_row_without_an_id_ends_the_sync_in_one_line() -> None:
     with Sandbox(account, Clock(NOW)) as sandbox:
         run = tap(config=sandbox.config)
     assert run.status == 1
-    assert run.errors == ["/v1/end_users sent a row without a usable id, which is the key of end_users"]
+    assert run.errors == ["end_users: /v1/end_users returned a row without a usable id, the primary key"]
 
 
 def test_a_sync_ends_with_a_line_a_stream_that_sums_it_up() -> None:
     with Sandbox(Account(120, 60), Clock(NOW)) as sandbox:
         run = tap(config=sandbox.config)
     for counts in ("end_users: done, 120 rows in 3 requests", "responses: done, 60 rows in 3 requests"):
-        assert re.search(rf"{counts} and \d+ seconds, 0 of them waiting for the rate limit$", run.log, re.MULTILINE)
+        assert re.search(rf"{counts} and \d+ s$", run.log, re.MULTILINE)
 
 
 def test_with_structured_logging_the_numbers_are_fields(tmp_path: Path) -> None:
@@ -176,7 +176,5 @@ def test_a_long_sync_says_every_ten_seconds_how_far_it_is(start_date: str) -> No
     assert len(lines) > 1
     first = lines[0]
     assert first.startswith("end_users: at 202")
-    assert (part := re.search(r"\((\d+)% of the time", first))
+    assert (part := re.search(r"\((\d+)% of the date range, about \d+ s left\)", first))
     assert int(part[1]) < 90
-    assert "left)" in first
-    assert "waiting for the rate limit" in first

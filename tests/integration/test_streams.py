@@ -146,7 +146,7 @@ def test_an_answer_of_another_form_ends_in_one_line(stream: str, answer: str) ->
         run = tap(config=sandbox.config, catalog=selecting(stream), sleepless=True)
     assert run.status == 1
     (error,) = run.errors
-    assert f"{stream}: The answer of /v1/{stream} is not of the form that {stream} has. Gave up" in error
+    assert f"{stream}: The response of /v1/{stream} does not have the structure of {stream}. Giving up" in error
     assert "Traceback" not in run.log
     assert not run.of_type("ACTIVATE_VERSION")
 
@@ -317,7 +317,7 @@ def test_a_full_table_without_a_day_lets_the_target_drop_nothing() -> None:
         config = {**sandbox.config, "start_date": "2026-03-01"}
         run = tap(config=config, catalog=full_table("nps_summary"))
     assert run.status == 1
-    assert run.errors == ["nps_summary: by the API's clock, start_date is after today, 2025-12-31"]
+    assert run.errors == ["nps_summary: start_date is after today, which is 2025-12-31 by the API's clock"]
     assert not run.of_type("ACTIVATE_VERSION")
 
 
@@ -360,7 +360,7 @@ def test_nps_summary_without_a_first_day_is_refused_before_the_first_request(met
     with Sandbox(Account(3, 3)) as sandbox:
         run = tap(config={**sandbox.config, "start_date": None}, catalog=catalog)
     assert run.status == 1
-    assert run.errors == ["start_date is not set: nps_summary needs it, as the first of the days that it asks for"]
+    assert run.errors == ["start_date is not set: nps_summary needs it as its first day"]
     assert not sandbox.requests
 
 
@@ -374,7 +374,7 @@ def test_a_day_in_the_future_is_no_bookmark() -> None:
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         run = tap(config=sandbox.config, catalog=selecting("nps_summary"), state={"nps_summary": "2099-01-01"})
     assert run.status == 1
-    assert "The bookmark of nps_summary, 2099-01-01, lies in the future" in run.errors[-1]
+    assert "nps_summary: the bookmark 2099-01-01 is in the future" in run.errors[-1]
 
 
 # What the account may not read
@@ -392,7 +392,7 @@ def test_a_stream_that_the_account_may_not_read_stops_no_other(stream: str, stat
     assert run.status == 1
     (error,) = run.errors
     assert error.startswith(f"The account may not read {stream} ({status} ")
-    assert error.endswith("): deselect it, or ask Wootric to open it. No other stream failed")
+    assert error.endswith("): deselect it, or ask Wootric for access. No other stream failed")
     assert "Traceback" not in run.log
     assert others.status == 0
     for name in ALL:

@@ -269,7 +269,7 @@ def test_rows_come_one_by_one_also_where_batches_are_asked_for(tmp_path: Path) -
         run = sync(sandbox, settings={"batch_config": batches})
     assert len(run.records("end_users")) == 70
     assert not run.of_type("BATCH")
-    assert "The setting batch_config is unknown, and has no effect" in run.log
+    assert "Ignoring unknown setting batch_config" in run.log
 
 
 def test_an_incremental_sync_lets_the_target_drop_nothing() -> None:

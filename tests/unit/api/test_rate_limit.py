@@ -1,48 +1,26 @@
-"""As fast as the API allows and never faster, by the server's clock."""
+"""Requests are as fast as the API allows and never faster, by the server's clock."""
 
 from __future__ import annotations
 
+import logging
+import threading
 from email.utils import formatdate
 
 import pytest
 import requests
 
-from tap_wootric.api.rate_limit import RateLimiter
+from tap_wootric.api.rate_limit import RateLimiter, ServerClock
+from tests.unit.api.fakes import LOCAL_TIME, SERVER_TIME, FakeTime, response
 
-SERVER = 1_800_000_000
-"""The server's time, far from that of any machine that runs this."""
-
-
-class Time:
-    """What the rate_limiter knows as the module `time`: a clock that only sleeping moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return 5.0
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
+ENDPOINT = "/v1/responses"
 
 
-@pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    fake = Time()
-    monkeypatch.setattr("tap_wootric.api.rate_limit.time", fake)
-    return fake
+def server_clock(time: FakeTime) -> ServerClock:
+    return ServerClock(monotonic=time.monotonic, local_time=lambda: LOCAL_TIME)
 
 
-def answer(status: int = 200, headers: dict[str, str] | None = None) -> requests.Response:
-    response = requests.Response()
-    response.status_code = status
-    response.headers.update({"Date": formatdate(SERVER, usegmt=True), **(headers or {})})
-    return response
+def date(unix_seconds: float) -> str:
+    return formatdate(unix_seconds, usegmt=True)
 
 
 def limit(remaining: int, reset: float) -> dict[str, str]:
@@ -53,92 +31,174 @@ def limit(remaining: int, reset: float) -> dict[str, str]:
     }
 
 
-def slept(time: Time, *answers: requests.Response, endpoint: str = "/v1/responses") -> list[float]:
-    rate_limiter = RateLimiter()
-    for one in answers:
-        rate_limiter.update("/v1/responses", one)
+def slept_after(*responses: requests.Response, endpoint: str = ENDPOINT) -> list[float]:
+    """Return the sleeps of two requests to an endpoint, after responses of ENDPOINT."""
+    time = FakeTime()
+    rate_limiter = time.rate_limiter()
+    for one in responses:
+        rate_limiter.update(ENDPOINT, one)
     for _ in range(2):
         with rate_limiter.acquire(endpoint):
             pass
+    assert rate_limiter.throttled_seconds == sum(time.slept)
     return time.slept
 
 
-def test_the_time_is_the_servers(time: Time) -> None:
-    rate_limiter = RateLimiter()
-    rate_limiter.update("/", answer())
-    time.now += 7
-    assert rate_limiter.now() == SERVER + 7
+def test_the_clock_tells_the_servers_time_and_goes_on_from_there() -> None:
+    time = FakeTime()
+    clock = server_clock(time)
+    clock.update(date(SERVER_TIME))
+    time.seconds += 7
+    assert clock.now() == SERVER_TIME + 7
+    assert clock.is_set
 
 
-def test_the_time_does_not_run_back_where_a_date_is_cut_to_its_second(time: Time) -> None:
-    rate_limiter = RateLimiter()
-    rate_limiter.update("/", answer())
-    time.now += 0.9
-    rate_limiter.update("/", answer())
-    assert rate_limiter.now() == SERVER + 0.9
+def test_the_clock_does_not_run_backwards_when_a_date_is_truncated_to_its_second() -> None:
+    time = FakeTime()
+    clock = server_clock(time)
+    clock.update(date(SERVER_TIME))
+    time.seconds += 0.9
+    clock.update(date(SERVER_TIME))
+    assert clock.now() == SERVER_TIME + 0.9
 
 
-@pytest.mark.usefixtures("time")
-def test_a_wrong_date_does_not_tell_the_time_for_long() -> None:
-    rate_limiter = RateLimiter()
-    rate_limiter.update("/", answer(headers={"Date": formatdate(SERVER + 86_400, usegmt=True)}))
-    for _ in range(20):
-        rate_limiter.update("/", answer())
-    assert rate_limiter.now() == SERVER
+def test_a_wrong_date_is_forgotten_after_twenty_responses() -> None:
+    clock = server_clock(FakeTime())
+    clock.update(date(SERVER_TIME + 86_400))
+    for _ in range(19):
+        clock.update(date(SERVER_TIME))
+    assert clock.now() == SERVER_TIME + 86_400
+    clock.update(date(SERVER_TIME))
+    assert clock.now() == SERVER_TIME
 
 
-@pytest.mark.usefixtures("time")
-@pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 01 Jan 99999 00:00:00 GMT", "soon", ""])
-def test_a_date_that_makes_no_sense_is_none(date: str) -> None:
-    rate_limiter = RateLimiter()
-    rate_limiter.update("/", answer(429, {"Date": date, "Retry-After": date}))
-    assert rate_limiter.now() == 5
+@pytest.mark.parametrize(
+    "header", ["Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 01 Jan 99999 00:00:00 GMT", "soon", "", None]
+)
+def test_an_implausible_date_does_not_set_the_clock_which_tells_local_time_until_then(header: str | None) -> None:
+    clock = server_clock(FakeTime())
+    clock.update(header)
+    assert clock.now() == LOCAL_TIME
+    assert not clock.is_set
 
 
-def test_a_second_that_is_not_over_is_let_pass(time: Time) -> None:
-    rate_limiter = RateLimiter()
-    rate_limiter.update("/", answer())
-    for second in (SERVER - 1, SERVER + 1, SERVER + 3_600):
+def test_a_response_sets_the_clock() -> None:
+    rate_limiter = FakeTime().rate_limiter()
+    rate_limiter.update(ENDPOINT, response())
+    assert rate_limiter.clock.now() == SERVER_TIME
+
+
+def test_sleeping_until_a_second_takes_two_seconds_at_most_and_does_not_count_as_throttled() -> None:
+    time = FakeTime()
+    rate_limiter = time.rate_limiter()
+    rate_limiter.update(ENDPOINT, response())
+    for second in (SERVER_TIME - 1, SERVER_TIME + 1, SERVER_TIME + 3_600):
         rate_limiter.sleep_until(second)
     assert time.slept == [0, 1, 2]
+    assert rate_limiter.throttled_seconds == 0
 
 
-@pytest.mark.usefixtures("time")
-def test_the_time_is_ours_while_no_answer_tells_the_servers() -> None:
-    rate_limiter = RateLimiter()
-    rate_limiter.update("/", requests.Response())
-    assert rate_limiter.now() == 5
+@pytest.mark.parametrize("headers", [{}, limit(1, SERVER_TIME + 30)])
+def test_an_endpoint_without_a_limit_or_with_requests_left_is_not_slowed_down(headers: dict[str, str]) -> None:
+    assert slept_after(response(headers=headers)) == []
 
 
-@pytest.mark.parametrize("headers", [{}, limit(1, SERVER + 30)])
-def test_an_endpoint_that_announces_no_limit_or_leaves_requests_is_not_slowed(
-    time: Time, headers: dict[str, str]
-) -> None:
-    assert slept(time, answer(headers=headers)) == []
+def test_after_the_last_allowed_request_the_next_one_waits_until_the_reset() -> None:
+    assert slept_after(response(headers=limit(0, SERVER_TIME + 30))) == [30]
 
 
-def test_the_last_request_before_the_limit_is_followed_by_a_wait_until_the_reset(time: Time) -> None:
-    assert slept(time, answer(headers=limit(0, SERVER + 30))) == [30]
-
-
-def test_a_limit_holds_for_its_endpoint_alone(time: Time) -> None:
-    assert slept(time, answer(headers=limit(0, SERVER + 30)), endpoint="/v1/end_users") == []
+def test_a_limit_applies_to_its_own_endpoint_only() -> None:
+    assert slept_after(response(headers=limit(0, SERVER_TIME + 30)), endpoint="/v1/end_users") == []
 
 
 @pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("after", ["20", formatdate(SERVER + 20, usegmt=True)])
-def test_retry_after_is_honoured(time: Time, status: int, after: str) -> None:
-    assert slept(time, answer(status, {"Retry-After": after})) == [20]
+@pytest.mark.parametrize("retry_after", ["20", date(SERVER_TIME + 20)])
+def test_retry_after_is_honoured(status: int, retry_after: str) -> None:
+    assert slept_after(response(status, headers={"Retry-After": retry_after})) == [20]
 
 
-def test_a_429_without_retry_after_waits_until_the_reset(time: Time) -> None:
-    assert slept(time, answer(429, limit(0, SERVER + 12))) == [12]
+@pytest.mark.parametrize("retry_after", [{}, {"Retry-After": "soon"}])
+def test_a_429_without_a_usable_retry_after_waits_until_the_reset(retry_after: dict[str, str]) -> None:
+    assert slept_after(response(429, headers={**limit(0, SERVER_TIME + 12), **retry_after})) == [12]
 
 
-def test_a_reset_that_has_just_been_is_no_wait(time: Time) -> None:
-    assert slept(time, answer(headers=limit(0, SERVER - 1))) == []
+def test_a_429_or_503_that_names_no_time_is_left_to_the_retries() -> None:
+    assert slept_after(response(429), response(503)) == []
 
 
-@pytest.mark.parametrize("reset", [SERVER - 3_600, SERVER + 86_400, 60])
-def test_a_reset_that_makes_no_sense_means_a_minute(time: Time, reset: float) -> None:
-    assert slept(time, answer(headers=limit(0, reset))) == [60]
+def test_a_reset_that_has_just_passed_means_no_wait() -> None:
+    assert slept_after(response(headers=limit(0, SERVER_TIME - 1))) == []
+
+
+@pytest.mark.parametrize("reset", [SERVER_TIME - 3_600, SERVER_TIME + 86_400, 60])
+def test_an_implausible_reset_means_a_wait_of_a_minute(reset: float) -> None:
+    assert slept_after(response(headers=limit(0, reset))) == [60]
+
+
+def test_the_latest_response_decides_how_long_to_wait() -> None:
+    assert slept_after(response(headers=limit(0, SERVER_TIME + 30)), response(headers=limit(0, SERVER_TIME + 40))) == [
+        40
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "limited"),
+    [
+        (response(), False),
+        (response(503, headers={"Retry-After": "1"}), False),
+        (response(429), True),
+        (response(headers=limit(7, SERVER_TIME)), True),
+    ],
+    ids=["no headers", "503", "429", "announced"],
+)
+def test_an_endpoint_is_limited_once_it_announces_a_limit_or_answers_429(
+    answer: requests.Response,
+    limited: bool,  # noqa: FBT001
+) -> None:
+    rate_limiter = FakeTime().rate_limiter()
+    rate_limiter.update(ENDPOINT, answer)
+    assert rate_limiter.is_limited(ENDPOINT) is limited
+    assert not rate_limiter.is_limited("/v1/end_users")
+
+
+def test_a_limit_announced_during_a_wait_is_kept() -> None:
+    time = FakeTime()
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        if len(time.slept) == 1:
+            rate_limiter.update(ENDPOINT, response(headers=limit(0, SERVER_TIME + 50)))
+
+    rate_limiter = RateLimiter(server_clock(time), sleep)
+    rate_limiter.update(ENDPOINT, response(headers=limit(0, SERVER_TIME + 30)))
+    for _ in range(2):
+        with rate_limiter.acquire(ENDPOINT):
+            pass
+    assert time.slept == [30, 20]
+
+
+def test_a_limited_endpoint_gets_one_request_at_a_time_and_others_are_not_held_up() -> None:
+    rate_limiter = FakeTime().rate_limiter()
+    rate_limiter.update(ENDPOINT, response(headers=limit(50, SERVER_TIME)))
+    acquired = threading.Event()
+
+    def acquire() -> None:
+        with rate_limiter.acquire(ENDPOINT):
+            acquired.set()
+
+    thread = threading.Thread(target=acquire)
+    with rate_limiter.acquire(ENDPOINT):
+        thread.start()
+        with rate_limiter.acquire("/v1/end_users"):
+            assert not acquired.wait(0.05)
+    assert acquired.wait(5)
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lines"), [(4, []), (30, ["Waiting 30 s until /v1/responses accepts requests again"])]
+)
+def test_only_long_waits_are_logged(seconds: int, lines: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert slept_after(response(headers=limit(0, SERVER_TIME + seconds))) == [seconds]
+    assert caplog.messages == lines

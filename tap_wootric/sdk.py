@@ -1,0 +1,209 @@
+"""Every private or final member of the SDK that this tap touches, and why. The tap and its streams use the seams.
+
+`tests/unit/test_sdk.py` fails if an upgrade of the SDK changes one of these members.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from singer_sdk import Stream, Tap
+from singer_sdk.exceptions import SingerSDKError
+from singer_sdk.helpers._state import StateWriter
+from singer_sdk.helpers.types import Context
+from singer_sdk.mapper import CustomStreamMap
+from singer_sdk.singerlib import StateMessage
+from typing_extensions import override
+
+
+class StreamMapError(SingerSDKError):
+    """An expression in `stream_maps` failed on a record.
+
+    The message never holds values of the record, which the original error may.
+    """
+
+    def __init__(self, stream: str, field: str | None, expression: str, error: Exception) -> None:
+        # The key that a KeyError names is harmless if it comes from the expression.
+        is_missing_key = isinstance(error, KeyError) and repr(error.args[0]) in expression
+        reason = f"{type(error).__name__}: {error}" if is_missing_key else type(error).__name__
+        super().__init__(
+            f"stream_maps: the expression for {stream}.{field or '__filter__'} failed on a record ({reason})"
+        )
+
+
+class SdkTap(Tap):
+    """A tap with seams that the SDK lacks. The methods up to `on_signal` are for subclasses to override."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._bookmark_writer = _BookmarkWriter(self)
+
+    def prepare_config(self, config: Mapping[str, Any], *, validate: bool) -> dict[str, Any]:  # noqa: ARG002
+        """Return the config that the SDK is to use, before it checks it and adds defaults.
+
+        Args:
+            config: The settings as they were given.
+            validate: Whether mistakes are to be raised.
+
+        Raises:
+            ConfigValidationError: A setting is wrong, and `validate` is set.
+        """
+        return dict(config)
+
+    def sync_selected(self) -> None:
+        """Sync all selected streams, by `super().sync_selected()`, with anything that belongs before and after it."""
+        super().sync_all()
+
+    def test_selected(self) -> bool:
+        """Read one record of each selected stream, for `--test`."""
+        return self.run_sync_dry_run(1, [stream for stream in self.streams.values() if stream.selected])
+
+    def move_bookmarks(self) -> None:
+        """Bring the state up to date. Called before each STATE, except for the first one of a sync."""
+
+    def on_signal(self, signum: int) -> None:
+        """React to SIGTERM or SIGINT."""
+
+    @override
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        # Private, and it reads the private `_config`. The SDK's own check would print a secret that has the wrong type,
+        # and it accepts empty and misspelt settings and dates that are none.
+        self._config = self.prepare_config(self._config, validate=raise_errors)
+        return super()._validate_config(raise_errors=raise_errors)
+
+    @override  # type: ignore[misc]
+    def sync_all(self) -> None:
+        # Final. The SDK has no hook before or after a sync.
+        self.sync_selected()
+
+    @override  # type: ignore[misc]
+    def run_connection_test(self) -> bool:
+        # Final. The SDK would read all streams, including those that are not selected.
+        return self.test_selected()
+
+    @property
+    @override
+    def state_writer(self) -> StateWriter:
+        # Public, but its class is not. Streams write all their STATE messages with it.
+        return self._bookmark_writer
+
+    @override
+    def setup_mapper(self) -> None:
+        # Public, but CustomStreamMap._eval is private: the only place that knows which expression failed.
+        super().setup_mapper()
+        for stream_maps in self.mapper.stream_maps.values():
+            for stream_map in stream_maps:
+                if isinstance(stream_map, CustomStreamMap):
+                    evaluate = partial(_evaluate, stream_map._eval, stream_map.stream_alias)  # noqa: SLF001
+                    setattr(stream_map, "_eval", evaluate)  # noqa: B010 - To mypy, methods are not assignable.
+
+    @override
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        # Private. The SDK would write the state in the middle of another message, and exit with status 0, which
+        # schedulers take for success.
+        self.on_signal(signum)
+
+
+class _BookmarkWriter(StateWriter):
+    """Writes the state with all bookmarks moved, even if it is the same as the last one.
+
+    Some targets forget a state when a record follows it, and what they wrote at the end would be no state at all.
+    """
+
+    def __init__(self, tap: SdkTap) -> None:
+        super().__init__(tap.message_writer)
+        self._tap = tap
+
+    @override
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        self._tap.move_bookmarks()
+        self._tap.write_message(StateMessage(dict(state)))
+
+
+def _evaluate(evaluate: Any, stream: str, *, expr: str, property_name: str | None, **arguments: Any) -> Any:
+    """Evaluate an expression of a stream map.
+
+    Raises:
+        StreamMapError: It failed.
+    """
+    try:
+        return evaluate(expr=expr, property_name=property_name, **arguments)
+    except Exception as error:
+        raise StreamMapError(stream, property_name, expr, error) from error
+
+
+class SdkStream(Stream):
+    """A stream with seams that the SDK lacks."""
+
+    replication_key: str | None
+    is_sorted = True
+    """Otherwise the SDK keeps progress markers instead of a bookmark until the end of the stream."""
+
+    def on_error(self, error: Exception) -> None:
+        """Handle an error that ended the sync of this stream, or raise it to end the sync of all streams.
+
+        For subclasses to override.
+        """
+        raise error
+
+    @property
+    def table_version(self) -> int | None:
+        """The version that RECORD messages carry: a Unix second, or None for an incremental sync."""
+        # Private, and so is the method for the message. The SDK would send ACTIVATE_VERSION before the rows, and if the
+        # sync then fails, the target is left with an empty table.
+        return self._stream_version
+
+    @table_version.setter
+    def table_version(self, version: int | None) -> None:
+        self._stream_version = version
+
+    def activate_table_version(self) -> None:
+        """Let the target drop the rows of other versions."""
+        if self._stream_version is not None:
+            self._write_activate_version_message(self._stream_version)
+
+    def write_state(self) -> None:
+        """Write a STATE if there are records that the last one does not cover."""
+        # Private. The SDK writes none if a stream fails.
+        self._write_state_message()
+
+    @override  # type: ignore[misc]
+    def sync(self, context: Context | None = None) -> None:
+        # Final. The SDK has no hook for errors, and one failing stream ends the sync of all.
+        try:
+            super().sync(context)
+        except Exception as error:  # noqa: BLE001 - `on_error` raises it, or knows better.
+            self.on_error(error)
+
+    @override
+    def _increment_stream_state(self, latest_record: dict[str, Any], *, context: Context | None = None) -> None:
+        # Private. Bookmarks move when a STATE is written: the public limit, `get_replication_key_signpost`, has no
+        # effect on sorted streams. A `state_manager` of our own would be public, but cost more for each record.
+        pass
+
+    @override
+    def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
+        # Public, but it depends on a text. "An unhandled error occurred" does not say which; the command logs that.
+        level = logging.DEBUG if message.startswith("An unhandled error") else level
+        super().log(message, *args, level=level, **kwargs)
+
+    @override
+    def generate_child_contexts(self, record: dict[str, Any], context: Context | None) -> Sequence[Context | None]:
+        # Public. There are no child streams, for which the SDK would copy each record, at 0.5 microseconds.
+        return ()
+
+    @override
+    def get_batch_config(self, config: Mapping[str, Any]) -> None:
+        # Public. The SDK moves the bookmark before it writes a BATCH message: a signal or an error in between would
+        # leave a state ahead of its rows.
+        return None
+
+    @property
+    @override
+    def emit_activate_version_messages(self) -> bool:
+        # Public. See `table_version`.
+        return False

@@ -1,0 +1,282 @@
+"""Requests are authenticated, paced and retried, and nothing secret is logged about them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidURL
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+
+from tap_wootric.api.client import Client, with_retries
+from tests.unit.api.fakes import API_URL, LOCAL_TIME, SERVER_TIME, FakeApi, FakeTime, response, token
+
+PATH = "/v1/responses"
+
+
+def client(api: FakeApi, time: FakeTime | None = None) -> Client:
+    time = time or FakeTime()
+    rate_limiter = time.rate_limiter()
+    return Client(
+        api_url=API_URL,
+        authenticator=api.authenticator(time, rate_limiter),
+        rate_limiter=rate_limiter,
+        timeout_seconds=30,
+        session_factory=api.session,
+        sleep=time.sleep,
+    )
+
+
+def tokens_sent(api: FakeApi) -> list[str]:
+    return [str(request.headers["Authorization"]) for request in api.sent if request.method == "GET"]
+
+
+def test_a_request_carries_its_parameters_the_token_and_the_common_headers() -> None:
+    api = FakeApi([token(), response(content=[1])])
+    assert client(api).get(PATH, {"per_page": 50, "created[gte]": 7}).json() == [1]
+    request = api.sent[-1]
+    assert request.url == f"{API_URL}{PATH}?per_page=50&created%5Bgte%5D=7"
+    assert request.headers["Authorization"] == "Bearer token-1"
+    assert request.headers["Accept"] == "application/json"
+    assert request.headers["User-Agent"] == "tap-wootric/1.2.3"
+    assert api.timeouts[-1] == 30
+
+
+def test_a_request_without_parameters_has_no_query() -> None:
+    api = FakeApi([token(), response(content=[])])
+    client(api).get(PATH, {})
+    assert api.sent[-1].url == f"{API_URL}{PATH}"
+
+
+def test_requests_share_a_token_and_no_request_changes_another() -> None:
+    api = FakeApi([token(), response(), response()])
+    client_ = client(api)
+    client_.get(PATH, {"page": 1})
+    client_.get("/v1/declines", {})
+    assert [request.url for request in api.sent[1:]] == [f"{API_URL}{PATH}?page=1", f"{API_URL}/v1/declines"]
+    assert tokens_sent(api) == ["Bearer token-1"] * 2
+
+
+def test_a_rejected_token_is_replaced_and_the_request_repeated() -> None:
+    api = FakeApi([token(), response(401), token(access_token="token-2"), response(content=[1])])  # noqa: S106
+    assert client(api).get(PATH, {}).json() == [1]
+    assert tokens_sent(api) == ["Bearer token-1", "Bearer token-2"]
+
+
+def test_a_request_that_is_rejected_twice_is_not_repeated_again() -> None:
+    api = FakeApi([token(), response(401), token(), response(401)])
+    assert client(api).get(PATH, {}).status_code == 401
+    assert api.answers == []
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 429, 500])
+def test_a_response_is_returned_whatever_its_status(status: int) -> None:
+    assert client(FakeApi([token(), response(status)])).get(PATH, {}).status_code == status
+
+
+def test_a_limited_path_is_waited_for_and_the_wait_counted() -> None:
+    time = FakeTime()
+    limit = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": str(SERVER_TIME + 30)}
+    client_ = client(FakeApi([token(), response(headers=limit), response()]), time)
+    assert not client_.is_rate_limited(PATH)
+    client_.get(PATH, {})
+    assert client_.is_rate_limited(PATH)
+    assert client_.throttled_seconds == 0
+    client_.get(PATH, {})
+    assert time.slept == [30]
+    assert client_.throttled_seconds == 30
+
+
+def test_each_thread_has_a_session_of_its_own_and_keeps_it() -> None:
+    api = FakeApi([token(), *(response() for _ in range(4))])
+    client_ = client(api)
+
+    def two_requests() -> None:
+        client_.get(PATH, {})
+        client_.get(PATH, {})
+
+    two_requests()
+    thread = threading.Thread(target=two_requests)
+    thread.start()
+    thread.join()
+    assert api.sessions == 1 + 2  # One of them for the token.
+
+
+@pytest.fixture
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.lower(), raising=False)
+
+
+@pytest.mark.usefixtures("_no_proxies")
+def test_proxies_are_looked_up_in_the_environment_once_for_all_requests_of_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.test:3128")
+    api = FakeApi([token(), response(), response()])
+    client_ = client(api)
+    client_.get(PATH, {})
+    monkeypatch.setenv("NO_PROXY", "*")
+    client_.get(PATH, {})
+    assert [proxies.get("https") for proxies in api.proxies[1:]] == ["http://proxy.example.test:3128"] * 2
+
+
+@pytest.mark.usefixtures("_no_proxies")
+def test_proxies_that_are_set_later_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = FakeApi([token(), response(), response()])
+    client_ = client(api)
+    client_.get(PATH, {})
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.test:3128")
+    client_.get(PATH, {})
+    assert api.proxies[-1].get("https") is None
+
+
+def test_the_servers_time_is_told_by_a_token_if_by_no_response_before() -> None:
+    api = FakeApi([token()])
+    client_ = client(api)
+    assert client_.server_time() == SERVER_TIME
+    assert client_.server_time() == SERVER_TIME
+    assert len(api.sent) == 1
+
+
+def test_the_servers_time_needs_no_token_once_a_response_has_told_it() -> None:
+    api = FakeApi([token(expires_in=2), response()])
+    time = FakeTime()
+    client_ = client(api, time)
+    client_.get(PATH, {})
+    time.seconds += 10
+    assert client_.server_time() == SERVER_TIME + 10
+    assert len(api.sent) == 2
+
+
+def test_the_servers_time_is_asked_for_again_after_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+    time = FakeTime()
+    assert client(FakeApi([requests.ConnectTimeout(), response(503, b""), token()]), time).server_time() > SERVER_TIME
+    assert [int(pause) for pause in time.slept] == [2, 4]
+    assert caplog.messages[0].startswith(
+        "Access token: https://api.example.test/oauth/token did not answer in time. Retrying in "
+    )
+
+
+def test_a_server_that_tells_no_time_has_the_local_time() -> None:
+    answer = token()
+    del answer.headers["Date"]
+    assert client(FakeApi([answer])).server_time() == LOCAL_TIME
+
+
+def test_the_client_sleeps_until_a_second_of_the_server_begins() -> None:
+    time = FakeTime()
+    client_ = client(FakeApi([token()]), time)
+    client_.sleep_until(client_.server_time() + 1)
+    assert time.slept == [1]
+
+
+def failing(*errors: Exception) -> Callable[[], str]:
+    """Return a function that raises each error in turn, then returns."""
+    remaining = list(errors)
+
+    def function() -> str:
+        if remaining:
+            raise remaining.pop(0)
+        return "done"
+
+    return function
+
+
+def retried(function: Callable[..., Any], time: FakeTime) -> Callable[..., Any]:
+    return with_retries("responses", function, monotonic=time.monotonic, sleep=time.sleep)
+
+
+def test_a_function_with_retries_passes_arguments_and_results_through() -> None:
+    time = FakeTime()
+    assert retried(lambda *args, **kwargs: (args, kwargs), time)(1, two=2) == ((1,), {"two": 2})
+    assert time.slept == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RetriableAPIError("busy"),
+        requests.ConnectionError(),
+        requests.ConnectTimeout(),
+        requests.ReadTimeout(),
+        ChunkedEncodingError(),
+        ContentDecodingError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_that_may_pass_is_retried(error: Exception) -> None:
+    time = FakeTime()
+    assert retried(failing(error), time)() == "done"
+    assert len(time.slept) == 1
+
+
+def test_pauses_double_up_to_a_minute_with_jitter_and_nine_attempts_fail_in_one_line() -> None:
+    time = FakeTime()
+    with pytest.raises(FatalAPIError) as raised:
+        retried(failing(*(RetriableAPIError("502 Bad Gateway for /v1/responses") for _ in range(9))), time)()
+    assert [int(pause) for pause in time.slept] == [2, 4, 8, 16, 32, 64, 64, 64]
+    assert any(pause % 1 for pause in time.slept)
+    assert str(raised.value) == (
+        f"responses: 502 Bad Gateway for /v1/responses. Giving up after {sum(time.slept):.0f} s of retries"
+    )
+
+
+def test_the_ninth_attempt_may_still_succeed() -> None:
+    assert retried(failing(*(RetriableAPIError("busy") for _ in range(8))), FakeTime())() == "done"
+
+
+@pytest.mark.parametrize(("seconds", "attempts"), [(400, 3), (99, 3), (90, 4), (60, 5)])
+def test_slow_attempts_end_after_five_minutes_but_there_are_three_at_least(seconds: float, attempts: int) -> None:
+    time = FakeTime()
+    made = 0
+
+    def slow() -> None:
+        nonlocal made
+        made += 1
+        time.seconds += seconds
+        raise requests.ReadTimeout
+
+    with pytest.raises(FatalAPIError):
+        retried(slow, time)()
+    assert made == attempts
+
+
+def test_a_fatal_error_is_not_retried_and_not_changed() -> None:
+    time = FakeTime()
+    error = FatalAPIError("400 Bad Request for /v1/responses")
+    with pytest.raises(FatalAPIError) as raised:
+        retried(failing(error), time)()
+    assert raised.value is error
+    assert time.slept == []
+
+
+def test_an_error_of_requests_that_cannot_pass_fails_at_once() -> None:
+    time = FakeTime()
+    with pytest.raises(FatalAPIError, match=r"^responses: The API could not be reached \(InvalidURL\)$"):
+        retried(failing(InvalidURL("https://user:secret@")), time)()
+    assert time.slept == []
+
+
+def test_a_bug_is_not_retried() -> None:
+    with pytest.raises(KeyError):
+        retried(failing(KeyError("id")), FakeTime())()
+
+
+def test_a_retry_is_logged_in_one_line_without_the_parameters_of_the_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    time = FakeTime()
+    client_ = client(FakeApi([token(), requests.ReadTimeout("?email=ada"), response(content=[])]), time)
+    retried(client_.get, time)(PATH, {"email": "ada@example.com"})
+    (line,) = caplog.messages
+    assert line == (
+        "responses: https://api.example.test/v1/responses did not answer in time. "
+        f"Retrying in {time.slept[0]:.0f} s (attempt 2 of 9)"
+    )

@@ -1,0 +1,86 @@
+"""Values that databases reject are replaced, and no others are touched."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize, sanitize_nested
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ([{"text": "a\ud83d!"}], [{"text": "a\ufffd!"}]),
+        ([{"\ud800": ["\udfff", "🙂"]}], [{"\ufffd": ["\ufffd", "🙂"]}]),
+        ([{"text": "a\0b"}], [{"text": "a\0b"}]),
+        ([{"tags": ["a\0b"]}], [{"tags": ["a\ufffdb"]}]),
+        ([{"end_user": {"a\0b": "c\0d"}}], [{"end_user": {"a\ufffdb": "c\ufffdd"}}]),
+        ([{"a\0b": 1}], [{"a\ufffdb": 1}]),
+    ],
+)
+def test_lone_surrogates_and_nested_nuls_become_the_replacement_character(sent: Any, expected: Any) -> None:
+    assert sanitize(sent) == expected
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"), [("a\0b", "a\ufffdb"), (["a\0b"], ["a\ufffdb"]), ({"\0": 1}, {"\ufffd": 1})]
+)
+def test_inside_an_object_even_a_rows_own_text_loses_its_nuls(sent: Any, expected: Any) -> None:
+    assert sanitize_nested(sent) == expected
+
+
+@given(value=JSON.filter(lambda value: "\\u0000" not in json.dumps(value)))
+def test_values_that_databases_accept_are_unchanged(value: Any) -> None:
+    assert sanitize(value) == value
+    assert sanitize_nested(value) == value
+
+
+@given(value=JSON)
+def test_sanitized_values_can_be_encoded_and_hold_no_nul(value: Any) -> None:
+    text = json.dumps(sanitize_nested(value), ensure_ascii=False)
+    text.encode()
+    assert "\\u0000" not in text
+
+
+def test_a_replacement_is_logged_once_per_document_and_without_the_value(caplog: pytest.LogCaptureFixture) -> None:
+    sanitize([{"text": "secret\ud800"}, {"text": "secret\ud800"}])
+    (line,) = caplog.messages
+    assert line.endswith("was replaced with U+FFFD")
+    assert "secret" not in line
+
+
+def test_nothing_is_logged_where_nothing_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    sanitize([{"text": "a\0b"}])
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b'["a\\u0000b"]', True), (b'["a\\n"]', False), (b'["u0000"]', False), (b"[]", False)],
+)
+def test_an_escaped_nul_is_found_in_a_json_document(content: bytes, expected: bool) -> None:  # noqa: FBT001
+    assert may_contain_nul(content) is expected
+
+
+@pytest.mark.parametrize("text", ["0.1", "1.10", "-1e400", "1e10000", "1E-10000", "0e5"])
+def test_a_number_keeps_its_digits(text: str) -> None:
+    number = parse_number(text)
+    assert isinstance(number, Decimal)
+    assert str(number) == str(Decimal(text))
+
+
+@pytest.mark.parametrize("text", ["1e10001", "-1e-10001", "1e99999999999999999999"])
+def test_a_number_that_databases_cannot_hold_stays_text(text: str) -> None:
+    assert parse_number(text) == text

@@ -1,0 +1,110 @@
+"""Timestamps come out in one form, and are the same instant as before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tap_wootric.records.timestamps import SECOND_LENGTH, normalize_timestamp, timestamp_of_second, unix_seconds
+
+OFFSETS = st.integers(-14 * 4, 14 * 4).map(lambda quarters: timezone(timedelta(minutes=15 * quarters)))
+INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1), timezones=OFFSETS).map(  # noqa: DTZ001 - With one.
+    lambda instant: instant.replace(microsecond=0)
+)
+FORMATS = {
+    "as nearly always": "%Y-%m-%d %H:%M:%S %z",
+    "with a T": "%Y-%m-%dT%H:%M:%S%z",
+    "without a blank": "%Y-%m-%d %H:%M:%S%z",
+}
+
+
+@pytest.mark.parametrize("time_format", FORMATS.values(), ids=FORMATS.keys())
+@given(instant=INSTANTS)
+def test_a_timestamp_is_the_same_instant_in_utc(time_format: str, instant: datetime) -> None:
+    normalized = normalize_timestamp(instant.strftime(time_format))
+    assert normalized == instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert datetime.fromisoformat(normalized) == instant
+
+
+@given(instant=INSTANTS)
+def test_a_timestamp_with_a_colon_in_its_offset_or_as_unix_seconds_is_the_same_instant(instant: datetime) -> None:
+    expected = instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert normalize_timestamp(str(instant)) == expected
+    assert normalize_timestamp(int(instant.timestamp())) == expected
+    assert normalize_timestamp(str(int(instant.timestamp()))) == expected
+    assert unix_seconds(expected) == instant.timestamp()
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ("2016-12-16 09:05:13 -0800", "2016-12-16T17:05:13Z"),
+        ("2016-12-16 09:05:13 +0545", "2016-12-16T03:20:13Z"),
+        ("2015-02-12T06:29:27.000-08:00", "2015-02-12T14:29:27.000Z"),
+        ("2015-02-12T06:29:27.1234567-08:00", "2015-02-12T14:29:27.1234567Z"),
+        ("2015-04-20 04:46:51-08:00", "2015-04-20T12:46:51Z"),
+        ("2014-12-01 18:36:59", "2014-12-01T18:36:59Z"),
+        ("2014-12-01 18:36:59 UTC", "2014-12-01T18:36:59Z"),
+        ("2016-12-16T17:05:13Z", "2016-12-16T17:05:13Z"),
+        (1661002761, "2022-08-20T13:39:21Z"),
+        (Decimal("1661002761.5"), "2022-08-20T13:39:21.5Z"),
+        ("2015-04-20", "2015-04-20T00:00:00Z"),
+        ("2015-04-20T04:46", "2015-04-20T04:46:00Z"),
+    ],
+)
+def test_every_known_form_of_a_timestamp_is_understood(sent: object, expected: str) -> None:
+    assert normalize_timestamp(sent) == expected
+
+
+@given(instant=INSTANTS)
+def test_normalizing_twice_changes_nothing(instant: datetime) -> None:
+    normalized = normalize_timestamp(str(instant))
+    assert normalize_timestamp(normalized) == normalized
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "",
+        "soon",
+        "12:00",
+        "2015-W01",
+        "2015-13-01 00:00:00",
+        "2015-01-01 24:00:00 -0800",
+        "2015-01-01 00:60:00 -0800",
+        "2015-01-01 00:00:00 -2500",
+        "0001-01-01 00:00:00 +0800",
+        "٢٠١٥-01-01 00:00:00",
+        10**12,
+        -1,
+        True,
+        1.5,
+        [],
+        {},
+        None,
+    ],
+)
+def test_anything_else_is_an_error(sent: object) -> None:
+    for _ in range(2):  # A cached hour must not change that.
+        with pytest.raises(ValueError, match=r".+"):
+            normalize_timestamp(sent)
+
+
+@given(second=st.integers(-60_000_000_000, 250_000_000_000))
+def test_a_unix_second_and_its_timestamp_convert_into_each_other(second: int) -> None:
+    timestamp = timestamp_of_second(second)
+    assert len(timestamp) == SECOND_LENGTH
+    assert unix_seconds(f"{timestamp}Z") == second
+
+
+@given(seconds=st.lists(st.integers(-60_000_000_000, 250_000_000_000), min_size=2))
+def test_timestamps_sort_as_text_like_the_seconds_they_stand_for(seconds: list[int]) -> None:
+    assert [timestamp_of_second(second) for second in sorted(seconds)] == sorted(map(timestamp_of_second, seconds))
+
+
+def test_a_fraction_does_not_change_the_second() -> None:
+    assert unix_seconds("2016-12-16T17:05:13.999Z") == unix_seconds("2016-12-16T17:05:13Z")
