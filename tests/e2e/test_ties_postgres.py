@@ -1,0 +1,157 @@
+"""Ties in the orders that a real PostgreSQL gives them, which is most likely what the API does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tap_wootric.pagination import keyset
+from tap_wootric.pagination.query import PAGE_SIZE, TIME_KEYS, Query, TimeRange
+from tap_wootric.records.timestamps import normalize_timestamp
+from tap_wootric.records.transform import Record
+from tap_wootric.streams.lists import parameters
+from tests import postgres
+from tests.sandbox import Api, Sandbox, Switches
+from tests.sandbox.account import BEGIN, END, NOW, SECOND
+from tests.sandbox.database import DatabaseAccount, DatabaseTable, Options
+from tests.sandbox.server import Clock
+from tests.tap import full_table, selecting, tap
+
+TIE = (BEGIN + END) // 2 // SECOND * SECOND
+"""The second in which rows are inserted by one statement, in microseconds."""
+
+APART = 50 * SECOND
+LARGE = {"shared_buffers": "1MB"}
+"""A table of a few hundred blocks is large to such a server, and scans of it are synchronized."""
+
+PLANS = {
+    "the planner's own": Options(),
+    "the planner's own, without indexes": Options(indexes=False),
+    "drawn for each request": Options(random_plans=True),
+    "scans that start anywhere": Options(indexes=False, other_scans=True, padding=1_000),
+}
+
+
+@pytest.fixture(scope="module")
+def server_url() -> Iterator[str]:
+    """A server of its own, because the settings matter; any other where one is named."""
+    if url := os.environ.get(postgres.VARIABLE):
+        yield url
+        return
+    try:
+        with postgres.server(**LARGE) as url:
+            yield url
+    except postgres.MissingServerError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"There is no PostgreSQL: {error}")
+
+
+@pytest.fixture(params=[*PLANS])
+def account(request: pytest.FixtureRequest, server_url: str) -> Iterator[DatabaseAccount]:
+    with (
+        postgres.database(server_url) as database,
+        DatabaseAccount(database.url, options=PLANS[request.param]) as account,
+    ):
+        yield account
+
+
+def fill(table: DatabaseTable, ties: int, others: int) -> None:
+    """Insert tied rows, another one earlier in their second, and rows before and after that."""
+    if others:
+        table.insert_many(others, TIE - others * APART, apart=APART)
+    table.insert_many(1, TIE + SECOND // 10)
+    table.insert_many(ties, TIE + SECOND // 2)
+    if others:
+        table.insert_many(others, TIE + APART, apart=APART)
+    table.enlarge()
+    table.analyze()
+
+
+class Reader:
+    """Reads responses through the API over the database."""
+
+    def __init__(self, account: DatabaseAccount, **switches: Any) -> None:
+        self.requests = 0
+        self._now = NOW
+        self._api = Api(account, Switches(**switches), lambda: self._now)
+        self._api.tokens["token"] = NOW * 2
+
+    def fetch(self, query: Query) -> list[Record]:
+        self.requests += 1
+        self._now += 0.2
+        params = {name: str(value) for name, value in parameters(query).items()}
+        answer = self._api.answer("GET", "/v1/responses", params, {}, "Bearer token")
+        assert answer.status == 200, answer.content
+        return [{**row, **{key: normalize_timestamp(row[key]) for key in TIME_KEYS}} for row in answer.content]
+
+    def incremental(self) -> list[int]:
+        query = Query("updated_at", updated_at=TimeRange(lt=int(NOW) + 1))
+        return [record["id"] for record in keyset.read(self.fetch, query)]
+
+    def full_table(self) -> list[int]:
+        return [record["id"] for record in keyset.read(self.fetch, Query("created_at", settled_until=int(NOW) - 300))]
+
+
+@pytest.mark.parametrize("others", [0, 1_500])
+@pytest.mark.parametrize("ties", [60, 213, 700, 1_498])
+def test_all_rows_of_a_bulk_insert_are_read(account: DatabaseAccount, ties: int, others: int) -> None:
+    fill(account.responses, ties, others)
+    ids = sorted(account.responses.rows)
+    for read in (Reader(account).incremental, Reader(account).full_table):
+        assert sorted(read()) == ids
+
+
+@pytest.mark.parametrize("ties", [75, 300, 700])
+def test_no_row_that_stays_is_lost_while_others_are_updated_at_every_request(
+    account: DatabaseAccount, ties: int
+) -> None:
+    fill(account.responses, ties, 300)
+    before = account.responses.as_it_stands()
+    came = set(Reader(account, updates=1).incremental())
+    after = account.responses.as_it_stands()
+    assert {row for row in before if before[row] == after.get(row)} - came == set()
+
+
+def test_a_full_table_keeps_rows_that_a_long_transaction_rewrites_meanwhile(account: DatabaseAccount) -> None:
+    """They come to light with the time at which the transaction began, behind a reader that goes by update time."""
+    table = account.responses
+    fill(table, 300, 0)
+    for number, row in enumerate(table.rows.values()):
+        table.update(row, TIE + number * SECOND)  # Each in a second of its own.
+    reader = Reader(account)
+    requests_before_commit = 4
+    came: set[int] = set()
+    with table.transaction() as writer:
+        rewritten = list(table.rows.values())[-20:]
+        for row in rewritten:
+            writer.update(row, int((NOW - 60) * SECOND))
+        records = keyset.read(reader.fetch, Query("created_at", settled_until=int(NOW) - 300))
+        for record in records:
+            came.add(record["id"])
+            if reader.requests >= requests_before_commit:
+                break
+    came |= {record["id"] for record in records}
+    assert came == table.rows.keys()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_the_command_brings_all_rows_of_a_bulk_insert(account: DatabaseAccount, *, is_full: bool) -> None:
+    fill(account.end_users, 300, 0)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        synced = tap(
+            config={**sandbox.config, "start_date": "2000-01-01"},
+            catalog=full_table("end_users") if is_full else selecting("end_users"),
+        )
+    assert synced.status == 0, synced.log
+    assert sorted(record["id"] for record in synced.records("end_users")) == sorted(account.end_users.rows)
+
+
+def test_with_indexes_a_bulk_insert_takes_two_requests_a_page_at_most(server_url: str) -> None:
+    for ties in (60, 213, 700, 1_400):
+        with postgres.database(server_url) as database, DatabaseAccount(database.url) as account:
+            fill(account.responses, ties, 0)
+            reader = Reader(account)
+            assert len(reader.incremental()) == ties + 1
+            assert reader.requests <= 2.2 * (ties // PAGE_SIZE + 1)
