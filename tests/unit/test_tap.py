@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,6 @@ from tap_wootric.signals import Terminated
 from tap_wootric.tap import InvalidInputError, TapWootric
 from tests.unit.api.fakes import response
 from tests.unit.fakes import CONFIG, NOW, catalog_of, make_tap, messages, row, serving
-
-SIGTERM = 15
 
 
 def test_discovery_needs_neither_settings_nor_credentials_nor_a_client() -> None:
@@ -158,7 +157,7 @@ def test_a_signal_ends_a_sync_with_the_state_of_the_records_that_were_written(
 
     def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
         if params.get("updated[gte]") == 1_700_000_098:  # The third page.
-            tap.on_signal(SIGTERM)
+            tap.on_signal(signal.SIGTERM)
         return serving(rows)(path, params)
 
     tap = make_tap(answer, catalog=catalog_of(make_tap(), "end_users"))
@@ -170,6 +169,14 @@ def test_a_signal_ends_a_sync_with_the_state_of_the_records_that_were_written(
     assert written[-1]["type"] == "STATE"
     bookmark = written[-1]["value"]["bookmarks"]["end_users"]["replication_key_value"]
     assert bookmark == records[-1]["updated_at"]
+
+
+def test_after_a_signal_another_one_is_not_the_taps() -> None:
+    tap = make_tap()
+    ours = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated):
+        tap.on_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) != ours
 
 
 # The command

@@ -91,22 +91,26 @@ def test_a_sync_starts_at_the_bookmark_or_the_start_date_and_rereads_seven_days(
     assert tap.streams["nps_summary"].bookmark == "2025-01-08"
 
 
-@pytest.mark.parametrize(("is_limited", "most_threads"), [(False, 4), (True, 1)])
-def test_days_are_fetched_in_parallel_unless_the_api_announces_a_limit(is_limited: bool, most_threads: int) -> None:  # noqa: FBT001
-    threads: set[str] = set()
-    first_requests = threading.Barrier(most_threads)
+@pytest.mark.parametrize(("is_limited", "expected"), [(False, 4), (True, 1)])
+def test_days_are_fetched_in_parallel_unless_the_api_announces_a_limit(
+    is_limited: bool,  # noqa: FBT001
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[threading.Thread] = []
 
-    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
-        name = threading.current_thread().name
-        if name != "MainThread" and name not in threads:
-            threads.add(name)
-            first_requests.wait(timeout=10)
-        return Days({"2025-01-01": 1})(path, params)
+    class RecordedThread(threading.Thread):
+        def start(self) -> None:
+            started.append(self)
+            super().start()
 
-    tap = tap_with(answer, start_date="2025-01-01", concurrency=4)
-    tap.client = FakeClient(answer, is_limited=is_limited)
+    monkeypatch.setattr(threading, "Thread", RecordedThread)
+    days = Days({"2025-01-01": 1})
+    tap = tap_with(days, start_date="2025-01-01", concurrency=4)
+    tap.client = FakeClient(days, is_limited=is_limited)
     assert [*read(tap)] == [f"2025-01-{day:02}" for day in range(1, 16)]
-    assert len(threads) == most_threads
+    assert len(started) == expected
+    assert all(thread.daemon for thread in started)
 
 
 def test_an_error_of_a_day_is_raised_in_its_turn() -> None:
