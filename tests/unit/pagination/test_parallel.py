@@ -58,7 +58,7 @@ class List:
 def _worth_it() -> Iterator[None]:
     """Have windows read also where a list answers at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "_WORTH_IT", 0)
+        patch.setattr(windows, "_MIN_WAITING_SHARE", 0)
         yield
 
 
@@ -107,7 +107,7 @@ def test_a_few_pages_are_read_without_windows() -> None:
 
 
 def test_there_are_no_windows_where_the_rows_take_longer_than_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "_WORTH_IT", 0.8)
+    monkeypatch.setattr(windows, "_MIN_WAITING_SHARE", 0.8)
     source = List(spread(600), latency=0.001)
     for _ in windows.read(source, EVERYTHING, 8, never):
         time.sleep(0.001)
