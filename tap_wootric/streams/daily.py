@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +13,10 @@ from tap_wootric.progress import Progress
 from tap_wootric.records.timestamps import DATE_LENGTH, SECONDS_PER_DAY, normalize_timestamp, timestamp_of_second
 from tap_wootric.records.transform import Record, RecordTransformer, Row
 from tap_wootric.streams.base import Fetch, SyncRange, WootricStream
+from tap_wootric.threads import flat_map_in_order
 
 _LATE_RESPONSE_DAYS = 7
-"""Most people who respond do so within this time. It is our estimate: nothing about it is documented."""
+"""Most people who respond do so within this time (our estimate; nothing is documented)."""
 
 
 class DailyStream(WootricStream):
@@ -90,30 +87,13 @@ class DailyStream(WootricStream):
     def _totals(self, fetch: Fetch, days: range, length: int) -> Iterator[Record]:
         """Yield the totals of one range for each day, which ends some days later.
 
-        Days are fetched in parallel, unless the first response announces a rate limit. The threads are daemons: one
-        that is blocked on a request does not delay the end of the process.
+        Days are fetched in parallel, unless the first response announces a rate limit.
         """
-        first, *others = (_day_range(day, day + length) for day in days)
+        first, *rest = (_day_range(day, day + length) for day in days)
         yield from fetch(first)
-        totals = [Future[list[Record]]() for _ in others]
-        queue = deque(zip(others, totals, strict=True))
-
-        def work() -> None:
-            with suppress(IndexError):  # The queue is empty.
-                while True:
-                    params, future = queue.popleft()
-                    try:
-                        future.set_result(fetch(params))
-                    except Exception as error:  # noqa: BLE001 - Raised where the totals are yielded.
-                        future.set_exception(error)
-
-        for _ in range(1 if self.client.is_rate_limited(self.path) else self.settings.concurrency):
-            threading.Thread(target=work, daemon=True).start()
-        try:
-            for future in totals:
-                yield from future.result()
-        finally:
-            queue.clear()
+        threads = 1 if self.client.is_rate_limited(self.path) else self.settings.concurrency
+        # One row a day takes little memory: no thread needs to wait for a day that is slow.
+        yield from flat_map_in_order(fetch, rest, threads=threads, max_started=len(days))
 
     def _emitted(self, records: Iterable[Record], progress: Progress) -> Iterator[Record]:
         """Yield records without deselected fields, and keep the high watermark up to date."""

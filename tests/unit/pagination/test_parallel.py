@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tap_wootric import threads
 from tap_wootric.pagination import parallel
 from tap_wootric.pagination.query import ALL_TIME, Query, TimeRange
 from tap_wootric.records.timestamps import normalize_timestamp
@@ -163,7 +164,7 @@ def wait_until_quiet(source: FakeList, most: int) -> int:
     asked = -1
     while asked < len(source.queries) <= most:
         asked = len(source.queries)
-        deadline.wait(2 * parallel._POLL_SECONDS)  # noqa: SLF001 - Threads look again after this.
+        deadline.wait(2 * threads._POLL_SECONDS)  # noqa: SLF001 - Threads look again after this.
     return len(source.queries)
 
 

@@ -92,7 +92,7 @@ def lists(draw: st.DrawFn) -> TiedList:
     )
 
 
-NO_SERVER = settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+NO_SERVER = settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 
 
 @NO_SERVER
