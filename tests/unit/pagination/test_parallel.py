@@ -1,180 +1,170 @@
-"""Windows that are read at a time bring what one reading brings, in its order, and leave nothing running behind."""
+"""Parallel reading yields what one reading yields, in its order, and leaves nothing running. The time is made up."""
 
 from __future__ import annotations
 
 import random
 import threading
-import time
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterator
 from itertools import count, islice
-from typing import Any
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_wootric.pagination import parallel as windows
+from tap_wootric.pagination import parallel
 from tap_wootric.pagination.query import Query, TimeRange
 from tap_wootric.records.timestamps import normalize_timestamp, unix_seconds
 from tap_wootric.records.transform import Record
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW
-from tests.sandbox.server import Clock
-from tests.tap import seen, tap
 
 EVERYTHING = Query("updated_at", updated_at=TimeRange(1, 2_000_000))
 
 
 def rows_at(seconds: list[int]) -> list[Record]:
-    """Rows that were updated at some seconds, and created each at one of its own."""
+    """Rows updated at the given seconds, each created at a second of its own."""
     return [
         {"id": number, "updated_at": normalize_timestamp(second), "created_at": normalize_timestamp(number)}
         for number, second in enumerate(sorted(seconds), start=1)
     ]
 
 
-class List:
-    """A list that stands still, and what was asked of it."""
+def rows_apart(rows: int) -> list[Record]:
+    """Rows updated ten seconds apart."""
+    return rows_at([number * 10 for number in range(1, rows + 1)])
 
-    def __init__(self, rows: list[Record], latency: float = 0) -> None:
+
+class SlowApi:
+    """A list that does not change, and a clock by which each request takes a second."""
+
+    def __init__(self, rows: list[Record]) -> None:
         self.rows = rows
+        self._updates = [unix_seconds(row["updated_at"]) for row in rows]
         self.queries: list[Query] = []
-        self.latency = latency
+        self.seconds = 0.0
 
-    def __call__(self, query: Query) -> list[Record]:
+    def fetch(self, query: Query) -> list[Record]:
         self.queries.append(query)
-        time.sleep(self.latency)
-        spans = (("updated_at", query.updated_at), ("created_at", query.created_at))
-        found = [
-            row
-            for row in self.rows
-            if all(span == TimeRange() or unix_seconds(row[clock]) in span for clock, span in spans)
-        ]
-        found.sort(key=lambda row: (row[query.sort_key], row["id"]), reverse=query.descending)
+        self.seconds += 1
+        updated_at, created_at = query.updated_at, query.created_at
+        found = self.rows[bisect_left(self._updates, updated_at.gte) : bisect_left(self._updates, updated_at.lt)]
+        found = [row for row in found if created_at == TimeRange() or unix_seconds(row["created_at"]) in created_at]
+        if query.descending or query.sort_key != "updated_at":
+            found.sort(key=lambda row: (row[query.sort_key], row["id"]), reverse=query.descending)
         return found[(query.page - 1) * query.size : query.page * query.size]
 
+    def read(
+        self,
+        concurrency: int,
+        is_limited: Callable[[], bool] = lambda: False,
+        fetch: Callable[[Query], list[Record]] | None = None,
+    ) -> Generator[Record]:
+        records = parallel.read(fetch or self.fetch, EVERYTHING, concurrency, is_limited, lambda: self.seconds)
+        return cast("Generator[Record]", records)
 
-@pytest.fixture(autouse=True, scope="module")
-def _worth_it() -> Iterator[None]:
-    """Have windows read also where a list answers at once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "_MIN_WAITING_SHARE", 0)
-        yield
-
-
-def never() -> bool:
-    return False
+    def cut_at(self) -> list[int]:
+        """The pages that were looked at to cut partitions."""
+        return [query.page for query in self.queries if query.page > 1]
 
 
 @given(
     size=st.integers(200, 3_000),
-    crowd=st.integers(0, 400),
+    tied=st.integers(0, 400),
     concurrency=st.integers(2, 8),
-    part=st.sampled_from([0.0, 0.0, 0.1, 0.5]),
+    limited_share=st.sampled_from([0.0, 0.0, 0.1, 0.5]),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=60, deadline=None)
-def test_the_rows_are_those_of_one_reading_in_its_order(
-    size: int, crowd: int, concurrency: int, part: float, seed: int
+@settings(max_examples=40, deadline=None)
+def test_the_records_are_those_of_one_reading_in_its_order_even_if_limits_come_and_go(
+    size: int, tied: int, concurrency: int, limited_share: float, seed: int
 ) -> None:
-    """Also where a limit shows up, and goes, at any time."""
     rng = random.Random(seed)
-    rows = rows_at([*(rng.randrange(1, 3 * size) for _ in range(size)), *[150] * crowd])
-    source = List(rows)
-    found = list(windows.read(source, EVERYTHING, concurrency, lambda: rng.random() < part))
+    rows = rows_at([*(rng.randrange(1, 3 * size) for _ in range(size)), *[150] * tied])
+    found = list(SlowApi(rows).read(concurrency, lambda: rng.random() < limited_share))
     assert [row["updated_at"] for row in found] == [row["updated_at"] for row in rows]
     assert {row["id"] for row in found} == {row["id"] for row in rows}
     assert len(found) == len(rows)
 
 
-@pytest.mark.parametrize("call", range(1, 16))
-def test_a_limit_that_shows_up_for_a_moment_loses_nothing(call: int) -> None:
+@pytest.mark.parametrize("limited_call", range(1, 16))
+def test_a_limit_that_is_announced_for_a_moment_loses_no_record(limited_call: int) -> None:
     calls = count(1)
-    source = List(spread(4_000), latency=0.001)
-    found = [row["id"] for row in windows.read(source, EVERYTHING, 4, lambda: next(calls) == call)]
+    found = [row["id"] for row in SlowApi(rows_apart(4_000)).read(4, lambda: next(calls) == limited_call)]
     assert found == list(range(1, 4_001))
 
 
-def spread(rows: int) -> list[Record]:
-    return rows_at([number * 10 for number in range(1, rows + 1)])
+def test_a_few_pages_are_read_without_partitions() -> None:
+    api = SlowApi(rows_apart(190))
+    assert len(list(api.read(8))) == 190
+    assert len(api.queries) == 4
+    assert api.cut_at() == []
 
 
-def test_a_few_pages_are_read_without_windows() -> None:
-    source = List(spread(190))
-    assert len(list(windows.read(source, EVERYTHING, 8, never))) == 190
-    assert len(source.queries) == 4
-    assert {query.page for query in source.queries} == {1}
+def test_there_are_no_partitions_if_the_target_takes_longer_than_the_api() -> None:
+    api = SlowApi(rows_apart(600))
+    for _ in api.read(8):
+        api.seconds += 1
+    assert api.cut_at() == []
 
 
-def test_there_are_no_windows_where_the_rows_take_longer_than_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "_MIN_WAITING_SHARE", 0.8)
-    source = List(spread(600), latency=0.001)
-    for _ in windows.read(source, EVERYTHING, 8, never):
-        time.sleep(0.001)
-    assert {query.page for query in source.queries} == {1}
+def test_partitions_grow_and_the_last_ones_are_halved() -> None:
+    api = SlowApi(rows_apart(5_000))
+    assert len(list(api.read(2))) == 5_000
+    assert api.cut_at() == [4, 8, 16, 30, 30, 30, 15]
 
 
-def asked_in_the_end(source: List) -> int:
-    """Wait until no more is asked, and return how often it was."""
-    before = -1
-    while len(source.queries) > before:
-        before = len(source.queries)
-        time.sleep(0.3)
-    return before
+def test_no_more_partitions_are_begun_than_there_are_threads() -> None:
+    api = SlowApi(rows_apart(30_000))
+    has_asked_much = threading.Event()
+
+    def fetch(query: Query) -> list[Record]:
+        if len(api.queries) > 4 * 8:
+            has_asked_much.set()
+        return api.fetch(query)
+
+    rows = api.read(4, fetch=fetch)
+    next(islice(rows, 300, None))  # Into the first partition; from now on, nothing is consumed.
+    assert has_asked_much.wait(30)
+    rows.close()
+    assert len(api.queries) <= 5 + 4 * (1 + 31)
 
 
-def test_no_more_windows_are_begun_than_are_to_be_read_at_a_time() -> None:
-    source = List(spread(30_000))
-    rows = windows.read(source, EVERYTHING, 4, never)
-    next(islice(rows, 300, None))  # Some of the first window; from now on, nobody takes any.
-    assert 4 * 8 < asked_in_the_end(source) <= 5 + 4 * (1 + 31)
-    rows.close()  # type: ignore[attr-defined]
-
-
-def test_a_crowded_second_is_not_kept_as_a_whole() -> None:
-    source = List(rows_at([*range(1, 400), *[1_000] * 6_000, *range(2_000, 3_000)]))
-    rows = windows.read(source, EVERYTHING, 4, never)
-    next(islice(rows, 300, None))
-    assert asked_in_the_end(source) < 110  # Of the 120 pages of that second, 60 wait.
-    assert len(list(rows)) == 399 + 6_000 + 1_000 - 301
-
-
-def test_what_was_read_before_an_error_comes_before_it() -> None:
-    source = List(spread(20_000))
+def test_an_error_is_raised_after_all_records_before_it() -> None:
+    api = SlowApi(rows_apart(20_000))
     fatal = normalize_timestamp(30_000)
 
     def fetch(query: Query) -> list[Record]:
-        page = source(query)
+        page = api.fetch(query)
         if any(row["updated_at"] == fatal for row in page) and query.page == 1:
             raise ConnectionError("broken")
         return page
 
-    rows = windows.read(fetch, EVERYTHING, 8, never)
+    rows = api.read(8, fetch=fetch)
     found = [row["id"] for row in islice(rows, 2_940)]
     with pytest.raises(ConnectionError, match="broken"):
         found.extend(row["id"] for row in rows)
     assert found == list(range(1, len(found) + 1))
     assert 2_951 <= len(found) + 49 < 3_049  # A page before the one that failed, wherever it began.
-    assert len(source.queries) < 300  # Of the 400 pages, those of the windows that were begun, and no more.
+    assert len(api.queries) < 300  # Of 400: only the partitions already begun.
 
 
-def test_an_error_while_a_window_is_cut_comes_in_its_turn() -> None:
-    source = List(spread(5_000))
+def test_an_error_while_a_partition_is_cut_is_raised_in_its_turn() -> None:
+    api = SlowApi(rows_apart(5_000))
 
     def fetch(query: Query) -> list[Record]:
         if query.page == 16:
             raise ConnectionError("broken")
-        return source(query)
+        return api.fetch(query)
 
-    rows = windows.read(fetch, EVERYTHING, 8, never)
-    begun = 5 * 49 + 4 * 50 + 8 * 50 - 10  # What was read before the third window was to be cut.
-    assert [row["id"] for row in islice(rows, begun)] == list(range(1, begun + 1))
+    rows = api.read(8, fetch=fetch)
+    before = 5 * 49 + 4 * 50 + 8 * 50 - 10  # The records before the third partition.
+    assert [row["id"] for row in islice(rows, before)] == list(range(1, before + 1))
     with pytest.raises(ConnectionError, match="broken"):
         list(rows)
-    assert len(source.queries) < 30  # Nobody reads on behind it.
+    assert len(api.queries) < 30  # No thread reads on after it.
 
 
-def test_a_thread_that_breaks_is_not_waited_for() -> None:
+def test_an_error_of_the_limit_check_is_raised() -> None:
     calls = count(1)
 
     def is_limited() -> bool:
@@ -183,91 +173,26 @@ def test_a_thread_that_breaks_is_not_waited_for() -> None:
         return False
 
     with pytest.raises(RuntimeError, match="broken"):
-        list(windows.read(List(spread(4_000)), EVERYTHING, 4, is_limited))
+        list(SlowApi(rows_apart(4_000)).read(4, is_limited))
 
 
 @pytest.fixture
-def threads() -> Iterator[set[threading.Thread]]:
+def _ends_its_threads() -> Iterator[None]:
     before = set(threading.enumerate())
-    yield before
-    deadline = time.monotonic() + 5
-    while left := set(threading.enumerate()) - before:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.01)
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()
 
 
-@pytest.mark.usefixtures("threads")
+@pytest.mark.usefixtures("_ends_its_threads")
 @pytest.mark.parametrize("taken", [1, 400, 2_000])
-def test_a_reading_that_is_left_leaves_no_threads(taken: int) -> None:
-    rows = windows.read(List(spread(5_000), latency=0.002), EVERYTHING, 8, never)
+def test_closing_a_reading_ends_its_threads(taken: int) -> None:
+    rows = SlowApi(rows_apart(5_000)).read(8)
     assert len(list(islice(rows, taken))) == taken
-    rows.close()  # type: ignore[attr-defined]
+    rows.close()
 
 
-@pytest.mark.usefixtures("threads")
-def test_a_reading_that_ends_leaves_no_threads() -> None:
-    assert len(list(windows.read(List(spread(5_000)), EVERYTHING, 8, never))) == 5_000
-
-
-# Through the command
-
-SLOW = 0.1
-"""Seconds for each answer."""
-
-
-def run(sandbox: Sandbox, concurrency: int = 8, **settings: Any) -> Any:
-    return tap(config={**sandbox.config, "concurrency": concurrency, **settings})
-
-
-@pytest.mark.parametrize(("concurrency", "rows"), [(1, 2_000), (4, 4_000), (8, 12_000)])
-def test_so_many_pages_are_asked_for_at_a_time_as_the_setting_says(
-    concurrency: int, rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Sandbox, "latency", SLOW)
-    with Sandbox(Account(rows), Clock(NOW)) as sandbox:
-        done = run(sandbox, concurrency)
-    assert done.status == 0, done.log
-    assert sandbox.at_once == concurrency
-    assert seen(done.records("end_users")) == sandbox.account.end_users.as_it_stands()
-    stamps = [record["updated_at"] for record in done.records("end_users")]
-    assert stamps == sorted(stamps)
-    assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 1
-
-
-def test_a_token_that_dies_is_renewed_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Sandbox, "latency", SLOW)
-    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
-
-        def revoke(_path: str, _number: int) -> str:
-            if len(sandbox.requests) == 30:
-                sandbox.api.tokens.clear()
-            return ""
-
-        sandbox.fault = revoke
-        done = run(sandbox)
-    assert done.status == 0, done.log
-    assert len(done.records("end_users")) == 3_000
-    assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 2
-
-
-@pytest.mark.parametrize("shown_at", [8, 40])
-def test_a_limit_that_shows_up_in_the_middle_ends_the_windows_and_loses_nothing(
-    shown_at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Sandbox, "latency", SLOW)
-    with Sandbox(Account(4_000), Clock()) as sandbox:
-
-        def limit(path: str, number: int) -> str:
-            if path == "/v1/end_users" and number == shown_at:
-                sandbox.switches.limit, sandbox.switches.limit_seconds = 30, 2
-            return ""
-
-        sandbox.fault = limit
-        done = run(sandbox)
-        late = sandbox.pages("end_users")[shown_at + 8 :]
-    assert done.status == 0, done.log
-    assert seen(done.records("end_users")) == sandbox.account.end_users.as_it_stands()
-    assert len(done.records("end_users")) == 4_000
-    assert len(sandbox.pages("end_users")) <= 1.08 * 4_000 / 50 + 10 + 8
-    assert [request.status for request in late].count(429) == 0
-    assert {request.query.get("page", "1") for request in late} == {"1"}  # No further window was cut.
+@pytest.mark.usefixtures("_ends_its_threads")
+def test_the_end_of_a_reading_ends_its_threads() -> None:
+    assert len(list(SlowApi(rows_apart(5_000)).read(8))) == 5_000
