@@ -1,226 +1,170 @@
-"""Partitions bring what a sequential reading brings, in its order, and leave no threads behind."""
+"""Parallel reading yields what one reading yields, in its order, and leaves nothing running. The time is made up."""
 
 from __future__ import annotations
 
 import random
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import count, islice
-from typing import Any
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_wootric import threads
 from tap_wootric.pagination import parallel
-from tap_wootric.pagination.query import ALL_TIME, Query, TimeRange
-from tap_wootric.records.timestamps import normalize_timestamp
+from tap_wootric.pagination.query import Query, TimeRange
+from tap_wootric.records.timestamps import normalize_timestamp, unix_seconds
 from tap_wootric.records.transform import Record
 
 EVERYTHING = Query("updated_at", updated_at=TimeRange(1, 2_000_000))
-TIMEOUT_SECONDS = 10
-"""Far more than any test needs: it only turns a hang into a failure."""
 
 
-class FakeList:
-    """A list that does not change, and what was asked of it; a request takes a second of a clock of its own."""
+def rows_at(seconds: list[int]) -> list[Record]:
+    """Rows updated at the given seconds, each created at a second of its own."""
+    return [
+        {"id": number, "updated_at": normalize_timestamp(second), "created_at": normalize_timestamp(number)}
+        for number, second in enumerate(sorted(seconds), start=1)
+    ]
 
-    def __init__(self, seconds: list[int]) -> None:
-        """Make rows that were updated at these Unix seconds, and created each at one of its own."""
+
+def rows_apart(rows: int) -> list[Record]:
+    """Rows updated ten seconds apart."""
+    return rows_at([number * 10 for number in range(1, rows + 1)])
+
+
+class SlowApi:
+    """A list that does not change, and a clock by which each request takes a second."""
+
+    def __init__(self, rows: list[Record]) -> None:
+        self.rows = rows
+        self._updates = [unix_seconds(row["updated_at"]) for row in rows]
         self.queries: list[Query] = []
-        self.seconds_passed = 0.0
-        self._seconds = sorted(seconds)
-        self._rows: list[Record] = [
-            {"id": number, "updated_at": normalize_timestamp(second), "created_at": normalize_timestamp(number)}
-            for number, second in enumerate(self._seconds, start=1)
-        ]
-
-    def monotonic(self) -> float:
-        return self.seconds_passed
+        self.seconds = 0.0
 
     def fetch(self, query: Query) -> list[Record]:
         self.queries.append(query)
-        self.seconds_passed += 1
-        first, last = (bisect_left(self._seconds, second) for second in (query.updated_at.gte, query.updated_at.lt))
-        rows = self._rows[first:last]
-        if query.created_at != ALL_TIME:
-            rows = [row for row in rows if row["id"] in query.created_at]
-        if query.descending:
-            rows = rows[::-1]
-        return rows[(query.page - 1) * query.size : query.page * query.size]
+        self.seconds += 1
+        updated_at, created_at = query.updated_at, query.created_at
+        found = self.rows[bisect_left(self._updates, updated_at.gte) : bisect_left(self._updates, updated_at.lt)]
+        found = [row for row in found if created_at == TimeRange() or unix_seconds(row["created_at"]) in created_at]
+        if query.descending or query.sort_key != "updated_at":
+            found.sort(key=lambda row: (row[query.sort_key], row["id"]), reverse=query.descending)
+        return found[(query.page - 1) * query.size : query.page * query.size]
 
     def read(
         self,
-        concurrency: int = 4,
-        *,
-        fetch: Callable[[Query], list[Record]] | None = None,
+        concurrency: int,
         is_limited: Callable[[], bool] = lambda: False,
-    ) -> Any:
-        """Read everything."""
-        return parallel.read(fetch or self.fetch, EVERYTHING, concurrency, is_limited, self.monotonic)
+        fetch: Callable[[Query], list[Record]] | None = None,
+    ) -> Generator[Record]:
+        records = parallel.read(fetch or self.fetch, EVERYTHING, concurrency, is_limited, lambda: self.seconds)
+        return cast("Generator[Record]", records)
+
+    def cut_at(self) -> list[int]:
+        """The pages that were looked at to cut partitions."""
+        return [query.page for query in self.queries if query.page > 1]
 
 
-def spread(rows: int) -> FakeList:
-    """A list with a row every ten seconds."""
-    return FakeList([number * 10 for number in range(1, rows + 1)])
-
-
-def ids(records: Iterator[Record]) -> list[int]:
-    return [record["id"] for record in records]
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        thread.join(TIMEOUT_SECONDS)
-        assert not thread.is_alive()
-
-
-@pytest.mark.parametrize("concurrency", [2, 8])
 @given(
-    rows=st.integers(200, 1_500),
-    crowd=st.integers(0, 400),
+    size=st.integers(200, 3_000),
+    tied=st.integers(0, 400),
+    concurrency=st.integers(2, 8),
     limited_share=st.sampled_from([0.0, 0.0, 0.1, 0.5]),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=25, deadline=None)
-def test_the_rows_are_those_of_a_sequential_reading_in_its_order_whenever_a_limit_shows_up(
-    concurrency: int, rows: int, crowd: int, limited_share: float, seed: int
+@settings(max_examples=40, deadline=None)
+def test_the_records_are_those_of_one_reading_in_its_order_even_if_limits_come_and_go(
+    size: int, tied: int, concurrency: int, limited_share: float, seed: int
 ) -> None:
     rng = random.Random(seed)
-    seconds = [*(rng.randrange(1, 3 * rows) for _ in range(rows)), *[150] * crowd]
-    found = [*FakeList(seconds).read(concurrency, is_limited=lambda: rng.random() < limited_share)]
-    assert [record["updated_at"] for record in found] == [normalize_timestamp(second) for second in sorted(seconds)]
-    assert len({record["id"] for record in found}) == len(seconds)
+    rows = rows_at([*(rng.randrange(1, 3 * size) for _ in range(size)), *[150] * tied])
+    found = list(SlowApi(rows).read(concurrency, lambda: rng.random() < limited_share))
+    assert [row["updated_at"] for row in found] == [row["updated_at"] for row in rows]
+    assert {row["id"] for row in found} == {row["id"] for row in rows}
+    assert len(found) == len(rows)
 
 
-@pytest.mark.parametrize("call", range(1, 16))
-def test_a_limit_that_shows_up_for_a_moment_loses_nothing(call: int) -> None:
+@pytest.mark.parametrize("limited_call", range(1, 16))
+def test_a_limit_that_is_announced_for_a_moment_loses_no_record(limited_call: int) -> None:
     calls = count(1)
-    found = spread(2_000).read(is_limited=lambda: next(calls) == call)
-    assert ids(found) == [*range(1, 2_001)]
+    found = [row["id"] for row in SlowApi(rows_apart(4_000)).read(4, lambda: next(calls) == limited_call)]
+    assert found == list(range(1, 4_001))
 
 
 def test_a_few_pages_are_read_without_partitions() -> None:
-    source = spread(190)
-    assert len(ids(source.read(8))) == 190
-    assert len(source.queries) == 4
-    assert {query.page for query in source.queries} == {1}
+    api = SlowApi(rows_apart(190))
+    assert len(list(api.read(8))) == 190
+    assert len(api.queries) == 4
+    assert api.cut_at() == []
 
 
-def test_there_are_no_partitions_if_the_records_take_longer_than_the_responses() -> None:
-    source = spread(600)
-    for _ in source.read(8):
-        source.seconds_passed += 0.1
-    assert {query.page for query in source.queries} == {1}
+def test_there_are_no_partitions_if_the_target_takes_longer_than_the_api() -> None:
+    api = SlowApi(rows_apart(600))
+    for _ in api.read(8):
+        api.seconds += 1
+    assert api.cut_at() == []
 
 
-@pytest.mark.parametrize("reason", ["one at a time", "a limit"])
-def test_there_are_no_partitions_with(reason: str) -> None:
-    source = spread(600)
-    found = source.read(1 if reason == "one at a time" else 8, is_limited=lambda: reason == "a limit")
-    assert ids(found) == [*range(1, 601)]
-    assert {query.page for query in source.queries} == {1}
+def test_partitions_grow_and_the_last_ones_are_halved() -> None:
+    api = SlowApi(rows_apart(5_000))
+    assert len(list(api.read(2))) == 5_000
+    assert api.cut_at() == [4, 8, 16, 30, 30, 30, 15]
 
 
-class Gate:
-    """Lets some requests pass and holds the others until it is opened."""
-
-    def __init__(self, source: FakeList, pages: int) -> None:
-        self.source = source
-        self.open = threading.Event()
-        self.is_held = threading.Event()
-        self._passes = threading.Semaphore(pages)
-
-    def fetch(self, query: Query) -> list[Record]:
-        if not self._passes.acquire(blocking=False):
-            self.is_held.set()
-            assert self.open.wait(TIMEOUT_SECONDS)
-        return self.source.fetch(query)
-
-
-def test_several_partitions_are_read_at_a_time() -> None:
-    source = spread(5_000)
-    together = threading.Barrier(4)
-    arrived = {threading.current_thread()}
+def test_no_more_partitions_are_begun_than_there_are_threads() -> None:
+    api = SlowApi(rows_apart(30_000))
+    has_asked_much = threading.Event()
 
     def fetch(query: Query) -> list[Record]:
-        thread = threading.current_thread()
-        if query.page == 1 and thread not in arrived:  # Other pages are looked at to begin a partition, one at a time.
-            arrived.add(thread)
-            together.wait(TIMEOUT_SECONDS)
-        return source.fetch(query)
+        if len(api.queries) > 4 * 8:
+            has_asked_much.set()
+        return api.fetch(query)
 
-    assert ids(source.read(4, fetch=fetch)) == [*range(1, 5_001)]
-
-
-def wait_until_quiet(source: FakeList, most: int) -> int:
-    """Wait until the buffers are full, and return how many requests were made."""
-    deadline = threading.Event()
-    asked = -1
-    while asked < len(source.queries) <= most:
-        asked = len(source.queries)
-        deadline.wait(2 * threads._POLL_SECONDS)  # noqa: SLF001 - Threads look again after this.
-    return len(source.queries)
+    rows = api.read(4, fetch=fetch)
+    next(islice(rows, 300, None))  # Into the first partition; from now on, nothing is consumed.
+    assert has_asked_much.wait(30)
+    rows.close()
+    assert len(api.queries) <= 5 + 4 * (1 + 31)
 
 
-def test_no_more_partitions_are_begun_than_are_to_be_read_at_a_time() -> None:
-    source = spread(20_000)
-    records = source.read(4)
-    next(islice(records, 300, None))  # Some of the first partition; from now on, no records are taken.
-    most = 5 + 4 * (1 + 31)
-    assert 4 * 4 < wait_until_quiet(source, most) <= most
-    records.close()
-
-
-def test_a_crowded_second_is_not_buffered_as_a_whole() -> None:
-    source = FakeList([*range(1, 400), *[1_000] * 6_000, *range(2_000, 3_000)])
-    records = source.read(4)
-    next(islice(records, 300, None))
-    assert wait_until_quiet(source, 110) < 110  # Of the 120 pages of that second, 60 are buffered.
-    assert len(ids(records)) == 399 + 6_000 + 1_000 - 301
-
-
-def test_the_records_before_an_error_are_yielded_first() -> None:
-    source = spread(20_000)
+def test_an_error_is_raised_after_all_records_before_it() -> None:
+    api = SlowApi(rows_apart(20_000))
     fatal = normalize_timestamp(30_000)
 
     def fetch(query: Query) -> list[Record]:
-        page = source.fetch(query)
+        page = api.fetch(query)
         if any(row["updated_at"] == fatal for row in page) and query.page == 1:
             raise ConnectionError("broken")
         return page
 
-    records = source.read(8, fetch=fetch)
-    found = ids(islice(records, 2_940))
+    rows = api.read(8, fetch=fetch)
+    found = [row["id"] for row in islice(rows, 2_940)]
     with pytest.raises(ConnectionError, match="broken"):
-        found.extend(record["id"] for record in records)
-    assert found == [*range(1, len(found) + 1)]
-    assert 2_951 <= len(found) + 49 < 3_049  # Up to the page before the one that failed, wherever that began.
-    assert len(source.queries) < 300  # Of the 400 pages, those of the partitions that were begun, and no more.
+        found.extend(row["id"] for row in rows)
+    assert found == list(range(1, len(found) + 1))
+    assert 2_951 <= len(found) + 49 < 3_049  # A page before the one that failed, wherever it began.
+    assert len(api.queries) < 300  # Of 400: only the partitions already begun.
 
 
-def test_an_error_while_a_partition_is_cut_off_comes_in_its_turn() -> None:
-    source = spread(5_000)
+def test_an_error_while_a_partition_is_cut_is_raised_in_its_turn() -> None:
+    api = SlowApi(rows_apart(5_000))
 
     def fetch(query: Query) -> list[Record]:
         if query.page == 16:
             raise ConnectionError("broken")
-        return source.fetch(query)
+        return api.fetch(query)
 
-    records = source.read(8, fetch=fetch)
-    begun = 5 * 49 + 4 * 50 + 8 * 50 - 10  # What was read before the third partition was to be cut off.
-    assert ids(islice(records, begun)) == [*range(1, begun + 1)]
+    rows = api.read(8, fetch=fetch)
+    before = 5 * 49 + 4 * 50 + 8 * 50 - 10  # The records before the third partition.
+    assert [row["id"] for row in islice(rows, before)] == list(range(1, before + 1))
     with pytest.raises(ConnectionError, match="broken"):
-        list(records)
-    assert len(source.queries) < 30  # Nothing is read behind it.
+        list(rows)
+    assert len(api.queries) < 30  # No thread reads on after it.
 
 
-def test_the_error_of_a_thread_that_dies_is_raised() -> None:
+def test_an_error_of_the_limit_check_is_raised() -> None:
     calls = count(1)
 
     def is_limited() -> bool:
@@ -229,21 +173,26 @@ def test_the_error_of_a_thread_that_dies_is_raised() -> None:
         return False
 
     with pytest.raises(RuntimeError, match="broken"):
-        list(spread(2_000).read(is_limited=is_limited))
+        list(SlowApi(rows_apart(4_000)).read(4, is_limited))
 
 
+@pytest.fixture
+def _ends_its_threads() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.mark.usefixtures("_ends_its_threads")
 @pytest.mark.parametrize("taken", [1, 400, 2_000])
-def test_a_reading_that_is_abandoned_leaves_no_threads(taken: int) -> None:
-    records = spread(5_000).read(8)
-    assert len(ids(islice(records, taken))) == taken
-    records.close()
+def test_closing_a_reading_ends_its_threads(taken: int) -> None:
+    rows = SlowApi(rows_apart(5_000)).read(8)
+    assert len(list(islice(rows, taken))) == taken
+    rows.close()
 
 
-def test_a_reading_that_is_abandoned_does_not_wait_for_a_response() -> None:
-    gate = Gate(spread(5_000), pages=12)
-    records = gate.source.read(4, fetch=gate.fetch)
-    assert len(ids(islice(records, 260))) == 260
-    assert gate.is_held.wait(TIMEOUT_SECONDS)
-    records.close()
-    assert not gate.open.is_set()
-    gate.open.set()
+@pytest.mark.usefixtures("_ends_its_threads")
+def test_the_end_of_a_reading_ends_its_threads() -> None:
+    assert len(list(SlowApi(rows_apart(5_000)).read(8))) == 5_000

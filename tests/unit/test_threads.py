@@ -1,0 +1,94 @@
+"""Items are processed in parallel, and their results come in order. Events replace time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tap_wootric.threads import flat_map_in_order
+
+
+def test_results_come_in_the_order_of_the_items_even_if_a_later_item_is_done_first() -> None:
+    second_is_done = threading.Event()
+
+    def function(item: int) -> Iterator[int]:
+        if item == 1:
+            assert second_is_done.wait(30)
+        yield from (item * 10, item * 10 + 1)
+        if item == 2:
+            second_is_done.set()
+
+    assert list(flat_map_in_order(function, [1, 2, 3], threads=2, max_started=2)) == [10, 11, 20, 21, 30, 31]
+
+
+def test_as_many_items_are_processed_in_parallel_as_there_are_threads() -> None:
+    barrier = threading.Barrier(4)
+
+    def function(item: int) -> list[int]:
+        barrier.wait(30)
+        return [item]
+
+    assert list(flat_map_in_order(function, range(8), threads=4, max_started=8)) == list(range(8))
+
+
+def test_no_items_have_no_results() -> None:
+    assert list(flat_map_in_order(lambda item: [item], list[int](), threads=4, max_started=1)) == []
+
+
+def test_an_error_of_an_item_is_raised_after_all_results_before_it() -> None:
+    def function(item: int) -> Iterator[int]:
+        yield item * 10
+        if item == 3:
+            raise ConnectionError("broken")
+
+    results = flat_map_in_order(function, range(100), threads=4, max_started=4)
+    assert [next(results) for _ in range(4)] == [0, 10, 20, 30]
+    with pytest.raises(ConnectionError, match="broken"):
+        next(results)
+
+
+def test_after_an_error_no_item_is_started() -> None:
+    started = list[int]()
+
+    def function(item: int) -> list[int]:
+        started.append(item)
+        raise ConnectionError("broken")
+
+    with pytest.raises(ConnectionError, match="broken"):
+        list(flat_map_in_order(function, range(100), threads=1, max_started=100))
+    assert started == [0]
+
+
+def test_an_error_while_an_item_is_taken_is_raised_in_its_turn() -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        raise ConnectionError("broken")
+
+    results = flat_map_in_order(lambda item: [item], items(), threads=4, max_started=4)
+    assert [next(results) for _ in range(2)] == [1, 2]
+    with pytest.raises(ConnectionError, match="broken"):
+        next(results)
+
+
+def test_a_thread_far_ahead_waits_so_that_memory_is_bounded() -> None:
+    is_far_ahead = threading.Event()
+    produced = 0
+    consumed = 0
+    most_waiting = 0
+
+    def function(_item: int) -> Iterator[int]:
+        nonlocal produced, most_waiting
+        for number in range(10_000):
+            produced += 1
+            most_waiting = max(most_waiting, produced - consumed)
+            if produced == 60 * 50:
+                is_far_ahead.set()
+            yield number
+
+    for _ in flat_map_in_order(function, [1], threads=1, max_started=1):
+        assert is_far_ahead.wait(30)
+        consumed += 1
+    assert consumed == 10_000
+    assert most_waiting <= (60 + 2) * 50
