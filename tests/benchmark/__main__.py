@@ -84,20 +84,24 @@ class Programs:
         with self.out.open("wb") as out, (self.folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=out, stderr=log, cwd=ROOT, env=environment())
             _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)  # Popen does not know that it has ended.
         seconds = time.monotonic() - begun
-        if status:
+        if process.returncode:
             raise RuntimeError((self.folder / "log").read_text()[-2_000:])
-        rows = sum('"RECORD"' in line for line in self.out.open())
+        with self.out.open() as lines:
+            rows = sum('"RECORD"' in line for line in lines)
         return Cost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1_024, rows)
 
     def records(self) -> list[dict[str, Any]]:
         """What the last program printed."""
-        messages = map(json.loads, self.out.open())
-        return [message["record"] for message in messages if message["type"] == "RECORD"]
+        return [message["record"] for message in self._messages("RECORD")]
 
     def state(self) -> Any:
-        states = [message["value"] for message in map(json.loads, self.out.open()) if message["type"] == "STATE"]
-        return states[-1]
+        return self._messages("STATE")[-1]["value"]
+
+    def _messages(self, kind: str) -> list[dict[str, Any]]:
+        with self.out.open() as lines:
+            return [message for message in map(json.loads, lines) if message["type"] == kind]
 
 
 def _check(command: list[str]) -> None:

@@ -15,9 +15,10 @@ from tests.tap import tap
 
 
 def test_the_readmes_first_command_brings_every_row_into_files(tmp_path: Path) -> None:
-    _, _, command = block("-m tests.sandbox --").partition("uv run python ")
+    recipe = run(*shlex.split(block("make demo\n")), "--dry-run", cwd=ROOT).stdout
+    _, _, arguments = recipe.partition("uv run python ")
     project = Project(tmp_path)
-    done = run(sys.executable, *shlex.split(command), cwd=project.folder, env={"TAP_WOOTRIC_CONCURRENCY": "1"})
+    done = run(sys.executable, *shlex.split(arguments), cwd=project.folder, env={"TAP_WOOTRIC_CONCURRENCY": "1"})
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(
         "It worked.\n"

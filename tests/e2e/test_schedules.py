@@ -117,12 +117,13 @@ class Folder:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the script in a session of its own."""
-        return subprocess.Popen(
-            ["bash", str(self.script), str(self.folder)],  # noqa: S607 - As a shell finds it.
-            env={**environment(), **self.env},
-            start_new_session=True,
-            stderr=(self.folder / "log").open("wb"),
-        )
+        with (self.folder / "log").open("wb") as log:  # The script keeps a copy of the descriptor.
+            return subprocess.Popen(
+                ["bash", str(self.script), str(self.folder)],  # noqa: S607 - As a shell finds it.
+                env={**environment(), **self.env},
+                start_new_session=True,
+                stderr=log,
+            )
 
     def loaded(self, stream: str = "end_users") -> set[int]:
         """The ids in the files that the target wrote."""
