@@ -12,7 +12,7 @@ RUN := $(UV) run
 # Trust the system's certificates, as git and pip do: a company's proxy may have one of its own.
 export UV_SYSTEM_CERTS ?= true
 
-CHECKS := check-format check-lint check-types check-spelling check-dependencies check-workflows check-schemas
+CHECKS := check-format check-lint check-types check-imports check-spelling check-dependencies check-workflows check-schemas
 .PHONY: help demo test coverage check $(CHECKS) check-imports format bench docs build environment
 
 help: ## List these commands

@@ -114,6 +114,7 @@ class WootricAuthenticator:
                     data=form,
                     headers=self.headers,
                     timeout=self._timeout_seconds,
+                    allow_redirects=False,  # They would send the credentials to another host.
                 )
             self._rate_limiter.update(TOKEN_PATH, response)
         self._raise_if_rejected(response)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from urllib.parse import urlencode
 
+import backoff
 import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
@@ -17,6 +17,9 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import safe_message
+
+if TYPE_CHECKING:
+    from backoff.types import Details
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -48,13 +51,12 @@ class Client:
         rate_limiter: Delays requests, and learns from the responses.
         timeout_seconds: How long to wait for the API to connect, and to send more of its response.
         session_factory: Makes the session of each thread.
-        sleep: Sleeps for a number of seconds, between attempts to get a token.
 
     Attributes:
         url: The API's base URL.
     """
 
-    def __init__(  # noqa: PLR0913 - All are keywords; the last two are for tests.
+    def __init__(
         self,
         *,
         api_url: str,
@@ -62,14 +64,12 @@ class Client:
         rate_limiter: RateLimiter,
         timeout_seconds: int,
         session_factory: Callable[[], requests.Session] = requests.Session,
-        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.url = api_url
         self._authenticator = authenticator
         self._rate_limiter = rate_limiter
         self._timeout_seconds = timeout_seconds
         self._session_factory = session_factory
-        self._sleep = sleep
         # Copying a prepared request takes 2 µs; preparing one takes 35 µs.
         self._prepared_request = requests.Request("GET", api_url, headers=authenticator.headers).prepare()
         self._thread_local = threading.local()
@@ -102,7 +102,7 @@ class Client:
             FatalAPIError: No token could be fetched.
         """
         if not self._rate_limiter.clock.is_set:
-            with_retries("Access token", self._authenticator.auth_header, sleep=self._sleep)()
+            with_retries("Access token", self._authenticator.auth_header)()
         return int(self._rate_limiter.clock.now())
 
     def is_rate_limited(self, path: str) -> bool:
@@ -123,7 +123,7 @@ class Client:
             request = self._prepared_request.copy()
             request.url = f"{self.url}{path}?{urlencode(params)}" if params else f"{self.url}{path}"
             request.headers.update(self._authenticator.auth_header())
-            response = self._session.send(request, timeout=self._timeout_seconds)
+            response = self._session.send(request, timeout=self._timeout_seconds, allow_redirects=False)
             self._rate_limiter.update(path, response)
         return response
 
@@ -145,7 +145,6 @@ def with_retries(
     function: Callable[_P, _T],
     *,
     monotonic: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], object] = time.sleep,
 ) -> Callable[_P, _T]:
     """Return a function that calls another, and calls it again after an error that may pass.
 
@@ -156,29 +155,46 @@ def with_retries(
         name: Begins the log lines and the final error.
         function: Makes one attempt.
         monotonic: Returns seconds that never jump.
-        sleep: Sleeps for a number of seconds.
 
     Raises:
         FatalAPIError: From the returned function, if no attempt succeeded, or at once for an error that cannot pass.
     """
 
+    def log_pause(details: Details) -> None:
+        _logger.warning(
+            "%s: %s. Retrying in %.0f s (attempt %d of %d)",
+            name,
+            safe_message(details["exception"]),
+            details["wait"],
+            details["tries"] + 1,
+            _MAX_ATTEMPTS,
+        )
+
     def function_with_retries(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         started_at = monotonic()
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return function(*args, **kwargs)
-            except (RetriableAPIError, requests.RequestException) as error:
-                elapsed = monotonic() - started_at
-                message = f"{name}: {safe_message(error)}"
-                if not isinstance(error, _TRANSIENT_ERRORS):
-                    raise FatalAPIError(message) from error
-                is_over_budget = attempt >= _MIN_ATTEMPTS and elapsed > _RETRY_BUDGET_SECONDS
-                if attempt == _MAX_ATTEMPTS or is_over_budget:
-                    raise FatalAPIError(f"{message}. Giving up after {elapsed:.0f} s of retries") from error
-            pause = min(2**attempt, _MAX_BACKOFF_SECONDS) + random.random()  # noqa: S311 - Jitter, not a secret.
-            _logger.warning("%s. Retrying in %.0f s (attempt %d of %d)", message, pause, attempt + 1, _MAX_ATTEMPTS)
-            sleep(pause)
+        attempts = 0
+
+        def attempt() -> _T:
+            nonlocal attempts
+            attempts += 1
+            return function(*args, **kwargs)
+
+        try:
+            return backoff.on_exception(
+                backoff.expo,
+                _TRANSIENT_ERRORS,
+                max_tries=_MAX_ATTEMPTS,
+                giveup=lambda _: attempts >= _MIN_ATTEMPTS and monotonic() - started_at > _RETRY_BUDGET_SECONDS,
+                jitter=backoff.random_jitter,
+                on_backoff=log_pause,
+                logger=None,  # It would log URLs with their parameters.
+                factor=2,
+                max_value=_MAX_BACKOFF_SECONDS,
+            )(attempt)()
+        except (RetriableAPIError, requests.RequestException) as error:
+            message = f"{name}: {safe_message(error)}"
+            if isinstance(error, _TRANSIENT_ERRORS):
+                message += f". Giving up after {monotonic() - started_at:.0f} s of retries"
+            raise FatalAPIError(message) from error
 
     return function_with_retries

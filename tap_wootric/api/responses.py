@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import requests
@@ -37,14 +37,17 @@ def decode_response(response: requests.Response) -> Any:
     Raises:
         AccessDeniedError: Status 403 or 404.
         RetriableAPIError: Status 429, status 500 and above, an error list with status 200, or a body that is not JSON.
-        FatalAPIError: Any other status of 400 and above.
+        FatalAPIError: Any other status of 400 and above, or a redirect, which is never followed.
     """
+    status = response.status_code
+    message = f"{status} {response.reason} for {urlsplit(response.url).path}"
+    if response.is_redirect:
+        target = urlsplit(urljoin(response.url, response.headers["location"]))
+        raise FatalAPIError(f"{message}: the API redirects to {target.scheme}://{target.netloc}; check api_url")
     content = _decode(response.content)
     is_error_list = isinstance(content, dict) and content.get("type") == "error_list"
     if response.ok and content is not None and not is_error_list:
         return content
-    status = response.status_code
-    message = f"{status} {response.reason} for {urlsplit(response.url).path}"
     if response.ok and not is_error_list:
         raise RetriableAPIError(f"{message}, but the body is not JSON", response)
     if is_error_list:

@@ -100,10 +100,11 @@ def read_ties(
         if reader.is_complete():
             return
         if reader.exact.is_cut_off:
-            raise UncountableError(_describe(query, len(reader.exact.last_seen), "page 30 is full"))
-    raise UnprovenSecondError(
-        _describe(query, len(reader.exact.last_seen), f"the API counts {reader.rows}, and shows the others on no page")
-    )
+            raise UncountableError(_describe(query, len(reader.exact.last_seen), f"page {LAST_PAGE} is full"))
+    rows = len(reader.exact.last_seen)
+    is_hiding = rows < reader.rows
+    reason = f"the API counts {reader.rows}, and shows the others on no page" if is_hiding else "they kept changing"
+    raise UnprovenSecondError(_describe(query, rows, reason))
 
 
 @dataclass(slots=True)
@@ -115,9 +116,9 @@ class _Tally:
     first_seen: dict[int, int] = field(default_factory=dict)
     last_seen: dict[int, int] = field(default_factory=dict)
     counts: list[tuple[int, int]] = field(default_factory=list)
-    """Requests whose page was not full, each with the most rows that there can have been."""
+    """Requests whose page was not full, each with the most rows that there can have been at that time."""
     is_cut_off: bool = False
-    """Whether the last page that the API answers was full, though it had as many rows as fit on a page."""
+    """Whether the last page that the API answers was full, at the largest size of a page: there is no count."""
 
     def add(self, request: int, asked: Query, page: list[Record]) -> list[Record]:
         """Enter the page that a request brought, and return its records in the ranges that no earlier page had."""
@@ -266,7 +267,7 @@ class _Reader:
         Read so, a list in a stable order is complete even while rows leave: what moves can only move to pages that are
         yet to be read.
         """
-        last_page = self._read_last_page(view)
+        last_page = self._read_end(view)
         if self.exact.is_cut_off:
             return
         for number in range(last_page - 1, 0, -1):
@@ -274,11 +275,8 @@ class _Reader:
             if view.is_at_end and len(self._query.select(page)) < len(page):
                 return
 
-    def _read_last_page(self, view: _View) -> int:
-        """Find the last page that has rows, and return the number of the page that was read of the list's end.
-
-        It is one more than the last page's where that was read before the list was found to end there.
-        """
+    def _read_end(self, view: _View) -> int:
+        """Find where the list ends, and return the number of a page: those before it are yet to be read since then."""
         full, empty = 0, LAST_PAGE + 1
         number = min(view.rows // view.query.size + 1, LAST_PAGE)
         while True:

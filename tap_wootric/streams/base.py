@@ -66,6 +66,8 @@ class WootricStream(SdkStream):
 
     Attributes:
         access_error: Why the account may not read the stream, if the last sync found out that it may not.
+        sync_range: What the last sync read, if there was one.
+        high_watermark: How far reading got: a normalized timestamp or a date; empty before the first row.
     """
 
     name: str
@@ -87,9 +89,8 @@ class WootricStream(SdkStream):
         super().__init__(tap)
         self.access_error: AccessDeniedError | None = None
         self._context = context
-        self._sync_range: SyncRange | None = None
-        self._high_watermark = ""
-        """How far reading got: a normalized timestamp or a date; empty before the first row."""
+        self.sync_range: SyncRange | None = None
+        self.high_watermark = ""
 
     @property
     def settings(self) -> Settings:
@@ -122,7 +123,7 @@ class WootricStream(SdkStream):
         """Raise a ConfigValidationError if a setting is missing that only this stream needs."""
 
     def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:  # noqa: ARG002
-        """Yield the records of one sync, and keep `_high_watermark` up to date.
+        """Yield the records of one sync, and keep `high_watermark` up to date.
 
         Args:
             fetch: Sends a request.
@@ -162,13 +163,13 @@ class WootricStream(SdkStream):
             FatalAPIError: The API refuses a request, fails for minutes, or returns something that cannot be right.
         """
         self.check_settings()
-        self._high_watermark = ""
+        self.high_watermark = ""
         try:
             server_time = self.client.server_time()
-            self._sync_range = self._range_at(server_time)
-            self._pull_bookmark_back(self._sync_range)
+            self.sync_range = self._range_at(server_time)
+            self._pull_bookmark_back(self.sync_range)
             self.table_version = server_time if self.is_full_table else None
-            yield from self._read(self._sync_range)
+            yield from self._read(self.sync_range)
         except Exception:
             self.write_state()
             raise
@@ -209,10 +210,10 @@ class WootricStream(SdkStream):
 
     def move_bookmark(self) -> None:
         """Move the bookmark to the high watermark, but never past the limit, and never back."""
-        limit = self._sync_range.bookmark_limit if self._sync_range else None
-        if not limit or not self.replication_key or not self._high_watermark:
+        limit = self.sync_range.bookmark_limit if self.sync_range else None
+        if not limit or not self.replication_key or not self.high_watermark:
             return
-        bookmark = min(self.bookmark_at(self._high_watermark), limit)
+        bookmark = min(self.bookmark_at(self.high_watermark), limit)
         if not self.bookmark or bookmark > self.bookmark:
             self.state_manager.increment_state({self.replication_key: bookmark}, replication_key=self.replication_key)
 

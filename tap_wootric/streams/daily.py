@@ -119,7 +119,7 @@ class DailyStream(WootricStream):
         """Yield records without deselected fields, and keep the high watermark up to date."""
         fields = self.effective_schema["properties"]
         for record in records:
-            self._high_watermark = record["date"]
+            self.high_watermark = record["date"]
             progress.rows += 1
             yield {name: value for name, value in record.items() if name in fields}
 

@@ -132,12 +132,12 @@ class ListStream(WootricStream):
                     continue
                 newest = max(newest, updated_at)
                 if is_sorted_by_update:
-                    self._high_watermark = newest
+                    self.high_watermark = newest
             progress.rows += 1
             if not progress.rows % PAGE_SIZE:
                 progress.reached(record.get(sort_key))
             yield record
-        self._high_watermark = newest
+        self.high_watermark = newest
 
 
 def parameters(query: Query) -> dict[str, Any]:

@@ -229,3 +229,10 @@ def test_threads_that_need_a_token_at_the_same_time_share_one() -> None:
         thread.join()
     assert headers == [{"Authorization": "Bearer token-1"}] * 8
     assert len(api.sent) == 1
+
+
+def test_credentials_are_not_sent_on_to_where_the_api_redirects() -> None:
+    api = FakeApi([response(307, b"", {"Location": "https://other.example.test/"})])
+    with pytest.raises(FatalAPIError, match=r"redirects to https://other\.example\.test"):
+        api.authenticator(FakeTime()).auth_header()
+    assert len(api.sent) == 1

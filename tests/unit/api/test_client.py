@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import requests
@@ -27,7 +28,6 @@ def client(api: FakeApi, time: FakeTime | None = None) -> Client:
         rate_limiter=rate_limiter,
         timeout_seconds=30,
         session_factory=api.session,
-        sleep=time.sleep,
     )
 
 
@@ -156,7 +156,9 @@ def test_the_servers_time_needs_no_token_once_a_response_has_told_it() -> None:
 
 def test_the_servers_time_is_asked_for_again_after_a_fault(caplog: pytest.LogCaptureFixture) -> None:
     time = FakeTime()
-    assert client(FakeApi([requests.ConnectTimeout(), response(503, b""), token()]), time).server_time() > SERVER_TIME
+    with patch("time.sleep", time.sleep):
+        client_ = client(FakeApi([requests.ConnectTimeout(), response(503, b""), token()]), time)
+        assert client_.server_time() > SERVER_TIME
     assert [int(pause) for pause in time.slept] == [2, 4]
     assert caplog.messages[0].startswith(
         "Access token: https://api.example.test/oauth/token did not answer in time. Retrying in "
@@ -189,7 +191,13 @@ def failing(*errors: Exception) -> Callable[[], str]:
 
 
 def retried(function: Callable[..., Any], time: FakeTime) -> Callable[..., Any]:
-    return with_retries("responses", function, monotonic=time.monotonic, sleep=time.sleep)
+    """Return the function with retries, whose pauses are written down instead of taken."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with patch("time.sleep", time.sleep):  # The one that backoff calls.
+            return with_retries("responses", function, monotonic=time.monotonic)(*args, **kwargs)
+
+    return call
 
 
 def test_a_function_with_retries_passes_arguments_and_results_through() -> None:

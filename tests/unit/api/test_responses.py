@@ -151,3 +151,10 @@ def refused_connection() -> requests.RequestException:
 )
 def test_any_error_is_told_in_one_line_without_parameters_of_urls(error: Exception, message: str) -> None:
     assert safe_message(error) == message
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_an_error_that_names_its_host(status: int) -> None:
+    redirect = response(status, b"", {"Location": "https://other.example.test/oauth/token?client_id=the-id"})
+    with pytest.raises(FatalAPIError, match=r"redirects to https://other.example.test; check api_url$"):
+        decode_response(redirect)

@@ -1,11 +1,11 @@
-"""Windows that are read at a time bring what one reading brings, in its order, and leave nothing running behind."""
+"""Partitions bring what a sequential reading brings, in its order, and leave no threads behind."""
 
 from __future__ import annotations
 
 import random
 import threading
-import time
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 from typing import Any
 
@@ -13,168 +13,213 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tap_wootric.pagination import parallel as windows
-from tap_wootric.pagination.query import Query, TimeRange
-from tap_wootric.records.timestamps import normalize_timestamp, unix_seconds
+from tap_wootric.pagination import parallel
+from tap_wootric.pagination.query import ALL_TIME, Query, TimeRange
+from tap_wootric.records.timestamps import normalize_timestamp
 from tap_wootric.records.transform import Record
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW
-from tests.sandbox.server import Clock
-from tests.tap import seen, tap
 
 EVERYTHING = Query("updated_at", updated_at=TimeRange(1, 2_000_000))
+TIMEOUT_SECONDS = 10
+"""Far more than any test needs: it only turns a hang into a failure."""
 
 
-def rows_at(seconds: list[int]) -> list[Record]:
-    """Rows that were updated at some seconds, and created each at one of its own."""
-    return [
-        {"id": number, "updated_at": normalize_timestamp(second), "created_at": normalize_timestamp(number)}
-        for number, second in enumerate(sorted(seconds), start=1)
-    ]
+class FakeList:
+    """A list that does not change, and what was asked of it; a request takes a second of a clock of its own."""
 
-
-class List:
-    """A list that stands still, and what was asked of it."""
-
-    def __init__(self, rows: list[Record], latency: float = 0) -> None:
-        self.rows = rows
+    def __init__(self, seconds: list[int]) -> None:
+        """Make rows that were updated at these Unix seconds, and created each at one of its own."""
         self.queries: list[Query] = []
-        self.latency = latency
-
-    def __call__(self, query: Query) -> list[Record]:
-        self.queries.append(query)
-        time.sleep(self.latency)
-        spans = (("updated_at", query.updated_at), ("created_at", query.created_at))
-        found = [
-            row
-            for row in self.rows
-            if all(span == TimeRange() or unix_seconds(row[clock]) in span for clock, span in spans)
+        self.seconds_passed = 0.0
+        self._seconds = sorted(seconds)
+        self._rows: list[Record] = [
+            {"id": number, "updated_at": normalize_timestamp(second), "created_at": normalize_timestamp(number)}
+            for number, second in enumerate(self._seconds, start=1)
         ]
-        found.sort(key=lambda row: (row[query.sort_key], row["id"]), reverse=query.descending)
-        return found[(query.page - 1) * query.size : query.page * query.size]
+
+    def monotonic(self) -> float:
+        return self.seconds_passed
+
+    def fetch(self, query: Query) -> list[Record]:
+        self.queries.append(query)
+        self.seconds_passed += 1
+        first, last = (bisect_left(self._seconds, second) for second in (query.updated_at.gte, query.updated_at.lt))
+        rows = self._rows[first:last]
+        if query.created_at != ALL_TIME:
+            rows = [row for row in rows if row["id"] in query.created_at]
+        if query.descending:
+            rows = rows[::-1]
+        return rows[(query.page - 1) * query.size : query.page * query.size]
+
+    def read(
+        self,
+        concurrency: int = 4,
+        *,
+        fetch: Callable[[Query], list[Record]] | None = None,
+        is_limited: Callable[[], bool] = lambda: False,
+    ) -> Any:
+        """Read everything."""
+        return parallel.read(fetch or self.fetch, EVERYTHING, concurrency, is_limited, self.monotonic)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _worth_it() -> Iterator[None]:
-    """Have windows read also where a list answers at once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(windows, "_WORTH_IT", 0)
-        yield
+def spread(rows: int) -> FakeList:
+    """A list with a row every ten seconds."""
+    return FakeList([number * 10 for number in range(1, rows + 1)])
 
 
-def never() -> bool:
-    return False
+def ids(records: Iterator[Record]) -> list[int]:
+    return [record["id"] for record in records]
 
 
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(TIMEOUT_SECONDS)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("concurrency", [2, 8])
 @given(
-    size=st.integers(200, 3_000),
+    rows=st.integers(200, 1_500),
     crowd=st.integers(0, 400),
-    concurrency=st.integers(2, 8),
-    part=st.sampled_from([0.0, 0.0, 0.1, 0.5]),
+    limited_share=st.sampled_from([0.0, 0.0, 0.1, 0.5]),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=60, deadline=None)
-def test_the_rows_are_those_of_one_reading_in_its_order(
-    size: int, crowd: int, concurrency: int, part: float, seed: int
+@settings(max_examples=25, deadline=None)
+def test_the_rows_are_those_of_a_sequential_reading_in_its_order_whenever_a_limit_shows_up(
+    concurrency: int, rows: int, crowd: int, limited_share: float, seed: int
 ) -> None:
-    """Also where a limit shows up, and goes, at any time."""
     rng = random.Random(seed)
-    rows = rows_at([*(rng.randrange(1, 3 * size) for _ in range(size)), *[150] * crowd])
-    source = List(rows)
-    found = list(windows.read(source, EVERYTHING, concurrency, lambda: rng.random() < part))
-    assert [row["updated_at"] for row in found] == [row["updated_at"] for row in rows]
-    assert {row["id"] for row in found} == {row["id"] for row in rows}
-    assert len(found) == len(rows)
+    seconds = [*(rng.randrange(1, 3 * rows) for _ in range(rows)), *[150] * crowd]
+    found = [*FakeList(seconds).read(concurrency, is_limited=lambda: rng.random() < limited_share)]
+    assert [record["updated_at"] for record in found] == [normalize_timestamp(second) for second in sorted(seconds)]
+    assert len({record["id"] for record in found}) == len(seconds)
 
 
 @pytest.mark.parametrize("call", range(1, 16))
 def test_a_limit_that_shows_up_for_a_moment_loses_nothing(call: int) -> None:
     calls = count(1)
-    source = List(spread(4_000), latency=0.001)
-    found = [row["id"] for row in windows.read(source, EVERYTHING, 4, lambda: next(calls) == call)]
-    assert found == list(range(1, 4_001))
+    found = spread(2_000).read(is_limited=lambda: next(calls) == call)
+    assert ids(found) == [*range(1, 2_001)]
 
 
-def spread(rows: int) -> list[Record]:
-    return rows_at([number * 10 for number in range(1, rows + 1)])
-
-
-def test_a_few_pages_are_read_without_windows() -> None:
-    source = List(spread(190))
-    assert len(list(windows.read(source, EVERYTHING, 8, never))) == 190
+def test_a_few_pages_are_read_without_partitions() -> None:
+    source = spread(190)
+    assert len(ids(source.read(8))) == 190
     assert len(source.queries) == 4
     assert {query.page for query in source.queries} == {1}
 
 
-def test_there_are_no_windows_where_the_rows_take_longer_than_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "_WORTH_IT", 0.8)
-    source = List(spread(600), latency=0.001)
-    for _ in windows.read(source, EVERYTHING, 8, never):
-        time.sleep(0.001)
+def test_there_are_no_partitions_if_the_records_take_longer_than_the_responses() -> None:
+    source = spread(600)
+    for _ in source.read(8):
+        source.seconds_passed += 0.1
     assert {query.page for query in source.queries} == {1}
 
 
-def asked_in_the_end(source: List) -> int:
-    """Wait until no more is asked, and return how often it was."""
-    before = -1
-    while len(source.queries) > before:
-        before = len(source.queries)
-        time.sleep(0.3)
-    return before
+@pytest.mark.parametrize("reason", ["one at a time", "a limit"])
+def test_there_are_no_partitions_with(reason: str) -> None:
+    source = spread(600)
+    found = source.read(1 if reason == "one at a time" else 8, is_limited=lambda: reason == "a limit")
+    assert ids(found) == [*range(1, 601)]
+    assert {query.page for query in source.queries} == {1}
 
 
-def test_no_more_windows_are_begun_than_are_to_be_read_at_a_time() -> None:
-    source = List(spread(30_000))
-    rows = windows.read(source, EVERYTHING, 4, never)
-    next(islice(rows, 300, None))  # Some of the first window; from now on, nobody takes any.
-    assert 4 * 8 < asked_in_the_end(source) <= 5 + 4 * (1 + 31)
-    rows.close()  # type: ignore[attr-defined]
+class Gate:
+    """Lets some requests pass and holds the others until it is opened."""
+
+    def __init__(self, source: FakeList, pages: int) -> None:
+        self.source = source
+        self.open = threading.Event()
+        self.is_held = threading.Event()
+        self._passes = threading.Semaphore(pages)
+
+    def fetch(self, query: Query) -> list[Record]:
+        if not self._passes.acquire(blocking=False):
+            self.is_held.set()
+            assert self.open.wait(TIMEOUT_SECONDS)
+        return self.source.fetch(query)
 
 
-def test_a_crowded_second_is_not_kept_as_a_whole() -> None:
-    source = List(rows_at([*range(1, 400), *[1_000] * 6_000, *range(2_000, 3_000)]))
-    rows = windows.read(source, EVERYTHING, 4, never)
-    next(islice(rows, 300, None))
-    assert asked_in_the_end(source) < 110  # Of the 120 pages of that second, 60 wait.
-    assert len(list(rows)) == 399 + 6_000 + 1_000 - 301
+def test_several_partitions_are_read_at_a_time() -> None:
+    source = spread(5_000)
+    together = threading.Barrier(4)
+    arrived = {threading.current_thread()}
+
+    def fetch(query: Query) -> list[Record]:
+        thread = threading.current_thread()
+        if query.page == 1 and thread not in arrived:  # Other pages are looked at to begin a partition, one at a time.
+            arrived.add(thread)
+            together.wait(TIMEOUT_SECONDS)
+        return source.fetch(query)
+
+    assert ids(source.read(4, fetch=fetch)) == [*range(1, 5_001)]
 
 
-def test_what_was_read_before_an_error_comes_before_it() -> None:
-    source = List(spread(20_000))
+def wait_until_quiet(source: FakeList, most: int) -> int:
+    """Wait until the buffers are full, and return how many requests were made."""
+    deadline = threading.Event()
+    asked = -1
+    while asked < len(source.queries) <= most:
+        asked = len(source.queries)
+        deadline.wait(2 * parallel._POLL_SECONDS)  # noqa: SLF001 - Threads look again after this.
+    return len(source.queries)
+
+
+def test_no_more_partitions_are_begun_than_are_to_be_read_at_a_time() -> None:
+    source = spread(20_000)
+    records = source.read(4)
+    next(islice(records, 300, None))  # Some of the first partition; from now on, no records are taken.
+    most = 5 + 4 * (1 + 31)
+    assert 4 * 4 < wait_until_quiet(source, most) <= most
+    records.close()
+
+
+def test_a_crowded_second_is_not_buffered_as_a_whole() -> None:
+    source = FakeList([*range(1, 400), *[1_000] * 6_000, *range(2_000, 3_000)])
+    records = source.read(4)
+    next(islice(records, 300, None))
+    assert wait_until_quiet(source, 110) < 110  # Of the 120 pages of that second, 60 are buffered.
+    assert len(ids(records)) == 399 + 6_000 + 1_000 - 301
+
+
+def test_the_records_before_an_error_are_yielded_first() -> None:
+    source = spread(20_000)
     fatal = normalize_timestamp(30_000)
 
     def fetch(query: Query) -> list[Record]:
-        page = source(query)
+        page = source.fetch(query)
         if any(row["updated_at"] == fatal for row in page) and query.page == 1:
             raise ConnectionError("broken")
         return page
 
-    rows = windows.read(fetch, EVERYTHING, 8, never)
-    found = [row["id"] for row in islice(rows, 2_940)]
+    records = source.read(8, fetch=fetch)
+    found = ids(islice(records, 2_940))
     with pytest.raises(ConnectionError, match="broken"):
-        found.extend(row["id"] for row in rows)
-    assert found == list(range(1, len(found) + 1))
-    assert 2_951 <= len(found) + 49 < 3_049  # A page before the one that failed, wherever it began.
-    assert len(source.queries) < 300  # Of the 400 pages, those of the windows that were begun, and no more.
+        found.extend(record["id"] for record in records)
+    assert found == [*range(1, len(found) + 1)]
+    assert 2_951 <= len(found) + 49 < 3_049  # Up to the page before the one that failed, wherever that began.
+    assert len(source.queries) < 300  # Of the 400 pages, those of the partitions that were begun, and no more.
 
 
-def test_an_error_while_a_window_is_cut_comes_in_its_turn() -> None:
-    source = List(spread(5_000))
+def test_an_error_while_a_partition_is_cut_off_comes_in_its_turn() -> None:
+    source = spread(5_000)
 
     def fetch(query: Query) -> list[Record]:
         if query.page == 16:
             raise ConnectionError("broken")
-        return source(query)
+        return source.fetch(query)
 
-    rows = windows.read(fetch, EVERYTHING, 8, never)
-    begun = 5 * 49 + 4 * 50 + 8 * 50 - 10  # What was read before the third window was to be cut.
-    assert [row["id"] for row in islice(rows, begun)] == list(range(1, begun + 1))
+    records = source.read(8, fetch=fetch)
+    begun = 5 * 49 + 4 * 50 + 8 * 50 - 10  # What was read before the third partition was to be cut off.
+    assert ids(islice(records, begun)) == [*range(1, begun + 1)]
     with pytest.raises(ConnectionError, match="broken"):
-        list(rows)
-    assert len(source.queries) < 30  # Nobody reads on behind it.
+        list(records)
+    assert len(source.queries) < 30  # Nothing is read behind it.
 
 
-def test_a_thread_that_breaks_is_not_waited_for() -> None:
+def test_the_error_of_a_thread_that_dies_is_raised() -> None:
     calls = count(1)
 
     def is_limited() -> bool:
@@ -183,91 +228,21 @@ def test_a_thread_that_breaks_is_not_waited_for() -> None:
         return False
 
     with pytest.raises(RuntimeError, match="broken"):
-        list(windows.read(List(spread(4_000)), EVERYTHING, 4, is_limited))
+        list(spread(2_000).read(is_limited=is_limited))
 
 
-@pytest.fixture
-def threads() -> Iterator[set[threading.Thread]]:
-    before = set(threading.enumerate())
-    yield before
-    deadline = time.monotonic() + 5
-    while left := set(threading.enumerate()) - before:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.01)
-
-
-@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("taken", [1, 400, 2_000])
-def test_a_reading_that_is_left_leaves_no_threads(taken: int) -> None:
-    rows = windows.read(List(spread(5_000), latency=0.002), EVERYTHING, 8, never)
-    assert len(list(islice(rows, taken))) == taken
-    rows.close()  # type: ignore[attr-defined]
+def test_a_reading_that_is_abandoned_leaves_no_threads(taken: int) -> None:
+    records = spread(5_000).read(8)
+    assert len(ids(islice(records, taken))) == taken
+    records.close()
 
 
-@pytest.mark.usefixtures("threads")
-def test_a_reading_that_ends_leaves_no_threads() -> None:
-    assert len(list(windows.read(List(spread(5_000)), EVERYTHING, 8, never))) == 5_000
-
-
-# Through the command
-
-SLOW = 0.1
-"""Seconds for each answer."""
-
-
-def run(sandbox: Sandbox, concurrency: int = 8, **settings: Any) -> Any:
-    return tap(config={**sandbox.config, "concurrency": concurrency, **settings})
-
-
-@pytest.mark.parametrize(("concurrency", "rows"), [(1, 2_000), (4, 4_000), (8, 12_000)])
-def test_so_many_pages_are_asked_for_at_a_time_as_the_setting_says(
-    concurrency: int, rows: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Sandbox, "latency", SLOW)
-    with Sandbox(Account(rows), Clock(NOW)) as sandbox:
-        done = run(sandbox, concurrency)
-    assert done.status == 0, done.log
-    assert sandbox.at_once == concurrency
-    assert seen(done.records("end_users")) == sandbox.account.end_users.as_it_stands()
-    stamps = [record["updated_at"] for record in done.records("end_users")]
-    assert stamps == sorted(stamps)
-    assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 1
-
-
-def test_a_token_that_dies_is_renewed_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Sandbox, "latency", SLOW)
-    with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
-
-        def revoke(_path: str, _number: int) -> str:
-            if len(sandbox.requests) == 30:
-                sandbox.api.tokens.clear()
-            return ""
-
-        sandbox.fault = revoke
-        done = run(sandbox)
-    assert done.status == 0, done.log
-    assert len(done.records("end_users")) == 3_000
-    assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 2
-
-
-@pytest.mark.parametrize("shown_at", [8, 40])
-def test_a_limit_that_shows_up_in_the_middle_ends_the_windows_and_loses_nothing(
-    shown_at: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Sandbox, "latency", SLOW)
-    with Sandbox(Account(4_000), Clock()) as sandbox:
-
-        def limit(path: str, number: int) -> str:
-            if path == "/v1/end_users" and number == shown_at:
-                sandbox.switches.limit, sandbox.switches.limit_seconds = 30, 2
-            return ""
-
-        sandbox.fault = limit
-        done = run(sandbox)
-        late = sandbox.pages("end_users")[shown_at + 8 :]
-    assert done.status == 0, done.log
-    assert seen(done.records("end_users")) == sandbox.account.end_users.as_it_stands()
-    assert len(done.records("end_users")) == 4_000
-    assert len(sandbox.pages("end_users")) <= 1.08 * 4_000 / 50 + 10 + 8
-    assert [request.status for request in late].count(429) == 0
-    assert {request.query.get("page", "1") for request in late} == {"1"}  # No further window was cut.
+def test_a_reading_that_is_abandoned_does_not_wait_for_a_response() -> None:
+    gate = Gate(spread(5_000), pages=12)
+    records = gate.source.read(4, fetch=gate.fetch)
+    assert len(ids(islice(records, 260))) == 260
+    assert gate.is_held.wait(TIMEOUT_SECONDS)
+    records.close()
+    assert not gate.open.is_set()
+    gate.open.set()

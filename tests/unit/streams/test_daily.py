@@ -1,0 +1,154 @@
+"""A row for each day, whether or not the API counts the last day of a range."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import requests
+from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
+
+from tap_wootric.streams import NpsSummary
+from tests.unit.api.fakes import response
+from tests.unit.fakes import FakeClient, catalog_of, make_tap
+
+TODAY = "2025-01-15"
+"""The day of NOW."""
+
+
+class Days:
+    """Answers with the number of responses in a range of days, whose last day may not be in it."""
+
+    def __init__(self, responses: Mapping[str, object], *, excludes_last_day: bool = False) -> None:
+        self.responses = responses
+        self.excludes_last_day = excludes_last_day
+        self.ranges: list[tuple[str, str]] = []
+
+    def __call__(self, _path: str, params: Mapping[str, Any]) -> requests.Response:
+        first, last = params["date[start]"], params["date[end]"]
+        self.ranges.append((first, last))
+        in_range = [
+            count
+            for day, count in self.responses.items()
+            if first <= day and (day < last if self.excludes_last_day else day <= last)
+        ]
+        numbers = [count for count in in_range if isinstance(count, int)]
+        return response(content={"nps": 50, "responses": sum(numbers) if numbers or not in_range else in_range[0]})
+
+
+def tap_with(days: Any, **options: Any) -> Any:
+    return make_tap(days, **{"start_date": "2025-01-13", **options})
+
+
+def read(tap: Any) -> dict[str, object]:
+    """Return the responses of each day in a sync."""
+    return {record["date"]: record["responses"] for record in tap.streams["nps_summary"].get_records(None)}
+
+
+@pytest.mark.parametrize("excludes_last_day", [False, True])
+@pytest.mark.parametrize(
+    "responses",
+    [{"2025-01-13": 3, "2025-01-14": 1, TODAY: 2}, {TODAY: 2}, {"2025-01-14": 4}],
+    ids=["each day", "today alone", "one day"],
+)
+def test_days_have_their_own_responses(responses: dict[str, object], excludes_last_day: bool) -> None:  # noqa: FBT001
+    days = Days(responses, excludes_last_day=excludes_last_day)
+    assert read(tap_with(days)) == {day: responses.get(day, 0) for day in ("2025-01-13", "2025-01-14", TODAY)}
+
+
+def test_an_account_without_responses_costs_one_request_more() -> None:
+    days = Days({})
+    assert read(tap_with(days)) == {"2025-01-13": 0, "2025-01-14": 0, TODAY: 0}
+    assert len(days.ranges) == 4
+
+
+def test_a_response_of_tomorrow_in_the_accounts_time_zone_proves_nothing() -> None:
+    assert read(tap_with(Days({"2025-01-16": 1})))[TODAY] == 0
+
+
+def test_no_row_is_emitted_before_a_day_has_responses() -> None:
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        return response(400, {}) if params["date[start]"] == TODAY else Days({})(path, params)
+
+    stream = tap_with(answer).streams["nps_summary"]
+    emitted = []
+    with pytest.raises(FatalAPIError):
+        emitted.extend(stream.get_records(None))
+    assert emitted == []
+    assert stream.high_watermark == ""
+
+
+@pytest.mark.parametrize(
+    ("bookmark", "first"), [("2025-01-01", "2025-01-01"), (TODAY, "2025-01-08"), ("2024-12-01", "2024-12-31")]
+)
+def test_a_sync_starts_at_the_bookmark_or_the_start_date_and_rereads_seven_days(bookmark: str, first: str) -> None:
+    days = Days({first: 1})
+    tap = tap_with(days, state={"nps_summary": bookmark}, start_date="2024-12-31")
+    assert next(iter(read(tap))) == first
+    tap.move_bookmarks()
+    assert tap.streams["nps_summary"].bookmark == "2025-01-08"
+
+
+@pytest.mark.parametrize(("is_limited", "most_threads"), [(False, 4), (True, 1)])
+def test_days_are_fetched_in_parallel_unless_the_api_announces_a_limit(is_limited: bool, most_threads: int) -> None:  # noqa: FBT001
+    threads: set[str] = set()
+    first_requests = threading.Barrier(most_threads)
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        name = threading.current_thread().name
+        if name != "MainThread" and name not in threads:
+            threads.add(name)
+            first_requests.wait(timeout=10)
+        return Days({"2025-01-01": 1})(path, params)
+
+    tap = tap_with(answer, start_date="2025-01-01", concurrency=4)
+    tap.client = FakeClient(answer, is_limited=is_limited)
+    assert [*read(tap)] == [f"2025-01-{day:02}" for day in range(1, 16)]
+    assert len(threads) == most_threads
+
+
+def test_an_error_of_a_day_is_raised_in_its_turn() -> None:
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        is_broken = params["date[start]"] == "2025-01-14"
+        return response(400, {}) if is_broken else Days({"2025-01-13": 1})(path, params)
+
+    emitted = []
+    with pytest.raises(FatalAPIError):
+        emitted.extend(tap_with(answer, concurrency=4).streams["nps_summary"].get_records(None))
+    assert [record["date"] for record in emitted] == ["2025-01-13"]
+
+
+def test_without_a_first_day_the_stream_is_refused() -> None:
+    with pytest.raises(ConfigValidationError) as raised:
+        make_tap().streams["nps_summary"].check_settings()
+    assert raised.value.errors == ["start_date is not set: nps_summary needs it as its first day"]
+    make_tap(state={"nps_summary": "2025-01-01"}).streams["nps_summary"].check_settings()
+    make_tap(start_date="2025-01-01").streams["nps_summary"].check_settings()
+
+
+def test_a_full_table_without_a_day_is_an_error_because_the_target_would_drop_all_rows() -> None:
+    catalog = catalog_of(make_tap(), "nps_summary", **{"replication-method": "FULL_TABLE"})
+    tap = tap_with(Days({}), catalog=catalog)
+    tap.client.now -= 30 * 86_400
+    with pytest.raises(FatalAPIError, match=r"^nps_summary: start_date is after today, which is 2024-12-16 by the API"):
+        read(tap)
+
+
+def test_a_sync_without_a_day_reads_nothing() -> None:
+    tap = tap_with(Days({}))
+    tap.client.now -= 30 * 86_400
+    assert read(tap) == {}
+
+
+def test_responses_are_read_even_if_the_catalog_lacks_them_and_then_left_out() -> None:
+    catalog = catalog_of(make_tap(), "nps_summary")
+    (entry,) = [entry for entry in catalog["streams"] if entry["stream"] == "nps_summary"]
+    del entry["schema"]["properties"]["responses"]
+    records = [*tap_with(Days({TODAY: 1}), catalog=catalog).streams["nps_summary"].get_records(None)]
+    assert records[-1] == {"date": TODAY, "nps": 50, "extra_fields": None}
+
+
+def test_bookmarks_are_dates() -> None:
+    assert NpsSummary.bookmark_at("2025-01-15T23:00:00-08:00") == "2025-01-16"

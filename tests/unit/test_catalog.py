@@ -1,0 +1,122 @@
+"""A catalog chooses streams, fields and replication methods. It cannot change keys and types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from singer_sdk.singerlib import Catalog
+
+from tap_wootric import catalog
+from tap_wootric.catalog import StreamDefinition
+
+TEXT = {"type": ["string", "null"]}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "integer"},
+        "updated_at": TEXT,
+        "email": TEXT,
+        "survey": {"type": ["object", "null"], "properties": {"channel": TEXT, "metric": TEXT}},
+    },
+}
+STREAMS = {
+    "end_users": StreamDefinition(SCHEMA, ["id"], "updated_at"),
+    "segments": StreamDefinition(SCHEMA, ["id"], None),
+}
+
+
+def completed(**fields: Any) -> dict[str, Any]:
+    """Complete an entry of end_users."""
+    (entry,) = catalog.complete({"streams": [{"tap_stream_id": "end_users", **fields}]}, STREAMS)["streams"]
+    return dict(entry)
+
+
+def test_an_entry_with_nothing_but_its_id_becomes_whole() -> None:
+    automatic = {"inclusion": "automatic"}
+    assert completed() == {
+        "tap_stream_id": "end_users",
+        "stream": "end_users",
+        "key_properties": ["id"],
+        "replication_key": "updated_at",
+        "replication_method": None,
+        "schema": SCHEMA,
+        "metadata": [
+            {"breadcrumb": ["properties", "id"], "metadata": automatic},
+            {"breadcrumb": ["properties", "updated_at"], "metadata": automatic},
+        ],
+    }
+
+
+def test_keys_and_types_are_the_streams_and_missing_fields_are_left_out_at_any_depth() -> None:
+    given = {"properties": {"email": {"type": "integer"}, "survey": {"properties": {"metric": {}}}, "new": {}}}
+    properties = completed(schema=given, key_properties=["email"])["schema"]["properties"]
+    assert properties == {
+        "id": {"type": "integer"},
+        "updated_at": TEXT,
+        "email": TEXT,
+        "survey": {"type": ["object", "null"], "properties": {"metric": TEXT}},
+    }
+    assert completed(key_properties=["email"])["key_properties"] == ["id"]
+
+
+def test_keys_cannot_be_deselected() -> None:
+    path = ["properties", "id"]
+    metadata = completed(metadata=[{"breadcrumb": path, "metadata": {"selected": False}}])["metadata"]
+    assert [item["metadata"] for item in metadata if item["breadcrumb"] == path] == [{"inclusion": "automatic"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "method"),
+    [
+        ({"replication_method": "FULL_TABLE"}, "FULL_TABLE"),
+        ({"metadata": [{"breadcrumb": [], "metadata": {"replication-method": "FULL_TABLE"}}]}, "FULL_TABLE"),
+        (
+            {
+                "replication_method": "FULL_TABLE",
+                "metadata": [{"breadcrumb": [], "metadata": {"replication-method": "INCREMENTAL"}}],
+            },
+            "INCREMENTAL",
+        ),
+    ],
+)
+def test_the_metadata_choose_the_replication_method_and_then_the_entry(fields: dict[str, Any], method: str) -> None:
+    assert completed(**fields)["replication_method"] == method
+
+
+def test_a_stream_without_a_replication_key_is_a_full_table() -> None:
+    given = {"streams": [{"tap_stream_id": "segments", "replication_method": "INCREMENTAL"}]}
+    assert catalog.complete(given, STREAMS)["streams"][0]["replication_method"] == "FULL_TABLE"
+
+
+@pytest.mark.parametrize("method", ["LOG_BASED", "full_table"])
+def test_another_replication_method_is_refused(method: str) -> None:
+    with pytest.raises(ValueError, match="the replication method of end_users must be INCREMENTAL or FULL_TABLE"):
+        completed(replication_method=method)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"streams": None},
+        {"streams": [1]},
+        {"streams": [{"stream": "end_users"}]},
+        {"streams": [{"tap_stream_id": "end_users", "metadata": 7}]},
+        {"streams": [{"tap_stream_id": "end_users", "schema": 7}]},
+    ],
+)
+def test_anything_without_the_structure_of_a_catalog_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match="it does not have the structure that --discover prints"):
+        catalog.complete(given, STREAMS)
+
+
+def test_entries_of_other_streams_are_kept() -> None:
+    other = {"tap_stream_id": "other", "anything": 1}
+    assert catalog.complete({"streams": [other]}, STREAMS)["streams"] == [other]
+
+
+def test_no_catalog_stays_none_and_a_catalog_object_is_read() -> None:
+    assert catalog.complete(None, STREAMS) is None
+    given = Catalog.from_dict({"streams": [{"tap_stream_id": "end_users", "metadata": [], "schema": SCHEMA}]})
+    assert catalog.complete(given, STREAMS)["streams"][0]["key_properties"] == ["id"]

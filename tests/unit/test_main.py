@@ -1,0 +1,92 @@
+"""The command ends with a status, and with lines instead of a traceback for errors that its user can fix."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+import requests
+from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
+
+from tap_wootric import __main__ as command
+from tap_wootric.messages import TargetClosedError
+from tap_wootric.signals import Terminated
+from tap_wootric.tap import InvalidInputError, TapWootric
+
+
+@pytest.fixture(autouse=True)
+def _recursion_limit() -> Iterator[None]:
+    limit = sys.getrecursionlimit()
+    yield
+    sys.setrecursionlimit(limit)
+
+
+def run(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command, which meets an error."""
+
+    def cli() -> None:
+        raise error
+
+    monkeypatch.setattr(TapWootric, "cli", staticmethod(cli))
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)  # Its file descriptor is needed.
+    command.main()
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (InvalidInputError(["region is wrong", "start_date is wrong"]), ["region is wrong", "start_date is wrong"]),
+        (ConfigValidationError("Config validation failed", errors=["--config is wrong"]), ["--config is wrong"]),
+        (FatalAPIError("403 Forbidden for /v1/segments"), ["403 Forbidden for /v1/segments"]),
+        (
+            requests.ConnectionError("https://api.wootric.com/?secret=1"),
+            ["The API could not be reached (ConnectionError)"],
+        ),
+    ],
+)
+def test_an_error_that_its_user_can_fix_is_logged_in_its_lines_and_the_status_is_1(
+    error: Exception, lines: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(error, monkeypatch)
+    assert stop.value.code == 1
+    assert [(record.name, record.levelno, record.message) for record in caplog.records] == [
+        ("tap-wootric", logging.ERROR, line) for line in lines
+    ]
+
+
+def test_a_target_that_closes_its_pipe_is_named_and_nothing_more_is_written_to_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    discarded: list[bool] = []
+    monkeypatch.setattr(command, "discard_stdout", lambda: discarded.append(True))
+    with pytest.raises(SystemExit) as stop:
+        run(TargetClosedError(), monkeypatch)
+    assert (stop.value.code, discarded) == (1, [True])
+    assert caplog.messages == [str(TargetClosedError())]
+
+
+def test_a_signal_ends_the_process_at_once_with_its_status(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr(os, "_exit", statuses.append)
+    run(Terminated(15), monkeypatch)
+    assert statuses == [143]
+    assert caplog.messages == ["Stopped by SIGTERM; the next sync continues from the last state"]
+
+
+def test_any_other_error_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(ZeroDivisionError(), monkeypatch)
+
+
+def test_deeply_nested_properties_and_urls_in_debug_lines_are_provided_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("urllib3"), "level", logging.DEBUG)
+    with pytest.raises(SystemExit):
+        run(InvalidInputError([]), monkeypatch)
+    assert sys.getrecursionlimit() == 10_000
+    assert logging.getLogger("urllib3").level == logging.INFO

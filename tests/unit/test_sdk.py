@@ -1,0 +1,268 @@
+"""What `tap_wootric.sdk` relies on in the SDK. When an upgrade turns a test red, look at its seam."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import signal
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import pytest
+from singer_sdk import Stream, Tap
+from singer_sdk.helpers._state import StateWriter
+from singer_sdk.helpers.types import Context
+from singer_sdk.mapper import CustomStreamMap
+
+from tap_wootric.messages import MessageWriter
+from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError
+from tests.unit.fakes import messages
+
+STAMPS = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
+
+
+class Rows(SdkStream):
+    """A stream with a few records, which may fail after them."""
+
+    name = "rows"
+    primary_keys = ("id",)
+    replication_key = "updated_at"
+    schema: ClassVar[dict[str, Any]] = {
+        "properties": {"id": {"type": "integer"}, "updated_at": {"type": "string", "format": "date-time"}}
+    }
+    STATE_MSG_FREQUENCY = 2
+
+    def __init__(self, tap: Tap) -> None:
+        super().__init__(tap)
+        self.error: Exception | None = None
+        self.handled: list[Exception] = []
+
+    def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:  # noqa: ARG002
+        for number, stamp in enumerate(STAMPS):
+            yield {"id": number, "updated_at": stamp}
+        if self.error:
+            self.write_state()
+            raise self.error
+
+    def on_error(self, error: Exception) -> None:
+        self.handled.append(error)
+        if isinstance(error, KeyError):
+            super().on_error(error)
+
+
+class Others(Rows):
+    name = "others"
+
+
+class FakeTap(SdkTap):
+    name = "tap-fake"
+    config_jsonschema: ClassVar[dict[str, Any]] = {
+        "properties": {"given": {"type": ["string", "null"]}, "default": {"type": ["integer", "null"], "default": 5}}
+    }
+    message_writer_class = MessageWriter
+
+    def __init__(self, **options: Any) -> None:
+        self.calls: list[Any] = []
+        super().__init__(**options)
+
+    def discover_streams(self) -> list[Stream]:
+        return [Rows(self), Others(self)]
+
+    def prepare_config(self, config: Mapping[str, Any], *, validate: bool) -> dict[str, Any]:
+        self.calls.append(("prepare_config", dict(config), validate))
+        return {**config, "given": "prepared"}
+
+    def sync_selected(self) -> None:
+        self.calls.append("before")
+        super().sync_selected()
+        self.calls.append("after")
+
+    def move_bookmarks(self) -> None:
+        self.calls.append("move_bookmarks")
+
+    def on_signal(self, signum: int) -> None:
+        self.calls.append(("on_signal", signum))
+
+
+def make_tap(**config: Any) -> Any:
+    tap: Any = FakeTap(config=config)
+    tap.streams["others"].selected = False
+    return tap
+
+
+def types(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [message["type"] for message in messages(capsys.readouterr().out)]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [
+        (Tap, "_validate_config", "self, *, raise_errors"),
+        (Tap, "_handle_termination", "self, signum, frame"),
+        (Tap, "sync_all", "self"),
+        (Tap, "run_connection_test", "self"),
+        (Tap, "run_sync_dry_run", "self, dry_run_record_limit, streams"),
+        (Tap, "setup_mapper", "self"),
+        (Stream, "sync", "self, context"),
+        (Stream, "_increment_stream_state", "self, latest_record, *, context"),
+        (Stream, "_write_state_message", "self"),
+        (Stream, "_write_activate_version_message", "self, full_table_version"),
+        (Stream, "log", "self, message, *args, level, **kwargs"),
+        (Stream, "generate_child_contexts", "self, record, context"),
+        (Stream, "get_batch_config", "self, config"),
+        (StateWriter, "__init__", "self, message_writer"),
+        (StateWriter, "write_state", "self, state"),
+        (CustomStreamMap, "_eval", "self, expr, expr_parsed, record, property_name"),
+    ],
+)
+def test_the_methods_still_have_their_names_and_parameters(owner: type, name: str, parameters: str) -> None:
+    signature = inspect.signature(getattr(owner, name))
+    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    plain = [
+        parameter
+        if parameter.default is inspect.Parameter.empty
+        else parameter.replace(default=inspect.Parameter.empty)
+        for parameter in plain
+    ]
+    assert str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)) == f"({parameters})"
+
+
+@pytest.mark.parametrize("base", [Tap, Stream])
+def test_everything_that_overrides_is_marked_and_overrides_something(base: type) -> None:
+    ours = SdkTap if base is Tap else SdkStream
+    for name, member in vars(ours).items():
+        function = member.fget if isinstance(member, property) else member
+        if inspect.isfunction(function) and name != "__init__":
+            assert hasattr(base, name) == hasattr(function, "__override__"), name
+
+
+def test_the_sdk_uses_the_prepared_config_and_adds_the_defaults() -> None:
+    tap = make_tap(given="raw")
+    assert tap.calls[0] == ("prepare_config", {"given": "raw"}, True)
+    assert tap.config["given"] == "prepared"
+    assert tap.config["default"] == 5
+    assert tap.streams["rows"].config["given"] == "prepared"
+    assert FakeTap(validate_config=False).calls[0][2] is False
+
+
+def test_a_sync_goes_through_the_seam_and_each_state_moves_the_bookmarks_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tap = make_tap()
+    tap.calls.clear()
+    tap.sync_all()
+    assert tap.calls[0] == "before"
+    assert tap.calls[-1] == "after"
+    assert types(capsys) == ["SCHEMA", "RECORD", "RECORD", "STATE", "RECORD", "STATE"]
+    assert tap.calls.count("move_bookmarks") >= 2
+
+
+def test_records_do_not_move_the_bookmark_not_even_if_they_are_out_of_order() -> None:
+    tap = make_tap()
+    tap.sync_all()
+    assert tap.state == {"bookmarks": {"rows": {}}}
+
+
+def test_the_state_manager_moves_it_and_a_sorted_stream_needs_no_progress_markers() -> None:
+    stream = make_tap().streams["rows"]
+    for stamp in STAMPS[:2]:
+        stream.state_manager.increment_state({"updated_at": stamp}, replication_key="updated_at")
+        assert stream.stream_state == {"replication_key": "updated_at", "replication_key_value": stamp}
+
+
+def test_a_state_that_is_the_same_as_the_last_one_is_written_if_records_came_in_between(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stream = make_tap().streams["rows"]
+    stream.STATE_MSG_FREQUENCY = 100
+    for _ in range(2):
+        stream.sync()
+    assert types(capsys) == ["SCHEMA", *["RECORD"] * 3, "STATE"] * 2
+
+
+def test_a_stream_that_fails_writes_its_state_and_the_others_go_on_if_the_error_is_handled(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    tap = FakeTap()
+    tap.streams["others"].error = error = ValueError("unreadable")  # type: ignore[attr-defined]
+    tap.sync_all()
+    assert tap.streams["others"].handled == [error]  # type: ignore[attr-defined]
+    written = messages(capsys.readouterr().out)
+    assert [message["type"] for message in written][:6] == ["SCHEMA", "RECORD", "RECORD", "STATE", "RECORD", "STATE"]
+    assert sum(message.get("stream") == "rows" for message in written) == 4
+    assert [record.levelno for record in caplog.records if "unhandled error" in record.message] == [logging.DEBUG]
+
+
+def test_any_other_error_ends_the_sync() -> None:
+    tap = FakeTap()
+    tap.streams["others"].error = KeyError("unknown")  # type: ignore[attr-defined]
+    with pytest.raises(KeyError):
+        tap.sync_all()
+
+
+def test_there_is_no_state_to_write_without_records(capsys: pytest.CaptureFixture[str]) -> None:
+    make_tap().streams["rows"].write_state()
+    assert types(capsys) == []
+
+
+def test_records_carry_the_table_version_and_its_activation_comes_when_it_is_called_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tap = make_tap()
+    stream = tap.streams["rows"]
+    stream.forced_replication_method = "FULL_TABLE"
+    stream.activate_table_version()
+    stream.table_version = 7
+    stream.sync()
+    stream.activate_table_version()
+    written = messages(capsys.readouterr().out)
+    assert [message["version"] for message in written if message["type"] in {"RECORD", "ACTIVATE_VERSION"}] == [7] * 4
+    assert written[-1]["type"] == "ACTIVATE_VERSION"
+
+
+def test_rows_are_written_one_by_one_even_if_batches_are_configured(capsys: pytest.CaptureFixture[str]) -> None:
+    storage = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": "file:///nowhere"}}
+    make_tap(batch_config=storage).streams["rows"].sync()
+    assert types(capsys).count("RECORD") == 3
+
+
+def test_the_connection_test_reads_a_record_of_the_selected_streams(capsys: pytest.CaptureFixture[str]) -> None:
+    assert make_tap().run_connection_test()
+    written = messages(capsys.readouterr().out)
+    assert [message["stream"] for message in written if message["type"] == "RECORD"] == ["rows"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_the_sdk_handles_both_signals_with_the_seam(signum: signal.Signals) -> None:
+    tap = make_tap()
+    handler = signal.getsignal(signum)
+    assert callable(handler)
+    handler(signum, None)
+    assert tap.calls[-1] == ("on_signal", signum)
+
+
+def mapped(stream_map: Any) -> list[dict[str, Any] | None]:
+    """Return the records as a stream map transforms them; None for those that it drops."""
+    stream: Any = FakeTap(config={"stream_maps": {"rows": stream_map}}).streams["rows"]
+    return [stream.stream_maps[0].transform(record) for record in stream.get_records(None)]
+
+
+@pytest.mark.parametrize(
+    ("stream_map", "error"),
+    [
+        ({"extra": "int(updated_at)"}, r"the expression for rows\.extra failed on a record \(ValueError\)"),
+        ({"extra": "md5(config['salt'])"}, r"the expression for rows\.extra failed on a record \(KeyError: 'salt'\)"),
+        ({"extra": "{'a': 1}[updated_at]"}, r"the expression for rows\.extra failed on a record \(KeyError\)"),
+        ({"extra": "unknown"}, r"the expression for rows\.extra failed on a record \(MapExpressionError\)"),
+        ({"__filter__": "int(updated_at)"}, r"the expression for rows\.__filter__ failed on a record \(ValueError\)"),
+    ],
+)
+def test_an_expression_that_fails_is_named_without_values_of_the_record(stream_map: Any, error: str) -> None:
+    with pytest.raises(StreamMapError, match=f"^stream_maps: {error}$"):
+        mapped(stream_map)
+
+
+def test_expressions_that_do_not_fail_are_evaluated() -> None:
+    records = mapped({"id": "id + 1", "__filter__": "id != 1"})
+    assert [record and record["id"] for record in records] == [1, None, 3]

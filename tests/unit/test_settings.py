@@ -1,0 +1,160 @@
+"""A wrong setting is reported in a line that names it, and never with its value."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from tap_wootric import settings
+from tap_wootric.settings import SCHEMA, Settings
+
+SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
+GOOD = {"client_id": "the-id", "client_secret": SECRET}
+DEFAULTS = {"lookback_window": 300, "concurrency": 4, "request_timeout": 60}
+PROPERTIES = {**SCHEMA["properties"], "stream_maps": {"type": ["object", "null"]}}
+NOW = 1_700_000_000
+
+
+def errors(**changed: Any) -> list[str]:
+    return settings.errors({**GOOD, **changed}, PROPERTIES, now=NOW)
+
+
+def built(**changed: Any) -> Settings:
+    return Settings.from_config({**GOOD, **DEFAULTS, **changed}, default_user_agent="tap-wootric/1.2.3")
+
+
+def test_every_property_has_a_title_and_a_description() -> None:
+    for name, schema in SCHEMA["properties"].items():
+        assert schema["title"], name
+        assert schema["description"].endswith("."), name
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"account_token": "NPS-EU-1", "region": "eu"},
+        {"api_url": "http://localhost:8080/wootric/"},
+        {"start_date": "2023-11-15T14:00:00-08:00"},
+        {"lookback_window": 0, "concurrency": 16, "request_timeout": 3_600},
+        {"unknown_and_unlike_any": 1},
+    ],
+)
+def test_nothing_is_wrong_with_these(changed: dict[str, Any]) -> None:
+    assert errors(**changed) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"start_date": "2023-11-16"}, "start_date is in the future"),
+        ({"start_date": "20230101"}, "start_date must be a date or time"),
+        ({"start_date": 20230101}, "start_date must be a string"),
+        ({"concurrency": True}, "concurrency must be a whole number between 1 and 16"),
+        ({"concurrency": 17}, "concurrency must be a whole number between 1 and 16"),
+        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds between 0 and 31536000"),
+        ({"client_secret": [SECRET]}, "client_secret must be a string"),
+        ({"client_secret": f"{SECRET}\n"}, "client_secret contains a non-printable character"),
+        ({"client_secret": " "}, "client_secret is empty: set client_id and client_secret, or"),
+        ({"username": "ada"}, "Set either client_id and client_secret or username and password, not both"),
+        ({"account_token": SECRET}, "account_token must start with NPS-"),
+        ({"account_token": "NPS-1", "region": "eu"}, "region is eu, but account_token belongs to region us"),
+        ({"region": "asia"}, "region must be one of us, eu, au"),
+        ({"api_url": f"https://user:{SECRET}@api.wootric.com"}, "api_url must be a URL such as"),
+        ({"api_url": "https://api.wootric.com?key=1"}, "api_url must be a URL such as"),
+        ({"client_secert": SECRET}, "Unknown setting client_secert; did you mean client_secret?"),
+    ],
+)
+def test_a_mistake_is_one_line_without_the_value(changed: dict[str, Any], error: str) -> None:
+    (line,) = errors(**changed)
+    assert line.startswith(error)
+    assert SECRET not in line
+
+
+def test_mistakes_are_reported_together() -> None:
+    assert len(errors(region="asia", api_url="x", start_date="yesterday")) == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "error"),
+    [
+        ({}, "client_id is not set and client_secret is not set: "),
+        ({"password": SECRET}, "username is not set: "),
+        ({"username": "ada", "password": ""}, "password is empty: "),
+    ],
+)
+def test_missing_credentials_are_named(config: dict[str, Any], error: str) -> None:
+    (line,) = settings.errors(config, PROPERTIES, now=NOW)
+    assert line.startswith(error)
+
+
+def test_nulls_and_empty_strings_count_as_not_set_except_for_credentials() -> None:
+    config = {"start_date": None, "region": "", "client_id": "", "password": None, "concurrency": 0}
+    assert settings.without_empty(config) == {"client_id": "", "concurrency": 0}
+
+
+def test_the_sdk_sees_the_start_date_in_utc() -> None:
+    config = settings.with_utc_start_date({"start_date": "2024-01-01T01:00:00+01:00", "region": "eu"})
+    assert config == {"start_date": "2024-01-01T00:00:00Z", "region": "eu"}
+    assert settings.with_utc_start_date({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "api_url"),
+    [
+        ({}, "https://api.wootric.com"),
+        ({"account_token": "NPS-1a2b"}, "https://api.wootric.com"),
+        ({"account_token": "NPS-EU-1a2b"}, "https://api.wootric.eu"),
+        ({"region": "au"}, "https://api.wootric.au"),
+        ({"region": "au", "api_url": "http://localhost:8080/wootric/"}, "http://localhost:8080/wootric"),
+    ],
+)
+def test_the_api_url_comes_from_itself_or_the_region_or_the_account_token(
+    changed: dict[str, Any], api_url: str
+) -> None:
+    assert built(**changed).api_url == api_url
+
+
+def test_settings_are_typed_frozen_and_keep_their_secrets() -> None:
+    ours = built(start_date="2024-01-01", account_token="NPS-EU-1a2b")  # noqa: S106 - Nobody's.
+    assert ours.start_date == 1_704_067_200
+    assert ours.credentials == GOOD
+    assert (ours.lookback_seconds, ours.concurrency, ours.request_timeout_seconds) == (300, 4, 60)
+    assert ours.user_agent == "tap-wootric/1.2.3"
+    assert SECRET not in repr(ours)
+    assert "NPS-EU" not in repr(ours)
+    with pytest.raises(FrozenInstanceError):
+        ours.concurrency = 5  # type: ignore[misc]
+
+
+def test_the_password_grant_and_a_user_agent_are_taken_over() -> None:
+    config = {"username": "ada", "password": SECRET, "user_agent": "ours/2", **DEFAULTS}
+    ours = Settings.from_config(config, default_user_agent="tap-wootric/1.2.3")
+    assert ours.credentials == {"username": "ada", "password": SECRET}
+    assert (ours.start_date, ours.account_token) == (None, None)
+    assert ours.user_agent == "ours/2"
+
+
+def test_settings_without_effect_are_warned_about() -> None:
+    config = {**GOOD, "comment": 1, "stream_maps": {"end_users": {}, "end_userz": {}, "__else__": None}}
+    assert settings.warnings(config, PROPERTIES, ["end_users"]) == [
+        "Ignoring unknown setting comment",
+        "Ignoring stream_maps for end_userz, which is not a stream",
+    ]
+
+
+def test_the_environment_is_checked_before_the_sdk_parses_it() -> None:
+    environment = {"TAP_X_CONCURRENCY": "four", "TAP_X_STREAM_MAPS": "{", "TAP_X_LOOKBACK_WINDOW": "300", "HOME": "{"}
+    assert settings.environment_errors(environment, PROPERTIES, "TAP_X_") == [
+        "concurrency (from TAP_X_CONCURRENCY) must be a whole number",
+        "stream_maps (from TAP_X_STREAM_MAPS) must be JSON",
+    ]
+
+
+def test_a_misspelt_variable_is_warned_about_and_unlike_ones_are_not() -> None:
+    environment = {"TAP_X_STRAT_DATE": "", "TAP_X_LOGLEVEL": "", "TAP_X_REGION": "", "STRAT_DATE": ""}
+    assert [*settings.environment_warnings(environment, PROPERTIES, "TAP_X_")] == [
+        "Ignoring unknown setting TAP_X_STRAT_DATE; did you mean TAP_X_START_DATE?"
+    ]

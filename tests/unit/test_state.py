@@ -1,0 +1,82 @@
+"""States of this tap, of singer-io's and of singer-python become states of the SDK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tap_wootric import state
+from tap_wootric.records.timestamps import normalize_timestamp
+from tap_wootric.state import BookmarkFormat
+
+FORMATS = {
+    "end_users": BookmarkFormat("updated_at", normalize_timestamp),
+    "nps_summary": BookmarkFormat("date", lambda time: normalize_timestamp(time)[:10]),
+    "segments": BookmarkFormat(None, normalize_timestamp),
+}
+MIGRATED = {
+    "bookmarks": {"end_users": {"replication_key": "updated_at", "replication_key_value": "2025-06-01T00:00:00Z"}}
+}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"end_users": "2025-06-01T02:00:00+02:00"},
+        {"bookmarks": {"end_users": {"updated_at": "2025-06-01T00:00:00Z"}}},
+        {"bookmarks": {"end_users": {"replication_key": "updated_at", "replication_key_value": "2025-06-01"}}},
+        {"type": "STATE", "value": {"end_users": "2025-06-01"}},
+        {"end_users": "2020-01-01", "bookmarks": {"end_users": {"updated_at": "2025-06-01"}}},
+        MIGRATED,
+    ],
+    ids=["singer-io's tap", "singer-python", "the SDK", "a message", "both, of which the newer format wins", "ours"],
+)
+def test_each_known_format_becomes_the_sdks(given: dict[str, Any]) -> None:
+    assert state.migrate(given, FORMATS) == MIGRATED
+
+
+def test_a_stream_keeps_its_own_form_of_bookmarks() -> None:
+    migrated = state.migrate({"nps_summary": "2025-06-01T10:00:00Z"}, FORMATS)
+    assert migrated["bookmarks"]["nps_summary"]["replication_key_value"] == "2025-06-01"
+
+
+def test_bookmarks_without_a_value_and_of_streams_without_bookmarks_are_empty() -> None:
+    given = {"bookmarks": {"end_users": {}, "segments": {"replication_key_value": 7}}}
+    assert state.migrate(given, FORMATS) == {"bookmarks": {"end_users": {}, "segments": {}}}
+
+
+def test_bookmarks_of_other_streams_are_kept() -> None:
+    given = {"bookmarks": {"other": {"anything": [1]}}}
+    assert state.migrate(given, FORMATS) == given
+
+
+def test_an_empty_state_has_no_bookmarks() -> None:
+    assert state.migrate({}, FORMATS) == state.migrate({"bookmarks": None}, FORMATS) == {"bookmarks": {}}
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"bookmarks": [1]}, "bookmarks must be a JSON object"),
+        ({"bookmarks": {"end_users": "x"}}, "the bookmark of end_users must be a JSON object"),
+        ({"end_users": "lately"}, "the bookmark of end_users is not a timestamp"),
+        (
+            {"bookmarks": {"end_users": {"replication_key": "id"}}},
+            "the bookmark of end_users is not a value of updated_at",
+        ),
+    ],
+)
+def test_any_other_format_is_refused_with_the_reason(given: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValueError, match=f"^{error}$"):
+        state.migrate(given, FORMATS)
+
+
+def test_names_of_no_stream_are_found_in_flat_states_bookmarks_and_messages() -> None:
+    given: dict[str, Any] = {
+        "end_user": "2025-06-01",
+        "currently_syncing": None,
+        "bookmarks": {"response": {}, "end_users": {}},
+    }
+    assert state.unknown_streams(given, FORMATS) == ["end_user", "response"]
+    assert state.unknown_streams({"type": "STATE", "value": given}, FORMATS) == ["end_user", "response"]
