@@ -18,9 +18,8 @@ DEFAULTS: dict[str, Any] = {}
 
 _TIMEOUT = 120
 
-_MAIN = "from tap_wootric.__main__ import main; main()"
-_SLEEPLESS = "import sys, time; time.sleep = lambda seconds: print('SLEPT', seconds, file=sys.stderr)\n"
-"""Has every pause written down instead of taken."""
+_COMMAND = "tap_wootric"
+_SLEEPLESS = "tests.runners.sleepless"
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,23 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
     catalog: Any = None,
     env: Mapping[str, str] | None = None,
     sleepless: bool = False,
-    before: str = "",
+    runner: str = "",
 ) -> Run:
-    """Run the command to its end, with what is given in files, and with some code before it."""
+    """Run the command to its end.
+
+    Args:
+        arguments: Options of the command.
+        config: The settings, which are written into a file; so are the state and the catalog.
+        state: The state.
+        catalog: The catalog.
+        env: Environment variables to add.
+        sleepless: Whether pauses are logged instead of taken; see `Run.slept`.
+        runner: The module to run in place of the command; see `tests.runners`.
+    """
     with TemporaryDirectory() as folder:
-        before = _SLEEPLESS if sleepless else before
         config = config and {**DEFAULTS, **config}
-        command = [sys.executable, *(["-c", before + _MAIN] if before else ["-m", "tap_wootric"]), *arguments]
+        module = _SLEEPLESS if sleepless else runner or _COMMAND
+        command = [sys.executable, "-m", module, *arguments]
         for option, content in (("--config", config), ("--state", state), ("--catalog", catalog)):
             if content is not None:
                 file = Path(folder) / f"{option[2:]}.json"

@@ -15,7 +15,7 @@ from jsonschema import Draft7Validator
 
 from tap_wootric.streams import STREAMS
 from tap_wootric.tap import TapWootric
-from tests.programs import plugin, run
+from tests.programs import ROOT, plugin, run
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import NOW, SECOND, in_utc
 from tests.sandbox.api import Answer
@@ -419,27 +419,21 @@ def test_a_stream_that_the_account_may_not_read_any_more_keeps_its_bookmark_and_
 
 
 def test_a_sync_of_the_same_tap_that_fails_leaves_the_bookmarks_where_they_are() -> None:
-    code = """
-import json, sys
-from tap_wootric.tap import TapWootric
-tap = TapWootric(config=json.loads(sys.argv[1]))
-bookmarks = []
-for wrong in ("", "x", ""):
-    tap.client.url = sys.argv[2] + wrong
-    try:
-        tap.sync_all()
-    except Exception as error:
-        print(type(error).__name__, file=sys.stderr)
-    bookmarks.append([one.get("replication_key_value") for one in tap.state["bookmarks"].values()])
-first, failed, last = bookmarks
-print(first == failed < last, file=sys.stderr)
-"""
     account = Account(3, 3, declines=3)
     for table in account.tables.values():
         table.insert(int(NOW) * SECOND)  # Past the bookmark_limit, which each request moves.
     with Sandbox(account, Clock(NOW, step=30)) as sandbox:
-        done = run(sys.executable, "-c", code, json.dumps(sandbox.config), sandbox.url)
-    assert [line for line in done.stderr.splitlines() if " | " not in line] == ["FatalAPIError", "True"]
+        done = run(
+            sys.executable,
+            "-m",
+            "tests.runners.repeated_sync",
+            json.dumps(sandbox.config),
+            f"{sandbox.url}x",
+            cwd=ROOT,
+        )
+    first, failed, last = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert [sync["error"] for sync in (first, failed, last)] == [None, "FatalAPIError", None]
+    assert first["bookmarks"] == failed["bookmarks"] < last["bookmarks"]
 
 
 def test_streams_that_the_account_may_not_read_are_named_in_one_line() -> None:

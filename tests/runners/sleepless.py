@@ -1,0 +1,17 @@
+"""The command without pauses: it logs each of them on stderr instead, as `SLEPT seconds`."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+def _log_pause(seconds: float) -> None:
+    print("SLEPT", seconds, file=sys.stderr)  # noqa: T201 - `Run.slept` reads it.
+
+
+if __name__ == "__main__":
+    time.sleep = _log_pause
+    from tap_wootric.__main__ import main  # After the patch, because `time.sleep` is a default argument.
+
+    main()
