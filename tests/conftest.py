@@ -10,7 +10,7 @@ from tests.sandbox import Sandbox
 from tests.tap import DEFAULTS
 
 _LATENCY = 0.05
-"""Seconds, with which it is worth it to read several windows at a time."""
+"""Seconds for each response, enough to make reading in parallel worthwhile."""
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def _postgres_server() -> Iterator[str]:
 
 @pytest.fixture(params=[1, 8], ids=["one at a time", "eight at a time"])
 def concurrency(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many windows each run of the tap reads at a time."""
+    """Sets how many partitions each run of the tap reads in parallel."""
     at_once: int = request.param
     monkeypatch.setitem(DEFAULTS, "concurrency", at_once)
     monkeypatch.setattr(Sandbox, "latency", 0 if at_once == 1 else _LATENCY)
@@ -36,5 +36,5 @@ def concurrency(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def database(_postgres_server: str) -> Iterator[postgres.Database]:
     """An empty database."""
-    with postgres.database(_postgres_server) as one:
-        yield one
+    with postgres.database(_postgres_server) as empty:
+        yield empty

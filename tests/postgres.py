@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests: the one that the environment names, or a throw-away cluster of the installed one."""
+"""A PostgreSQL server for tests: the one named in the environment, or a temporary cluster."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _SETTINGS = {
     "fsync": "off",
 }
 _ZONE = "Pacific/Chatham"
-"""A value that depends on the server's zone shall not go unseen."""
+"""An unusual time zone, to expose values that depend on the server's."""
 
 
 class MissingServerError(Exception):
-    """There is no PostgreSQL server to be had."""
+    """No PostgreSQL server is configured or installed."""
 
 
 class Database:
@@ -46,7 +46,7 @@ class Database:
         return self.url.replace("postgresql://", "postgresql+psycopg://", 1)
 
     def query(self, text: str) -> list[dict[str, Any]]:
-        """Return the rows that a query answers; times come in UTC."""
+        """Return the rows of a query, with times in UTC."""
         with psycopg.connect(self.url, options="-c timezone=UTC", row_factory=dict_row) as connection:
             return connection.execute(text.encode()).fetchall()
 

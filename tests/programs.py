@@ -1,4 +1,4 @@
-"""The programs that people use the tap with. They come from PyPI, through uvx, into environments of their own."""
+"""Runs the programs that people use with the tap: Meltano and targets, from PyPI through uvx."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _TIMEOUT = 300
 
 
 def meltano_yml() -> dict[str, Any]:
-    """Return what meltano.yml says."""
+    """Return the content of meltano.yml."""
     content: dict[str, Any] = yaml.safe_load((ROOT / "meltano.yml").read_text())
     return content
 
 
 def plugin(kind: str, name: str) -> dict[str, Any]:
     """Return a plugin of meltano.yml."""
-    one: dict[str, Any] = next(one for one in meltano_yml()["plugins"][kind] if one["name"] == name)
-    return one
+    found: dict[str, Any] = next(entry for entry in meltano_yml()["plugins"][kind] if entry["name"] == name)
+    return found
 
 
 def uvx(package: str, *command: str) -> list[str]:
@@ -53,7 +53,7 @@ def meltano(*arguments: str) -> list[str]:
 
 def with_targets(folder: Path) -> dict[str, str]:
     """Put the targets of meltano.yml into a folder, and return an environment in which they are found."""
-    for name in (one["name"] for one in meltano_yml()["plugins"]["loaders"]):
+    for name in (loader["name"] for loader in meltano_yml()["plugins"]["loaders"]):
         (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(target(name))} "$@"\n')
         (folder / name).chmod(0o755)
     return {"PATH": f"{folder}{os.pathsep}{_path()}"}
@@ -80,7 +80,7 @@ def _path() -> str:
 
 
 class Project:
-    """A copy of this repository, as somebody has it who cloned it, to run Meltano in."""
+    """A fresh copy of this repository, to run Meltano in."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "project"
@@ -92,5 +92,5 @@ class Project:
 
 
 def settings(sandbox: Sandbox, prefix: str = "TAP_WOOTRIC") -> dict[str, str]:
-    """Return the settings for a sandbox as they stand in the environment: one window at a time, to count requests."""
+    """Return environment variables for a sandbox. Requests are sequential, so that tests can count them."""
     return {f"{prefix}_{name.upper()}": value for name, value in {**sandbox.config, "concurrency": "1"}.items()}

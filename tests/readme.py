@@ -1,6 +1,6 @@
-"""The parts of the README that are made from the settings and the schemas: `python -m tests.readme` writes them anew.
+"""Writes the generated parts of the README, from the settings and the schemas: `python -m tests.readme`.
 
-Also its blocks of code, for the tests that run them.
+Also finds its code blocks, for the tests that run them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def blocks() -> list[tuple[str, str]]:
 
 
 def block(part: str) -> str:
-    """Return the one block of code that a part of it names."""
+    """Return the only code block that contains a text."""
     (found,) = [text for _, text in blocks() if part in text]
     return found
 
 
 def generated(text: str) -> str:
-    """Return a README's text with its generated parts as they are to be."""
+    """Return a README's text with its generated parts renewed."""
     about = json.loads(tap("--about", "--format", "json").out)
     parts = {"settings": _settings(about["settings"]["properties"]), "streams": _streams(catalog_of()["streams"])}
     for name, content in parts.items():
@@ -57,7 +57,7 @@ def _streams(entries: list[dict[str, Any]]) -> str:
 
 
 def _diagram(entries: list[dict[str, Any]]) -> str:
-    """Return how the streams belong together: `end_user_id` is the key of `end_users`."""
+    """Return a diagram of how the streams relate: `end_user_id` is the key of `end_users`."""
     names = [entry["tap_stream_id"] for entry in entries]
     lines = ["```mermaid", "erDiagram"]
     for entry in entries:

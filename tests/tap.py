@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 DEFAULTS: dict[str, Any] = {}
-"""Settings of each run that does not give them itself."""
+"""Settings of every run that does not set them itself."""
 
 _TIMEOUT = 120
 
@@ -24,7 +24,7 @@ _SLEEPLESS = "tests.runners.sleepless"
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of the command left behind."""
+    """The status and output of a run."""
 
     status: int
     out: str
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def slept(self) -> list[float]:
-        """The pauses, in seconds, of a run that takes none."""
+        """The pauses, in seconds, that a sleepless run logged."""
         return [float(line.split()[1]) for line in self.log.splitlines() if line.startswith("SLEPT ")]
 
     @property
@@ -100,7 +100,7 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
 
 
 def catalog_of(*streams: str) -> dict[str, Any]:
-    """Return what the tap discovers, of some streams or of all."""
+    """Return the discovered catalog, of some streams or of all."""
     entries = json.loads(_discovered())["streams"]
     return {"streams": [entry for entry in entries if not streams or entry["tap_stream_id"] in streams]}
 
@@ -111,7 +111,7 @@ def _discovered() -> str:
 
 
 def selecting(*streams: str, **metadata: str) -> dict[str, Any]:
-    """Return a catalog in which just some streams are selected, with more metadata for each stream."""
+    """Return a catalog in which only some streams are selected, with additional metadata for each stream."""
     catalog = catalog_of()
     for entry in catalog["streams"]:
         root = next(item["metadata"] for item in entry["metadata"] if not item["breadcrumb"])
@@ -120,12 +120,12 @@ def selecting(*streams: str, **metadata: str) -> dict[str, Any]:
 
 
 def full_table(*streams: str) -> dict[str, Any]:
-    """Return a catalog with streams that are selected, and read as a whole."""
+    """Return a catalog in which only some streams are selected, as full tables."""
     return selecting(*streams, **{"replication-method": "FULL_TABLE"})
 
 
 def seen(records: list[dict[str, Any]]) -> dict[int, tuple[str, int]]:
-    """What a target that keeps the latest of each row has of it: when it was last updated, and how often."""
+    """Return the latest version of each row by its id, as a target has it: last update and number of updates."""
     return {record["id"]: (record["updated_at"], _properties(record)["revision"]) for record in records}
 
 
@@ -135,6 +135,6 @@ def _properties(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """The environment, but for settings of the tap, and with compiled modules kept: the SDK is large."""
+    """Return the environment without the tap's settings. Bytecode is kept, because the SDK imports slowly without."""
     dropped = ("TAP_WOOTRIC_", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

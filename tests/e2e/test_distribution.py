@@ -31,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_wheel_and_sdist_hold_the_tap_and_no_tests(built: Path) -> None:
+def test_wheel_and_sdist_contain_the_tap_without_tests(built: Path) -> None:
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as archive:
         in_wheel = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -67,7 +67,7 @@ def test_the_wheel_works_in_an_empty_environment(version: str, built: Path, tmp_
 
 
 @pytest.mark.parametrize("version", [one for one in PYTHONS if sys.version_info[:2] != tuple(map(int, one.split(".")))])
-def test_what_needs_no_server_is_right_in_the_other_pythons_too(version: str) -> None:
+def test_the_unit_tests_pass_on_every_supported_python(version: str) -> None:
     """The rest of the suite runs in them in the workflow's matrix."""
     files = ["tests/unit"]
     isolated = ("uv", "run", "--quiet", "--isolated", f"--python={python(version)}")

@@ -14,7 +14,7 @@ from tests.readme import block
 from tests.tap import tap
 
 
-def test_the_readmes_first_command_brings_every_row_into_files(tmp_path: Path) -> None:
+def test_the_demo_writes_every_row_into_files(tmp_path: Path) -> None:
     recipe = run(*shlex.split(block("make demo\n")), "--dry-run", cwd=ROOT).stdout
     _, _, arguments = recipe.partition("uv run python ")
     project = Project(tmp_path)
@@ -31,7 +31,7 @@ def test_the_readmes_first_command_brings_every_row_into_files(tmp_path: Path) -
     assert (project.folder / "meltano.yml").read_text() == (ROOT / "meltano.yml").read_text()
 
 
-def test_meltano_yml_says_of_the_tap_what_the_tap_says_of_itself() -> None:
+def test_meltano_yml_has_the_taps_settings_and_capabilities() -> None:
     about = json.loads(tap("--about", "--format", "json").out)
     ours = plugin("extractors", "tap-wootric")
     assert sorted(ours["capabilities"]) == sorted(about["capabilities"])
@@ -57,7 +57,7 @@ def _setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return setting
 
 
-def test_both_grants_are_groups_of_settings_of_which_one_is_needed() -> None:
+def test_meltano_requires_the_settings_of_either_grant() -> None:
     groups = plugin("extractors", "tap-wootric")["settings_group_validation"]
     assert groups == [["client_id", "client_secret"], ["username", "password"]]
 

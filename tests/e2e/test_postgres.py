@@ -150,9 +150,7 @@ def nasty_account() -> Account:
     return account
 
 
-def test_meltano_brings_every_value_then_what_changed_and_drops_what_was_deleted(
-    database: Database, tmp_path: Path
-) -> None:
+def test_meltano_loads_every_value_then_the_changes_and_marks_deleted_rows(database: Database, tmp_path: Path) -> None:
     account, project = nasty_account(), Project(tmp_path)
     with Sandbox(account, Clock(NOW, step=0)) as sandbox:
         env = {**settings(sandbox), "TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url}
@@ -194,7 +192,7 @@ def test_meltano_brings_every_value_then_what_changed_and_drops_what_was_deleted
         assert_holds(database, account)
 
 
-def test_the_streams_that_have_to_be_selected_load_as_well(database: Database, tmp_path: Path) -> None:
+def test_streams_not_selected_by_default_load(database: Database, tmp_path: Path) -> None:
     account, project = Account(3, 300, declines=100), Project(tmp_path)
     account.survey_templates[1]["custom_samplings"] = [{'a "b", {c}': ["NUL \0", 1.5]}, None]
     with Sandbox(account, Clock(NOW)) as sandbox:
@@ -256,7 +254,7 @@ def test_the_streams_that_have_to_be_selected_load_as_well(database: Database, t
         assert len(sandbox.pages("declines")) == asked
 
 
-def test_many_accounts_go_into_schemas_of_their_own_each_with_its_own_state(database: Database, tmp_path: Path) -> None:
+def test_each_account_has_its_own_schema_and_state(database: Database, tmp_path: Path) -> None:
     project = Project(tmp_path)
     content = yaml.safe_load((project.folder / "meltano.yml").read_text())
     accounts = yaml.safe_load(block("tap-wootric-acme\n"))["plugins"]["extractors"]
@@ -283,7 +281,7 @@ def test_many_accounts_go_into_schemas_of_their_own_each_with_its_own_state(data
         assert (len(first.requests) - asked[0], len(second.requests) - asked[1]) == (6, 6)
 
 
-def test_what_a_tap_read_before_it_failed_is_loaded_and_gone_on_from(database: Database, tmp_path: Path) -> None:
+def test_rows_read_before_a_failure_are_loaded_and_the_next_run_continues(database: Database, tmp_path: Path) -> None:
     account, project = Account(400, 200), Project(tmp_path)
     with Sandbox(account, Clock(NOW)) as sandbox:
         env = {**settings(sandbox), "TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url}
@@ -300,7 +298,7 @@ def test_what_a_tap_read_before_it_failed_is_loaded_and_gone_on_from(database: D
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])
-def test_flattened_rows_load_as_well(depth: int, database: Database, tmp_path: Path) -> None:
+def test_flattened_rows_load(depth: int, database: Database, tmp_path: Path) -> None:
     config = {"flattening_enabled": True, "flattening_max_depth": depth} if depth else {}
     account = nasty_account()
     with Sandbox(account, Clock(NOW)) as sandbox:

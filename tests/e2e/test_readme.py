@@ -28,7 +28,7 @@ def test_each_of_its_blocks_is_used_by_a_test() -> None:
     assert [text for _, text in blocks() if not any(part in text for part in parts)] == []
 
 
-def test_its_links_lead_somewhere() -> None:
+def test_its_links_have_targets() -> None:
     text = README.read_text()
     anchors = {_anchor(title) for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
     for link in re.findall(r"\]\(([^)]+)\)", text):
@@ -43,7 +43,7 @@ def _anchor(title: str) -> str:
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
-def test_its_errors_are_ones_that_the_tap_tells() -> None:
+def test_its_log_lines_exist_in_the_code() -> None:
     code = "".join(file.read_text() for file in (ROOT / "tap_wootric").glob("**/*.py"))
     code = re.sub(r'"\s+f?"', "", code)  # Texts that go on in the next line.
     table = README.read_text().partition("| the log says |")[2].partition("\n\n")[0]
@@ -54,7 +54,7 @@ def test_its_errors_are_ones_that_the_tap_tells() -> None:
             assert part.strip("() :") in code.replace("{option}", "--state"), line
 
 
-def test_its_second_command_is_the_one_that_ci_runs() -> None:
+def test_its_test_command_is_the_one_that_ci_runs() -> None:
     command = block("make test\n").strip()
     assert command in (ROOT / ".ci" / "run").read_text().splitlines()
 
@@ -89,7 +89,7 @@ def test_its_full_table_extractor_is_that_of_meltano_yml() -> None:
     assert extractor == plugin("extractors", "tap-wootric-full")
 
 
-def test_its_commands_without_meltano_install_the_tap_and_go_on_from_a_state(tmp_path: Path) -> None:
+def test_its_commands_without_meltano_install_the_tap_and_continue_from_a_state(tmp_path: Path) -> None:
     tools = {"UV_TOOL_DIR": str(tmp_path / "tools"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin")}
     installed = run("bash", "-ec", block("uv tool install .\n"), cwd=ROOT, env=tools)
     assert installed.returncode == 0, installed.stderr

@@ -137,7 +137,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield one
 
 
-def test_the_script_goes_on_where_the_last_run_ended(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_script_continues_where_the_last_run_ended(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
     assert folder.run().returncode == 0
     asked, first = len(sandbox.pages("end_users")), folder.state
@@ -159,7 +159,7 @@ def test_the_script_keeps_what_was_loaded_before_the_tap_failed(sandbox: Sandbox
     assert len(sandbox.pages("end_users")) <= 6 + 5
 
 
-def test_the_script_keeps_its_state_where_the_tap_fails_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_script_keeps_its_state_if_the_tap_fails_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
     assert folder.run().returncode == 0
     state = folder.state
@@ -180,7 +180,7 @@ DEATHS = {
 
 
 @pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS.keys())
-def test_the_script_keeps_its_state_where_the_target_fails(death: str, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_script_keeps_its_state_if_the_target_fails(death: str, sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
     assert folder.run().returncode == 0
     state = folder.state
@@ -194,7 +194,7 @@ def test_the_script_keeps_its_state_where_the_target_fails(death: str, sandbox: 
     assert folder.loaded() == set(sandbox.account.end_users.rows)
 
 
-def test_the_script_fails_where_the_state_cannot_be_written(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_script_fails_if_the_state_cannot_be_written(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
     (tmp_path / "state.new").mkdir()
     assert folder.run().returncode == 1
@@ -270,7 +270,7 @@ def test_the_script_does_not_run_twice_at_a_time(sandbox: Sandbox, tmp_path: Pat
     assert process.wait(30) == 143
 
 
-def test_the_crontab_runs_the_script_at_an_odd_minute_and_prints_the_log_where_it_fails() -> None:
+def test_the_crontab_avoids_quarter_hours_and_prints_the_log_on_failure() -> None:
     minute, *_, script, folder, redirection, log, otherwise, tail, _ = block("* * * * /srv").split()
     assert int(minute) % 15
     assert script == f"{folder}/extract.sh"

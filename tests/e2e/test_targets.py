@@ -29,7 +29,7 @@ def outputs(account: Account) -> list[Run]:
         return [full, first, tap(config=sandbox.config, state=first.state)]
 
 
-def test_singer_check_tap_accepts_it() -> None:
+def test_singer_check_tap_accepts_the_output() -> None:
     for output, rows in zip(outputs(Account(120, 120)), (240, 240, 3), strict=True):
         checked = run(*uvx("singer-tools~=0.4", "singer-check-tap"), text=output.out)
         assert checked.returncode == 0, checked.stderr
@@ -38,7 +38,7 @@ def test_singer_check_tap_accepts_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["target-jsonl", "target-csv"])
-def test_it_comes_into_files(name: str, tmp_path: Path) -> None:
+def test_file_targets_load_every_row(name: str, tmp_path: Path) -> None:
     account = Account(60, 60)
     full, first, last = outputs(account)
     command = target(name) if name == "target-jsonl" else uvx(*TARGET_CSV)
@@ -60,7 +60,7 @@ def _ids(file: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("through", ["the tap", "Meltano"])
-def test_the_readmes_stream_maps_take_personal_data_out(through: str, tmp_path: Path) -> None:
+def test_the_readmes_stream_maps_remove_personal_data(through: str, tmp_path: Path) -> None:
     account = Account(60, 60)
     account.end_users.rows[5].body["email"] = None
     account.responses.rows[5].body["notes"] = ["a note on a person"]

@@ -137,7 +137,7 @@ def test_a_full_table_keeps_rows_that_a_long_transaction_rewrites_meanwhile(acco
 
 
 @pytest.mark.parametrize("is_full", [False, True])
-def test_the_command_brings_all_rows_of_a_bulk_insert(account: DatabaseAccount, *, is_full: bool) -> None:
+def test_the_command_reads_all_rows_of_a_bulk_insert(account: DatabaseAccount, *, is_full: bool) -> None:
     fill(account.end_users, 300, 0)
     with Sandbox(account, Clock(NOW)) as sandbox:
         synced = tap(

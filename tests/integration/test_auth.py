@@ -1,4 +1,4 @@
-"""One token for the whole tap: fetched, kept, renewed before it ends, replaced when refused."""
+"""The whole tap shares one token, replaces it when the API refuses it, and never logs a secret."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_one_token_serves_both_streams_and_no_secret_is_in_a_url() -> None:
     assert not any(CLIENT_ID in url or CLIENT_SECRET in url or "token-" in url for url in urls)
 
 
-def test_a_token_that_the_api_refuses_in_the_middle_is_replaced_once() -> None:
+def test_a_token_refused_during_a_sync_is_replaced_once() -> None:
     # The server's time goes by a tenth of a token's life at each request; the tap's own clock all but stands still.
     with Sandbox(Account(1_000), Clock(NOW, step=720)) as sandbox:
         run = tap(config={**sandbox.config, "concurrency": 1})
@@ -38,7 +38,7 @@ def test_a_token_that_the_api_refuses_in_the_middle_is_replaced_once() -> None:
     assert len(refused) == len(tokens(sandbox)) - 1 > 0
 
 
-def test_an_api_that_refuses_the_token_it_has_just_given_ends_the_sync_in_one_line() -> None:
+def test_a_refused_new_token_ends_the_sync_with_one_line() -> None:
     with Sandbox(Account(1), token_lifetime=0) as sandbox:
         run = tap(config=sandbox.config)
     assert run.status == 1
@@ -48,7 +48,7 @@ def test_an_api_that_refuses_the_token_it_has_just_given_ends_the_sync_in_one_li
 
 
 @pytest.mark.parametrize("setting", ["client_id", "client_secret"])
-def test_wrong_credentials_end_the_sync_at_once_in_one_line(setting: str) -> None:
+def test_wrong_credentials_end_the_sync_at_once_with_one_line(setting: str) -> None:
     wrong = "wr0ng-and-secret"
     with Sandbox(Account(1)) as sandbox:
         run = tap(config={**sandbox.config, setting: wrong})

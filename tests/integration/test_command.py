@@ -1,4 +1,4 @@
-"""The command: what it prints, and what it refuses in one line before the first request."""
+"""The command prints what its options promise, and refuses invalid input with one line before the first request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOOD = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1
 """Settings with which nothing is wrong but that nobody answers there."""
 
 
-def test_discover_prints_a_catalog_without_settings_or_a_word_with_the_api() -> None:
+def test_discover_needs_neither_settings_nor_the_api() -> None:
     run = tap("--discover")
     assert run.status == 0
     assert run.errors == []
@@ -34,7 +34,7 @@ def test_discover_prints_a_catalog_without_settings_or_a_word_with_the_api() -> 
     ]
 
 
-def test_discover_with_settings_prints_the_same() -> None:
+def test_discover_prints_the_same_catalog_with_settings() -> None:
     assert json.loads(tap("--discover", config=GOOD).out) == catalog_of()
 
 
@@ -113,7 +113,7 @@ def test_settings_come_from_files_and_the_environment() -> None:
     ],
 )
 @pytest.mark.parametrize("mode", [[], ["--test"]], ids=["sync", "test"])
-def test_a_wrong_setting_is_refused_in_one_line(settings: dict[str, Any], name: str, mode: list[str]) -> None:
+def test_an_invalid_setting_is_refused_with_one_line(settings: dict[str, Any], name: str, mode: list[str]) -> None:
     config = {key: value for key, value in {**GOOD, **settings}.items() if value is not None}
     refused(tap(*mode, config=config), name)
 
@@ -139,18 +139,18 @@ def refused(run: Run, complaint: str) -> None:
         ({"region": "au", "api_url": "http://localhost:8080/wootric/"}, "http://localhost:8080/wootric"),
     ],
 )
-def test_the_region_or_the_account_token_picks_the_host_and_api_url_wins(settings: dict[str, Any], host: str) -> None:
+def test_region_or_account_token_selects_the_host_unless_api_url_is_set(settings: dict[str, Any], host: str) -> None:
     tap_ = TapWootric(config={"client_id": "id", "client_secret": SECRET, **settings})
     assert tap_.client.url == host
     assert tap_.authenticator.auth_endpoint == f"{host}/oauth/token"
 
 
-def test_a_number_in_the_environment_that_is_none_is_refused_in_one_line() -> None:
+def test_an_invalid_number_in_the_environment_is_refused_with_one_line() -> None:
     run = tap("--config", "ENV", config=GOOD, env={"TAP_WOOTRIC_LOOKBACK_WINDOW": "five"})
     refused(run, "lookback_window (from TAP_WOOTRIC_LOOKBACK_WINDOW) must be a whole number")
 
 
-def test_a_misspelt_setting_in_the_environment_is_told() -> None:
+def test_a_misspelt_setting_in_the_environment_is_logged() -> None:
     with Sandbox(Account(1)) as sandbox:
         run = tap("--config", "ENV", config=sandbox.config, env={"TAP_WOOTRIC_STRAT_DATE": "2025-01-01"})
     told = "Ignoring unknown setting TAP_WOOTRIC_STRAT_DATE; did you mean TAP_WOOTRIC_START_DATE?"
@@ -158,13 +158,13 @@ def test_a_misspelt_setting_in_the_environment_is_told() -> None:
     assert run.log.count("Ignoring") == 1
 
 
-def test_json_in_the_environment_that_is_none_is_refused_in_one_line() -> None:
+def test_invalid_json_in_the_environment_is_refused_with_one_line() -> None:
     run = tap("--config", "ENV", config=GOOD, env={"TAP_WOOTRIC_STREAM_MAPS": "{"})
     refused(run, "stream_maps (from TAP_WOOTRIC_STREAM_MAPS) must be JSON")
 
 
 @pytest.mark.parametrize("nothing", [{"start_date": None, "lookback_window": None}, {"start_date": "", "region": ""}])
-def test_a_setting_that_is_null_or_empty_is_one_that_is_not_set(nothing: dict[str, Any]) -> None:
+def test_a_null_or_empty_setting_counts_as_not_set(nothing: dict[str, Any]) -> None:
     with Sandbox(Account(1)) as sandbox:
         run = tap(config={**sandbox.config, **nothing})
     assert len(run.records("end_users")) == 1
@@ -172,14 +172,14 @@ def test_a_setting_that_is_null_or_empty_is_one_that_is_not_set(nothing: dict[st
 
 @pytest.mark.parametrize("option", ["--config", "--state", "--catalog"])
 @pytest.mark.parametrize("content", ["{", "", "[1]", '{"end_users": NaN}'])
-def test_a_file_that_holds_no_json_object_is_refused_in_one_line(option: str, content: str, tmp_path: Path) -> None:
+def test_a_file_without_a_json_object_is_refused_with_one_line(option: str, content: str, tmp_path: Path) -> None:
     file = tmp_path / "given.json"
     file.write_text(content)
     refused(tap(option, str(file), config=GOOD), f"Invalid {option} file: ")
 
 
 @pytest.mark.parametrize("option", ["--config", "--state", "--catalog"])
-def test_a_file_that_is_not_there_is_named(option: str, tmp_path: Path) -> None:
+def test_a_missing_file_is_named(option: str, tmp_path: Path) -> None:
     run = tap(option, str(tmp_path / "missing.json"), config=GOOD)
     assert run.status == (1 if option == "--config" else 2)
     assert "missing.json" in run.log.splitlines()[-1]
@@ -202,7 +202,7 @@ def test_a_file_that_is_not_there_is_named(option: str, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_state_that_is_none_is_refused_in_one_line(state: Any, complaint: str) -> None:
+def test_an_invalid_state_is_refused_with_one_line(state: Any, complaint: str) -> None:
     refused(tap(config=GOOD, state=state), complaint)
 
 
@@ -216,7 +216,7 @@ def test_a_state_that_is_none_is_refused_in_one_line(state: Any, complaint: str)
     ],
     ids=["singer-io's tap", "singer-python's bookmarks", "the SDK's", "a whole message"],
 )
-def test_a_state_in_each_known_form_is_gone_on_from(state: Any) -> None:
+def test_a_sync_continues_from_a_state_of_each_known_form(state: Any) -> None:
     with Sandbox(Account(100)) as sandbox:
         run = tap(config=sandbox.config, state=state)
     stamps = [row[0] for row in sandbox.account.end_users.as_it_stands().values()]
@@ -225,7 +225,7 @@ def test_a_state_in_each_known_form_is_gone_on_from(state: Any) -> None:
 
 
 @pytest.mark.parametrize("is_message", [False, True])
-def test_a_misspelt_stream_in_a_state_is_told(is_message: bool) -> None:  # noqa: FBT001
+def test_a_misspelt_stream_in_a_state_is_logged(is_message: bool) -> None:  # noqa: FBT001
     state: dict[str, Any] = {"end_user": "2025-06-01", "bookmarks": {"response": {}}}
     with Sandbox(Account(1)) as sandbox:
         run = tap(config=sandbox.config, state={"type": "STATE", "value": state} if is_message else state)
@@ -253,11 +253,11 @@ def test_a_misspelt_stream_in_a_state_is_told(is_message: bool) -> None:  # noqa
         },
     ],
 )
-def test_a_catalog_that_cannot_be_used_is_refused_in_one_line(catalog: Any) -> None:
+def test_an_invalid_catalog_is_refused_with_one_line(catalog: Any) -> None:
     refused(tap(config=GOOD, catalog=catalog), "Invalid catalog: ")
 
 
-def test_what_is_likely_a_mistake_is_told() -> None:
+def test_unknown_settings_and_streams_are_logged() -> None:
     with Sandbox(Account(1)) as sandbox:
         run = tap(config={**sandbox.config, "comment": "nightly", "stream_maps": {"end_userz": {"email": None}}})
     assert run.status == 0
@@ -266,7 +266,7 @@ def test_what_is_likely_a_mistake_is_told() -> None:
 
 
 @pytest.mark.parametrize("expression", ["nofunc(email)", "email +"])
-def test_a_stream_map_that_cannot_be_used_ends_in_one_line(expression: str) -> None:
+def test_an_invalid_stream_map_ends_the_sync_with_one_line(expression: str) -> None:
     with Sandbox(Account(1)) as sandbox:
         run = tap(config={**sandbox.config, "stream_maps": {"end_users": {"email": expression}}})
     assert run.status == 1
@@ -282,7 +282,7 @@ def test_a_stream_map_that_cannot_be_used_ends_in_one_line(expression: str) -> N
         ("md5(unknown)", "MapExpressionError"),
     ],
 )
-def test_a_stream_map_that_fails_on_a_row_ends_in_one_line_without_the_row(expression: str, why: str) -> None:
+def test_a_stream_map_that_fails_on_a_row_ends_the_sync_without_showing_the_row(expression: str, why: str) -> None:
     with Sandbox(Account(3)) as sandbox:
         run = tap(config={**sandbox.config, "stream_maps": {"end_users": {"external_id": expression}}})
     assert run.status == 1
@@ -291,7 +291,7 @@ def test_a_stream_map_that_fails_on_a_row_ends_in_one_line_without_the_row(expre
     assert "@example.com" not in run.log
 
 
-def test_records_for_python_begin_where_those_of_a_sync_do() -> None:
+def test_get_records_starts_where_a_sync_starts() -> None:
     with Sandbox(Account(0, 300)) as sandbox:
         config = {**sandbox.config, "start_date": "2025-06-01"}
         streams: Any = TapWootric(config=config, state={"nps_summary": "2025-12-30"}).streams
@@ -303,11 +303,11 @@ def test_records_for_python_begin_where_those_of_a_sync_do() -> None:
     assert first_day["date"] == "2025-12-30"
 
 
-def test_settings_in_place_of_a_file_are_refused_without_being_printed() -> None:
+def test_inline_settings_are_refused_without_being_printed() -> None:
     refused(tap("--config", json.dumps(GOOD)), "--config expects the path of a file or ENV, not the settings")
 
 
-def test_a_bookmark_in_the_future_is_refused_in_one_line() -> None:
+def test_a_future_bookmark_is_refused_with_one_line() -> None:
     with Sandbox(Account(1)) as sandbox:
         run = tap(config=sandbox.config, state={"end_users": "2099-01-01T00:00:00Z"})
     assert run.status == 1
@@ -316,7 +316,7 @@ def test_a_bookmark_in_the_future_is_refused_in_one_line() -> None:
     assert run.records("end_users") == []
 
 
-def test_the_schemas_are_what_a_reviewer_has_seen() -> None:
+def test_the_catalog_equals_its_snapshot() -> None:
     """A changed schema is a changed table: the snapshot makes it a diff that somebody reads."""
     snapshot = Path(__file__).parent / "catalog.json"
     assert json.dumps(catalog_of(), indent=2, sort_keys=True) + "\n" == snapshot.read_text()

@@ -1,7 +1,8 @@
-"""What goes wrong on the way is tried again, what cannot get better fails at once, and both in one clear line."""
+"""Temporary faults are retried, permanent ones fail at once, and both are logged in one clear line."""
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -48,9 +49,7 @@ def test_two_faults_at_any_request_cost_no_row(fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULT_NAMES)
-def test_a_fault_for_good_fails_within_six_minutes_and_the_next_sync_goes_on_from_there(
-    fault: str, concurrency: int
-) -> None:
+def test_a_permanent_fault_fails_within_six_minutes_and_the_next_sync_continues(fault: str, concurrency: int) -> None:
     with Sandbox(Account(700), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: fault if path == "/v1/end_users" and n >= 6 else ""
         first = checked(tap(config=sandbox.config, sleepless=True, env=DEBUG))
@@ -66,7 +65,7 @@ def test_a_fault_for_good_fails_within_six_minutes_and_the_next_sync_goes_on_fro
 
 
 @pytest.mark.parametrize("fault", FAULT_NAMES)
-def test_a_token_is_tried_for_again(fault: str) -> None:
+def test_a_token_request_is_retried(fault: str) -> None:
     with Sandbox(Account(1)) as sandbox:
         sandbox.fault = lambda path, n: fault if path == "/oauth/token" and n <= 2 else ""
         run = checked(tap(config=sandbox.config, sleepless=True, env=DEBUG))
@@ -77,7 +76,7 @@ def test_a_token_is_tried_for_again(fault: str) -> None:
 @pytest.mark.parametrize(
     "lifetime", [{"expires_in": None}, {"expires_in": "7200"}, {"expires_in": "soon"}, {"expires_in": 0}]
 )
-def test_a_token_whose_answer_tells_its_life_oddly_or_not_at_all_serves(lifetime: dict[str, Any]) -> None:
+def test_a_token_with_a_missing_or_invalid_lifetime_is_used(lifetime: dict[str, Any]) -> None:
     with Sandbox(Account(120), token=lifetime) as sandbox:
         run = checked(tap(config=sandbox.config))
     assert len(run.records("end_users")) == 120
@@ -85,7 +84,7 @@ def test_a_token_whose_answer_tells_its_life_oddly_or_not_at_all_serves(lifetime
 
 
 @pytest.mark.parametrize("token", [None, "", "sandbox-token\nx", "søt", 7])
-def test_an_answer_without_a_usable_token_is_a_fault(token: object) -> None:
+def test_a_response_without_a_usable_token_is_retried(token: object) -> None:
     with Sandbox(Account(1), token={"access_token": token}) as sandbox:
         run = checked(tap(config=sandbox.config, sleepless=True))
     assert run.status == 1
@@ -96,7 +95,7 @@ def password_config(sandbox: Sandbox, **more: str) -> dict[str, str]:
     return {"api_url": sandbox.url, "username": USERNAME, "password": PASSWORD, **more}
 
 
-def test_the_password_grant_logs_in_with_the_account_token_and_goes_on_with_the_refresh_token() -> None:
+def test_the_password_grant_sends_the_account_token_and_renews_with_the_refresh_token() -> None:
     # The server's time goes by a tenth of a token's life at each request.
     with Sandbox(Account(1_000), Clock(NOW, step=720)) as sandbox:
         run = checked(tap(config=password_config(sandbox, account_token="NPS-1a2b3c"), env=DEBUG))  # noqa: S106
@@ -109,13 +108,13 @@ def test_the_password_grant_logs_in_with_the_account_token_and_goes_on_with_the_
     assert [request.form["grant_type"] for request in tokens] == ["password"] + ["refresh_token"] * (len(tokens) - 1)
 
 
-def test_a_refresh_token_that_is_refused_gives_way_to_the_password() -> None:
+def test_a_refused_refresh_token_falls_back_to_the_password() -> None:
     with Sandbox(Account(1_000), Clock(NOW, step=720), token={"refresh_token": "stale"}) as sandbox:
         run = checked(tap(config=password_config(sandbox)))
     assert len(run.records("end_users")) == 1_000
 
 
-def test_a_wrong_password_fails_at_once_in_one_line() -> None:
+def test_a_wrong_password_fails_at_once_with_one_line() -> None:
     with Sandbox(Account(1)) as sandbox:
         run = checked(tap(config={**password_config(sandbox), "password": "wrong"}))
     assert run.status == 1
@@ -125,7 +124,7 @@ def test_a_wrong_password_fails_at_once_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("base", ["/nope", "/v1"])
-def test_a_wrong_path_in_api_url_fails_at_once_in_one_line(base: str) -> None:
+def test_a_wrong_path_in_api_url_fails_at_once_with_one_line(base: str) -> None:
     with Sandbox(Account(1)) as sandbox:
         run = checked(tap(config={**sandbox.config, "api_url": f"{sandbox.url}{base}"}))
     assert run.status == 1
@@ -133,7 +132,7 @@ def test_a_wrong_path_in_api_url_fails_at_once_in_one_line(base: str) -> None:
     assert "check account_token and api_url" in run.errors[0]
 
 
-def test_a_server_that_cannot_be_reached_is_named_at_each_try_and_at_the_end() -> None:
+def test_an_unreachable_server_is_named_at_each_attempt() -> None:
     config = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "api_url": "http://127.0.0.1:9"}
     run = checked(tap(config=config, sleepless=True, env=DEBUG))
     assert run.status == 1
@@ -143,7 +142,7 @@ def test_a_server_that_cannot_be_reached_is_named_at_each_try_and_at_the_end() -
     assert run.log.count(f"{reason}Retrying") == 8
 
 
-def test_an_api_that_does_not_answer_is_asked_again() -> None:
+def test_a_timed_out_request_is_retried() -> None:
     with Sandbox(Account(1)) as sandbox:
         sandbox.fault = lambda path, n: time.sleep(1.5) or "" if path == "/v1/end_users" and n == 1 else ""  # type: ignore[func-returns-value]
         run = checked(tap(config={**sandbox.config, "request_timeout": 1}, sleepless=True))
@@ -151,19 +150,20 @@ def test_an_api_that_does_not_answer_is_asked_again() -> None:
     assert "/v1/end_users did not answer in time. Retrying" in run.log
 
 
-def test_a_limit_is_never_run_into_and_costs_little_more_than_it_must() -> None:
+def test_a_rate_limit_is_never_exceeded_and_costs_little_extra_waiting() -> None:
     account = Account(4_000)
     with Sandbox(account, limit=20, limit_seconds=3) as sandbox:
-        begun = time.monotonic()
         run = checked(tap(config=sandbox.config))
-        seconds = time.monotonic() - begun
     assert seen(run.records("end_users")) == account.end_users.as_it_stands()
     assert not [request for request in sandbox.requests if request.status == 429]
     windows = len(sandbox.pages("end_users")) // 20
-    assert seconds < windows * 3 * 4 / 3 + 2  # What it takes to start.
+    # The waiting, not the whole run: a busy machine makes the run longer, but not the waiting.
+    waited = re.search(r"end_users: done, .*, including (\d+) s of waiting for the rate limit", run.log)
+    assert waited, run.log
+    assert int(waited[1]) <= windows * 3 * 4 / 3
 
 
-def test_a_limit_that_others_use_up_is_waited_for() -> None:
+def test_a_rate_limit_used_up_by_others_is_waited_for() -> None:
     with Sandbox(Account(300)) as sandbox:
         sandbox.fault = lambda path, n: "429" if path == "/v1/end_users" and n in {2, 3} else ""
         run = checked(tap(config=sandbox.config, sleepless=True))
@@ -199,7 +199,7 @@ def test_an_older_deployment_is_read_by_creation_and_changes_still_arrive(method
         assert "2025-12-30" < second.bookmark(stream) <= "2025-12-31T01:16:40Z"
 
 
-def test_an_api_that_does_not_sort_is_refused_and_never_misread() -> None:
+def test_an_api_that_does_not_sort_is_refused() -> None:
     with Sandbox(Account(200), Clock(NOW), ignores_sort=True) as sandbox:
         run = checked(tap(config=sandbox.config))
     assert run.status == 1

@@ -1,4 +1,4 @@
-"""However a sync ends, the state of what was emitted is out, and the next one goes on from there."""
+"""After a signal or a dead target, the last state covers the emitted records, and the next sync continues from it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_ten_signals_at_random_points_lose_nothing_and_cost_few_requests(
     assert asked <= (1.5 if concurrency == 1 else 2) * 10_000 / 49 + 20
 
 
-def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path: Path) -> None:
+def test_a_signal_during_a_blocked_write_leaves_complete_messages(tmp_path: Path) -> None:
     with unread(tmp_path, subprocess.PIPE, 0.3) as process:  # It is in the middle of a write.
         process.send_signal(signal.SIGTERM)
         out, log = process.communicate(timeout=30)
@@ -101,7 +101,7 @@ def test_a_signal_while_the_target_does_not_read_leaves_whole_messages(tmp_path:
     assert b"Traceback" not in log
 
 
-def test_a_signal_that_comes_again_kills_a_tap_that_cannot_write_its_state(tmp_path: Path) -> None:
+def test_a_second_signal_kills_a_tap_that_cannot_write_its_state(tmp_path: Path) -> None:
     with unread(tmp_path, subprocess.DEVNULL, 1) as process:
         for _ in range(2):  # At once: a shell that forwards it.
             process.send_signal(signal.SIGTERM)
@@ -112,7 +112,7 @@ def test_a_signal_that_comes_again_kills_a_tap_that_cannot_write_its_state(tmp_p
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_pipe_that_does_not_block_gets_every_message(unbuffered: str, tmp_path: Path) -> None:
+def test_a_non_blocking_pipe_gets_every_message(unbuffered: str, tmp_path: Path) -> None:
     account = Account(1_000)
     with Sandbox(account, Clock(NOW)) as sandbox:
         line = command(sandbox, tmp_path)
@@ -128,7 +128,7 @@ def test_a_pipe_that_does_not_block_gets_every_message(unbuffered: str, tmp_path
     assert len([one for one in messages if one["type"] == "RECORD"]) == 1_000
 
 
-def test_a_target_that_dies_ends_the_tap_in_one_line(tmp_path: Path) -> None:
+def test_a_dead_target_ends_the_tap_with_one_line(tmp_path: Path) -> None:
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
         line = command(sandbox, tmp_path)
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:

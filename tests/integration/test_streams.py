@@ -1,4 +1,4 @@
-"""What the streams have of their own: their keys, how they are selected, and what each asks for."""
+"""Each stream has the right keys, selection, requests and records."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_decline_comes_as_the_api_sent_it() -> None:
 # segments and survey_templates
 
 
-def test_segments_come_whole_with_one_request_and_the_target_may_drop_the_others() -> None:
+def test_segments_are_read_with_one_request_and_the_target_may_delete_the_others() -> None:
     account = Account()
     account.segments.append({"name": "plan", "data_type": "string", "created_at": "2016-12-16 09:05:13 -0800", "x": 1})
     with Sandbox(account, Clock(NOW)) as sandbox:
@@ -113,7 +113,7 @@ def test_survey_templates_come_with_their_languages_and_which_is_the_default() -
 
 
 @pytest.mark.parametrize(("default", "flags"), [('"1"', [True, False]), ("null", [None, None]), ("7", [False, False])])
-def test_which_template_is_the_default_is_told_by_an_id_in_any_form(default: str, flags: list[bool | None]) -> None:
+def test_the_default_template_is_found_by_an_id_of_any_type(default: str, flags: list[bool | None]) -> None:
     name = '"default_survey_template_id": '
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         sandbox.rewrite = lambda text: text.replace(f"{name}1", f"{name}{default}")
@@ -121,7 +121,7 @@ def test_which_template_is_the_default_is_told_by_an_id_in_any_form(default: str
     assert [record["is_default"] for record in records] == flags
 
 
-def test_a_full_table_stays_one_whatever_a_catalog_says() -> None:
+def test_a_catalog_cannot_make_a_full_table_stream_incremental() -> None:
     catalog = selecting("segments", **{"replication-method": "INCREMENTAL", "replication-key": "created_at"})
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         run = tap(config=sandbox.config, catalog=catalog)
@@ -140,7 +140,7 @@ def test_a_full_table_stays_one_whatever_a_catalog_says() -> None:
         *itertools.product(("survey_templates",), ('{"survey_templates": {}}', '{"survey_templates": ""}')),
     ],
 )
-def test_an_answer_of_another_form_ends_in_one_line(stream: str, answer: str) -> None:
+def test_a_response_with_an_unexpected_structure_ends_the_sync_with_one_line(stream: str, answer: str) -> None:
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         sandbox.rewrite = lambda text: text if "access_token" in text else answer
         run = tap(config=sandbox.config, catalog=selecting(stream), sleepless=True)
@@ -186,7 +186,7 @@ def test_the_last_seven_days_are_read_again_because_late_answers_change_them(lat
     assert len(days_asked(sandbox, asked)) == later + 8  # Today, and seven days before the last sync.
 
 
-def test_a_bookmark_of_any_known_form_is_gone_on_from() -> None:
+def test_a_sync_continues_from_a_bookmark_of_any_known_form() -> None:
     for state in (
         {"nps_summary": "2025-12-01"},
         {"bookmarks": {"nps_summary": {"replication_key": "date", "replication_key_value": "2025-12-01"}}},
@@ -205,7 +205,7 @@ def test_a_bookmark_of_today_leaves_the_last_seven_days_to_be_read() -> None:
     assert run.bookmark("nps_summary") == "2025-12-24"
 
 
-def test_a_start_date_within_the_last_seven_days_is_kept_to() -> None:
+def test_a_start_date_within_the_last_seven_days_is_respected() -> None:
     with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
         state = sync(sandbox, "nps_summary", start_date="2025-12-30").state
         assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 30))]
@@ -239,7 +239,7 @@ def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(
         assert (record["responses"] or 0) == account.nps(date.fromisoformat(record["date"]))["responses"]
 
 
-def test_the_sums_are_right_where_a_catalog_has_but_one_of_them() -> None:
+def test_the_sums_are_right_if_a_catalog_has_only_one_of_them() -> None:
     account = Account(responses=300)
     catalog = selecting("nps_summary")
     (entry,) = [one for one in catalog["streams"] if one["tap_stream_id"] == "nps_summary"]
@@ -253,7 +253,7 @@ def test_the_sums_are_right_where_a_catalog_has_but_one_of_them() -> None:
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "Pacific/Auckland"])
 @pytest.mark.parametrize("ends_before", [False, True])
 @pytest.mark.parametrize("start_date", ["2025-12-31", "2025-12-24"])
-def test_the_sums_are_right_where_the_last_day_alone_has_any(start_date: str, ends_before: bool, zone: str) -> None:  # noqa: FBT001
+def test_the_sums_are_right_if_only_the_last_day_has_responses(start_date: str, ends_before: bool, zone: str) -> None:  # noqa: FBT001
     account = Account()
     account.zone = ZoneInfo(zone)
     account.responses.insert(int(datetime(2025, 12, 31, 20, tzinfo=UTC).timestamp()) * SECOND)
@@ -264,7 +264,7 @@ def test_the_sums_are_right_where_the_last_day_alone_has_any(start_date: str, en
     assert sum(record["responses"] for record in records[:-1]) == 0
 
 
-def test_no_row_comes_before_it_is_known_how_days_are_counted() -> None:
+def test_no_record_is_emitted_before_the_meaning_of_date_end_is_known() -> None:
     with Sandbox(Account(responses=300), Clock(NOW), ends_before=True) as sandbox:
         sandbox.fault = lambda path, n: "403" if path == "/v1/nps_summary" and n == 32 else ""
         run = tap(config={**sandbox.config, "start_date": "2025-12-01"}, catalog=selecting("nps_summary"))
@@ -273,7 +273,7 @@ def test_no_row_comes_before_it_is_known_how_days_are_counted() -> None:
     assert "replication_key_value" not in run.state["bookmarks"]["nps_summary"]
 
 
-def test_a_sync_that_fails_waits_for_no_thread_that_waits_for_the_api() -> None:
+def test_a_failed_sync_abandons_threads_blocked_on_a_request() -> None:
     class Hanging(Sandbox):
         def handle(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> tuple[Answer, str]:
             if "2025-12-06" in target:
@@ -289,7 +289,7 @@ def test_a_sync_that_fails_waits_for_no_thread_that_waits_for_the_api() -> None:
     assert run.status == 1
 
 
-def test_a_sync_that_was_stopped_is_gone_on_with_at_the_day_it_got_to() -> None:
+def test_the_next_sync_continues_with_the_last_day_of_an_interrupted_one() -> None:
     with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: "500" if path == "/v1/nps_summary" and n > 12 else ""
         config = {**sandbox.config, "start_date": "2025-12-01", "concurrency": 1}
@@ -303,7 +303,7 @@ def test_a_sync_that_was_stopped_is_gone_on_with_at_the_day_it_got_to() -> None:
     assert [record["date"] for record in second.records("nps_summary")] == each_day(date(2025, 12, 12))
 
 
-def test_days_before_1970_are_days() -> None:
+def test_days_before_1970_are_read() -> None:
     account = Account()
     account.responses.insert(-86_400 * SECOND)
     with Sandbox(account, Clock(NOW)) as sandbox:
@@ -312,7 +312,7 @@ def test_days_before_1970_are_days() -> None:
     assert (record["date"], record["responses"]) == ("1969-12-30", 1)
 
 
-def test_a_full_table_without_a_day_lets_the_target_drop_nothing() -> None:
+def test_a_full_table_sync_without_a_day_deletes_nothing_in_the_target() -> None:
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         config = {**sandbox.config, "start_date": "2026-03-01"}
         run = tap(config=config, catalog=full_table("nps_summary"))
@@ -321,7 +321,7 @@ def test_a_full_table_without_a_day_lets_the_target_drop_nothing() -> None:
     assert not run.of_type("ACTIVATE_VERSION")
 
 
-def test_an_account_without_responses_costs_one_request_more() -> None:
+def test_an_account_without_responses_costs_one_extra_request() -> None:
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         run = sync(sandbox, "nps_summary", start_date="2025-12-01")
     assert len(run.records("nps_summary")) == 31
@@ -345,7 +345,7 @@ def test_nps_summary_as_a_full_table_begins_with_the_start_date() -> None:
     assert run.bookmark("nps_summary") == "2025-12-20"
 
 
-def test_days_are_asked_for_one_at_a_time_where_a_limit_is_announced() -> None:
+def test_days_are_requested_one_at_a_time_under_an_announced_limit() -> None:
     with Sandbox(Account(responses=300), limit=1_000) as sandbox:
         sandbox.latency = 0.01
         start = datetime.now(UTC) - timedelta(days=20)
@@ -364,13 +364,13 @@ def test_nps_summary_without_a_first_day_is_refused_before_the_first_request(met
     assert not sandbox.requests
 
 
-def test_nps_summary_goes_on_from_its_bookmark_without_a_start_date() -> None:
+def test_nps_summary_continues_from_its_bookmark_without_a_start_date() -> None:
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         run = sync(sandbox, "nps_summary", state={"nps_summary": "2025-12-01"}, start_date=None)
     assert run.records("nps_summary")[0]["date"] == "2025-12-01"
 
 
-def test_a_day_in_the_future_is_no_bookmark() -> None:
+def test_a_bookmark_on_a_future_day_is_refused() -> None:
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         run = tap(config=sandbox.config, catalog=selecting("nps_summary"), state={"nps_summary": "2099-01-01"})
     assert run.status == 1
@@ -382,7 +382,7 @@ def test_a_day_in_the_future_is_no_bookmark() -> None:
 
 @pytest.mark.parametrize("status", ["403", "404"])
 @pytest.mark.parametrize("stream", ALL)
-def test_a_stream_that_the_account_may_not_read_stops_no_other(stream: str, status: str) -> None:
+def test_a_forbidden_stream_does_not_stop_the_others(stream: str, status: str) -> None:
     account = Account(70, 70, declines=70)
     with Sandbox(account, Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, _: status if path == f"/v1/{stream}" else ""
@@ -401,7 +401,7 @@ def test_a_stream_that_the_account_may_not_read_stops_no_other(stream: str, stat
     assert others.state["bookmarks"].items() <= run.state["bookmarks"].items()
 
 
-def test_a_stream_that_the_account_may_not_read_any_more_keeps_its_bookmark_and_its_rows() -> None:
+def test_a_stream_that_becomes_forbidden_keeps_its_bookmark_and_its_rows() -> None:
     with Sandbox(Account(400, 10), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: "403" if path == "/v1/end_users" and n == 5 else ""
         catalog = full_table("end_users", "responses")
@@ -418,7 +418,7 @@ def test_a_stream_that_the_account_may_not_read_any_more_keeps_its_bookmark_and_
     assert len(second.records("end_users")) < 250
 
 
-def test_a_sync_of_the_same_tap_that_fails_leaves_the_bookmarks_where_they_are() -> None:
+def test_a_failed_sync_of_a_reused_tap_leaves_the_bookmarks_unchanged() -> None:
     account = Account(3, 3, declines=3)
     for table in account.tables.values():
         table.insert(int(NOW) * SECOND)  # Past the bookmark_limit, which each request moves.
@@ -436,7 +436,7 @@ def test_a_sync_of_the_same_tap_that_fails_leaves_the_bookmarks_where_they_are()
     assert first["bookmarks"] == failed["bookmarks"] < last["bookmarks"]
 
 
-def test_streams_that_the_account_may_not_read_are_named_in_one_line() -> None:
+def test_forbidden_streams_are_named_in_one_line() -> None:
     with Sandbox(Account(3), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, _: {"/v1/segments": "403", "/v1/declines": "404"}.get(path, "")
         run = tap(config=sandbox.config, catalog=selecting("segments", "declines", "end_users"))
@@ -446,7 +446,7 @@ def test_streams_that_the_account_may_not_read_are_named_in_one_line() -> None:
     assert len(run.records("end_users")) == 3
 
 
-def test_the_test_of_a_connection_names_what_the_account_may_not_read_as_well() -> None:
+def test_testing_the_connection_names_forbidden_streams() -> None:
     with Sandbox(Account(3, 3), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, _: "403" if path == "/v1/declines" else ""
         run = tap("--test", config=sandbox.config)

@@ -1,4 +1,4 @@
-"""The promise, through the command: what a sync and the next one emit is the account as it stands."""
+"""A sync and the next one together emit every row of the account, even while it changes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_thousands_of_rows_in_one_second_cost_no_more_than_others(concurrency: i
     assert len(sandbox.pages("end_users")) <= few(7_000, concurrency)
 
 
-def test_a_second_sync_asks_once_or_twice_a_stream_where_nothing_is_new() -> None:
+def test_a_sync_without_changes_takes_one_or_two_requests_for_each_stream() -> None:
     with Sandbox(Account(1_000, 1_000, declines=200), Clock(NOW)) as sandbox:
         state = sync(sandbox).state
         before = len(sandbox.requests)
@@ -110,7 +110,7 @@ def test_no_row_is_lost_while_six_rows_and_a_half_change_at_every_request(seed: 
         ),
     ],
 )
-def test_nothing_is_missing_after_the_next_sync_of_a_crowded_account_that_is_in_use(
+def test_two_syncs_read_every_row_of_an_account_with_ties_that_is_in_use(
     nasty: dict[str, Any],
 ) -> None:
     account = Account(1_000, 500, declines=200)
@@ -161,13 +161,13 @@ def test_a_wider_lookback_window_is_reread_at_once() -> None:
     assert hour_ago.id in seen(wider.records("end_users"))
 
 
-def test_a_bookmark_past_the_horizon_is_pulled_back_behind_it() -> None:
+def test_a_bookmark_past_the_horizon_is_moved_back_to_it() -> None:
     with Sandbox(Account(), Clock(NOW)) as sandbox:
         run = sync(sandbox, {"end_users": "2025-12-31T01:00:00Z"})  # Some 45 minutes after now.
     assert "2025-12-31T00:11" < run.bookmark("end_users") < "2025-12-31T00:12"
 
 
-def test_a_start_date_within_the_horizon_is_kept_to() -> None:
+def test_a_start_date_within_the_horizon_is_respected() -> None:
     account = Account()
     with Sandbox(account, Clock(NOW)) as sandbox:
         account.end_users.insert(int(NOW - 200) * SECOND)
@@ -176,7 +176,7 @@ def test_a_start_date_within_the_horizon_is_kept_to() -> None:
     assert set(seen(records)) == {newer.id}
 
 
-def test_a_state_comes_last_also_where_it_is_the_same_as_the_one_given() -> None:
+def test_the_last_message_is_a_state_even_if_it_is_unchanged() -> None:
     with Sandbox(Account(10), Clock(NOW)) as sandbox:
         state = sync(sandbox).state
         again = sync(sandbox, state)
@@ -184,7 +184,7 @@ def test_a_state_comes_last_also_where_it_is_the_same_as_the_one_given() -> None
     assert again.messages[-1] == {"type": "STATE", "value": state}
 
 
-def test_a_state_comes_at_least_every_500_records_and_at_the_end() -> None:
+def test_a_state_is_written_at_least_every_500_records_and_at_the_end() -> None:
     with Sandbox(Account(1_400, 700), Clock(NOW)) as sandbox:
         run = sync(sandbox)
     between, longest = 0, 0
@@ -195,7 +195,7 @@ def test_a_state_comes_at_least_every_500_records_and_at_the_end() -> None:
     assert run.messages[-1]["type"] == "STATE"
 
 
-def test_start_date_leaves_out_what_was_updated_before() -> None:
+def test_start_date_excludes_rows_updated_earlier() -> None:
     with Sandbox(Account(500), Clock(NOW)) as sandbox:
         records = sync(sandbox, settings={"start_date": "2025-06-01"}).records("end_users")
     table = sandbox.account.end_users.as_it_stands()
@@ -211,7 +211,7 @@ def test_everything_is_read_without_a_start_date() -> None:
     assert seen(run.records("end_users")) == account.end_users.as_it_stands()
 
 
-def test_a_full_table_sync_reads_everything_and_then_lets_the_target_drop_the_rest() -> None:
+def test_a_full_table_sync_reads_everything_and_then_lets_the_target_delete_the_rest() -> None:
     account = Account(700)
     with Sandbox(account, Clock(NOW), **LIVE) as sandbox:
         state = sync(sandbox).state
@@ -228,7 +228,7 @@ def test_a_full_table_sync_reads_everything_and_then_lets_the_target_drop_the_re
     assert run.state["bookmarks"]["end_users"] == state["bookmarks"]["end_users"]
 
 
-def test_a_full_table_sync_keeps_to_the_start_date() -> None:
+def test_a_full_table_sync_respects_the_start_date() -> None:
     with Sandbox(Account(500), Clock(NOW)) as sandbox:
         run = sync(sandbox, settings={"start_date": "2025-06-01"}, catalog=full_table("end_users"))
     table = sandbox.account.end_users.as_it_stands()
@@ -236,7 +236,7 @@ def test_a_full_table_sync_keeps_to_the_start_date() -> None:
     assert seen(run.records("end_users")) == expected
 
 
-def test_a_full_table_sync_that_fails_lets_the_target_drop_nothing() -> None:
+def test_a_failed_full_table_sync_deletes_nothing_in_the_target() -> None:
     with Sandbox(Account(700), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: "500" if path == "/v1/end_users" and n > 5 else ""
         run = tap(config=sandbox.config, catalog=full_table("end_users"), sleepless=True)
@@ -246,7 +246,7 @@ def test_a_full_table_sync_that_fails_lets_the_target_drop_nothing() -> None:
 
 
 @pytest.mark.parametrize("stream", ["end_users", "responses", "declines"])
-def test_a_full_table_sync_has_the_rows_that_are_ahead_of_time(stream: str) -> None:
+def test_a_full_table_sync_reads_rows_with_future_timestamps(stream: str) -> None:
     account = Account(**{stream: 60})
     far = account.tables[stream].insert(int(NOW + 400 * 86_400) * SECOND)
     for switches in ({}, {"ignores_updated": True}):
@@ -256,14 +256,14 @@ def test_a_full_table_sync_has_the_rows_that_are_ahead_of_time(stream: str) -> N
         assert len(run.records(stream)) == 61
 
 
-def test_a_full_table_sync_has_the_rows_that_a_faster_clock_stamped() -> None:
+def test_a_full_table_sync_reads_rows_stamped_by_a_fast_clock() -> None:
     account = Account()
     with Sandbox(account, Clock(NOW)) as sandbox:
         row = account.end_users.insert(int(NOW + 900) * SECOND)
         assert set(seen(sync(sandbox, catalog=full_table("end_users")).records("end_users"))) == {row.id}
 
 
-def test_rows_come_one_by_one_also_where_batches_are_asked_for(tmp_path: Path) -> None:
+def test_records_are_emitted_even_if_batches_are_configured(tmp_path: Path) -> None:
     batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": tmp_path.as_uri()}}
     with Sandbox(Account(70), Clock(NOW)) as sandbox:
         run = sync(sandbox, settings={"batch_config": batches})
@@ -272,7 +272,7 @@ def test_rows_come_one_by_one_also_where_batches_are_asked_for(tmp_path: Path) -
     assert "Ignoring unknown setting batch_config" in run.log
 
 
-def test_an_incremental_sync_lets_the_target_drop_nothing() -> None:
+def test_an_incremental_sync_deletes_nothing_in_the_target() -> None:
     with Sandbox(Account(10, 10), Clock(NOW)) as sandbox:
         assert not sync(sandbox).of_type("ACTIVATE_VERSION")
 
@@ -290,7 +290,7 @@ def test_a_catalog_without_keys_does_not_change_how_a_stream_is_read() -> None:
     assert run.bookmark("end_users")
 
 
-def test_streams_and_fields_are_selected_at_every_depth() -> None:
+def test_streams_and_fields_can_be_deselected_at_every_depth() -> None:
     catalog = catalog_of("end_users", "responses")
     for entry in catalog["streams"]:
         for item in entry["metadata"]:
@@ -312,7 +312,7 @@ def test_streams_and_fields_are_selected_at_every_depth() -> None:
 
 @pytest.mark.parametrize("key", ["id", "updated_at"])
 @pytest.mark.parametrize("how", ["deselected", "not in the schema"])
-def test_the_keys_come_whatever_a_catalog_says(key: str, how: str) -> None:
+def test_a_catalog_cannot_deselect_the_keys(key: str, how: str) -> None:
     catalog = catalog_of("end_users", "responses")
     for entry in catalog["streams"]:
         for item in entry["metadata"]:

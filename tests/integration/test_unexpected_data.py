@@ -1,4 +1,4 @@
-"""Odd rows stop no sync and lose nothing in silence, and a long sync says how far it is."""
+"""Unexpected values neither stop a sync nor get lost, and a long sync logs its progress."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def read(stream: str, *odd: dict[str, Any]) -> Run:
     ["x" * 200_000, "a\0b", "line\nline\u2028line", "🙂 søt 高い", "<script>", '"\\', ""],
     ids=["200 kB", "NUL", "lines", "alphabets", "html", "quotes", "empty"],
 )
-def test_a_comment_comes_as_it_is(text: str) -> None:
+def test_a_comment_is_emitted_unchanged(text: str) -> None:
     assert read("responses", {"text": text}).records("responses")[-1]["text"] == text
 
 
-def test_a_half_of_a_surrogate_pair_which_no_database_takes_becomes_the_replacement_character() -> None:
+def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
     properties = {"\ud800": ["\udfff", "🙂"], "revision": 0}
     run = read("end_users", {"external_id": "a\ud83d!", "properties": properties})
     record = run.records("end_users")[-1]
@@ -49,7 +49,7 @@ def test_a_half_of_a_surrogate_pair_which_no_database_takes_becomes_the_replacem
     assert run.log.count("lone surrogates") == 1
 
 
-def test_a_nul_inside_of_an_object_or_a_list_which_postgresql_does_not_take_becomes_the_replacement_character() -> None:
+def test_a_nul_inside_an_object_or_a_list_becomes_the_replacement_character() -> None:
     row = {
         "text": "a\0b",
         "tags": ["c\0d"],
@@ -66,7 +66,7 @@ def test_a_nul_inside_of_an_object_or_a_list_which_postgresql_does_not_take_beco
     assert "was replaced with U+FFFD" in run.log
 
 
-def test_a_half_of_a_surrogate_pair_that_comes_as_bytes_is_replaced_as_well() -> None:
+def test_a_lone_surrogate_sent_as_raw_bytes_becomes_the_replacement_character() -> None:
     account = Account()
     account.end_users.insert(int(NOW - 5_000) * SECOND).body["external_id"] = "HALF"
     with Sandbox(account, Clock(NOW)) as sandbox:
@@ -100,14 +100,14 @@ def run_with_number(number: str) -> Run:
         "-Infinity",
     ],
 )
-def test_a_number_of_any_size_stops_nothing(number: str) -> None:
+def test_a_number_of_any_size_is_emitted_unchanged(number: str) -> None:
     run = run_with_number(number)
     line = next(line for line in run.out.splitlines() if '"n":' in line)
     sent = json.loads(line, parse_float=str, parse_int=str)["record"]["properties"]["n"]
     assert sent.replace("E+", "e") in {number, number.replace("e", "e+")}
 
 
-def test_deep_properties_come_as_they_are() -> None:
+def test_deeply_nested_properties_are_emitted_unchanged() -> None:
     deep = '{"a":[' * 400 + "1" + "]}" * 400
     assert re.search(rf'"n":{re.escape(deep)}[,}}]', run_with_number(deep).out)
 
@@ -125,7 +125,7 @@ def test_deep_properties_come_as_they_are() -> None:
         {"text": 5, "completed": "maybe"},
     ],
 )
-def test_an_odd_response_stops_nothing(fields: dict[str, Any]) -> None:
+def test_unexpected_values_are_kept_and_do_not_stop_the_sync(fields: dict[str, Any]) -> None:
     run = read("responses", fields, fields)
     record = run.records("responses")[-1]
     kept = json.dumps([record, json.dumps(record["extra_fields"])], ensure_ascii=False)
@@ -135,7 +135,7 @@ def test_an_odd_response_stops_nothing(fields: dict[str, Any]) -> None:
     assert len(odd) == len(record["extra_fields"] or {})
 
 
-def test_a_row_without_an_id_ends_the_sync_in_one_line() -> None:
+def test_a_row_without_an_id_ends_the_sync_with_one_line() -> None:
     account = Account(1)
     account.end_users.insert(int(NOW - 5_000) * SECOND).body["id"] = None
     with Sandbox(account, Clock(NOW)) as sandbox:
@@ -144,14 +144,14 @@ def test_a_row_without_an_id_ends_the_sync_in_one_line() -> None:
     assert run.errors == ["end_users: /v1/end_users returned a row without a usable id, the primary key"]
 
 
-def test_a_sync_ends_with_a_line_a_stream_that_sums_it_up() -> None:
+def test_a_sync_logs_a_summary_of_each_stream() -> None:
     with Sandbox(Account(120, 60), Clock(NOW)) as sandbox:
         run = tap(config=sandbox.config)
     for counts in ("end_users: done, 120 rows in 3 requests", "responses: done, 60 rows in 3 requests"):
         assert re.search(rf"{counts} and \d+ s$", run.log, re.MULTILINE)
 
 
-def test_with_structured_logging_the_numbers_are_fields(tmp_path: Path) -> None:
+def test_structured_logging_has_the_numbers_as_fields(tmp_path: Path) -> None:
     config = {
         "version": 1,
         "formatters": {"json": {"()": "singer_sdk.logging.StructuredFormatter"}},
@@ -167,7 +167,7 @@ def test_with_structured_logging_the_numbers_are_fields(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start_date", ["2024-01-01", ""])
-def test_a_long_sync_says_every_ten_seconds_how_far_it_is(start_date: str) -> None:
+def test_a_long_sync_logs_its_progress_every_ten_seconds(start_date: str) -> None:
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
         run = tap(config={**sandbox.config, "start_date": start_date}, runner="tests.runners.slow_motion")
     lines = [line.split(" | ")[-1] for line in run.log.splitlines() if "end_users: at 20" in line]

@@ -1,4 +1,4 @@
-"""Starts the sandbox, and runs a command with the settings of the tap that lead to it."""
+"""Starts a fake Wootric API, and runs a command with the tap's settings for it in the environment."""
 
 from __future__ import annotations
 
@@ -41,17 +41,19 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=__doc__)
-    parser.add_argument("--end-users", type=int, default=300, help="how many (default: %(default)s)")
-    parser.add_argument("--responses", type=int, default=500, help="how many (default: %(default)s)")
-    parser.add_argument("--declines", type=int, default=100, help="how many (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same account")
-    parser.add_argument("--crowd", type=int, default=0, help="as many more rows in one second of update")
-    parser.add_argument("--crowd-both", type=int, default=0, help="the same, created and updated in one second")
+    parser.add_argument("--end-users", type=int, default=300, help="number of rows (default: %(default)s)")
+    parser.add_argument("--responses", type=int, default=500, help="number of rows (default: %(default)s)")
+    parser.add_argument("--declines", type=int, default=100, help="number of rows (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed creates the same account")
+    parser.add_argument("--crowd", type=int, default=0, help="additional rows updated in one second")
+    parser.add_argument("--crowd-both", type=int, default=0, help="additional rows created and updated in one second")
     parser.add_argument("--updates", type=float, default=0, help="rows updated after each page (default: 0)")
     parser.add_argument("--deletes", type=float, default=0, help="rows deleted after each page (default: 0)")
     parser.add_argument("--inserts", type=float, default=0, help="rows inserted after each page (default: 0)")
-    parser.add_argument("--shuffle-ties", action="store_true", help="order equal stamps anew at each request")
-    parser.add_argument("--whole-seconds", action="store_true", help="store stamps without their fractions")
+    parser.add_argument(
+        "--shuffle-ties", action="store_true", help="order rows with equal timestamps randomly at each request"
+    )
+    parser.add_argument("--whole-seconds", action="store_true", help="store timestamps without fractions of a second")
     parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,
@@ -76,7 +78,7 @@ def _serve(settings: dict[str, str]) -> int:
 
 
 def _report(sandbox: Sandbox, status: int, begun: float) -> None:
-    """Say on stderr what became of the account's rows, and where they are."""
+    """Report on stderr how many of the account's rows were written, and where."""
     lines = ["", "It worked." if status == 0 else f"The command failed with status {status}."]
     for name, table in sandbox.account.tables.items():
         line = f"  {name}: {len(table.rows)} in the account, requests: {len(sandbox.pages(name))}"

@@ -1,4 +1,4 @@
-"""A made-up account: tables of rows that can change while somebody reads them."""
+"""A made-up account: tables of rows that can change while they are read."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ OPERATORS = frozenset(_COMPARE)
 
 
 def shown(stamp: int) -> str:
-    """A stamp as the API shows it: in seconds, with an offset that follows daylight saving."""
+    """Return a timestamp as the API shows it: in seconds, with an offset that follows daylight saving time."""
     return datetime.fromtimestamp(stamp // SECOND, _ZONE).strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def in_utc(stamp: int) -> str:
-    """A stamp as the tap is to write it."""
+    """Return a timestamp as the tap writes it."""
     return datetime.fromtimestamp(stamp // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -117,9 +117,9 @@ class Table:
             return stamp // SECOND * SECOND if selection.whole_seconds else stamp
 
         rows = list(self._rows.values())
-        for one in selection.filters:
-            compare = _COMPARE[one.operator]
-            rows = [row for row in rows if compare(stored(row, one.column), one.bound)]
+        for filter_ in selection.filters:
+            compare = _COMPARE[filter_.operator]
+            rows = [row for row in rows if compare(stored(row, filter_.column), filter_.bound)]
         if selection.shuffle_ties:
             self._rng.shuffle(rows)
         if selection.ignores_sort:
@@ -147,12 +147,12 @@ class Table:
         del self._rows[row.id]
 
     def some(self, count: int) -> list[Row]:
-        """Pick rows at random."""
+        """Return random rows."""
         rows = self._rows
-        return [rows[one] for one in self._rng.sample(list(rows), min(count, len(rows)))]
+        return [rows[row_id] for row_id in self._rng.sample(list(rows), min(count, len(rows)))]
 
     def as_it_stands(self) -> dict[int, tuple[str, int]]:
-        """What a reader who lost nothing has of each row: when it was last updated, and how often."""
+        """Return what a complete sync has of each row: its last update and its number of updates."""
         return {row.id: (in_utc(row.updated), row.properties["revision"]) for row in self.rows.values()}
 
 
@@ -220,7 +220,7 @@ class Account:
         return created, self.rng.randrange(created, END)
 
     def crowd(self, table: Table, count: int, *, both_clocks: bool = False) -> int:
-        """Insert rows that were all updated, or created and updated, in one second, and return the second."""
+        """Insert rows that were all updated (or created and updated) in one second, and return that second."""
         second = self.rng.randrange(END - 90 * 86_400 * SECOND, END) // SECOND * SECOND
         for _ in range(count):
             created = second if both_clocks else self.rng.randrange(BEGIN, second - SECOND)
@@ -269,7 +269,7 @@ def _end_user(rng: random.Random, number: int) -> tuple[Body, Body]:
 
 
 def _of_end_user(rng: random.Random, user: int) -> tuple[Body, Body]:
-    """What is told of an end user where it is not the row itself."""
+    """Return the end user that is embedded in a response or a decline."""
     properties: Body = {"persona": "Individual", "revenue_amount": rng.randrange(10_000)}
     body = {
         "id": user,

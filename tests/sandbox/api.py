@@ -1,4 +1,4 @@
-"""What the API answers, and the ways in which it may be nasty. No HTTP in here."""
+"""The responses of the API, and the ways in which it can be difficult. Independent of HTTP."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ class Answer:
 
 @dataclass
 class Switches:
-    """What is unsure about the real API, and what makes it hard to read."""
+    """Behaviour of the real API that is uncertain, or that makes it hard to read."""
 
     updates: float = 0
-    """Rows updated after each page of a list; half a row is one at every second page or so."""
+    """Rows updated after each page of a list; 0.5 is a row at about every second page."""
     deletes: float = 0
     inserts: float = 0
     whole_seconds: bool = False
-    """Whether stamps are stored as they are shown. Else they are stored in microseconds."""
+    """Whether timestamps are stored in seconds, as they are shown, instead of microseconds."""
     shuffle_ties: bool = False
-    """Whether rows with equal stamps come in a new order at each request."""
+    """Whether rows with equal timestamps are in a new random order at each request."""
     ignores_updated: bool = False
     """Whether responses and declines are not filtered by `updated` and not sorted by `updated_at`, as on an older
     deployment."""
     ends_before: bool = False
-    """Whether the day of `date[end]` is the one behind a range, and not its last."""
+    """Whether `date[end]` is exclusive."""
     ignores_sort: bool = False
-    """Whether rows come in any order, whatever is asked for."""
+    """Whether rows are in random order, whatever `sort_key` is."""
     limit: int = 0
-    """Requests that each list takes in a window; any number where it is 0."""
+    """The requests that each endpoint accepts in a window; 0 means no limit."""
     limit_seconds: int = 60
     """The length of a window; windows begin at whole multiples of it."""
     token_lifetime: float = 7200
     """Seconds."""
     token: dict[str, Any] = field(default_factory=dict)
-    """What a token's answer says differently; None leaves a field out."""
+    """Fields of the token response to change; None removes a field."""
 
 
 @dataclass
@@ -118,7 +118,7 @@ class Api:
         return self.account.nps(start, end if self.switches.ends_before else end + timedelta(days=1))
 
     def _count(self, name: str) -> tuple[dict[str, str], bool]:
-        """Count a request; return what the answer says of the limit, and whether the request is over it."""
+        """Count a request; return the rate limit headers, and whether the request exceeds the limit."""
         if not self.switches.limit:
             return {}, False
         window = int(self.clock() // self.switches.limit_seconds)
@@ -180,7 +180,7 @@ class Api:
         )
 
     def _live_on(self, table: Table) -> None:
-        """Let the account change, as accounts do while they are read."""
+        """Change the account, as happens while it is read."""
         now = int(self.clock() * SECOND)
         for row in table.some(self._whole(self.switches.updates)):
             table.update(row, now)

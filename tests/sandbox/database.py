@@ -1,4 +1,4 @@
-"""An account whose lists are tables of a PostgreSQL database, which orders rows with equal keys as it likes.
+"""An account whose lists are tables of a PostgreSQL database, which may return ties in any order.
 
 Each page is one `SELECT … ORDER BY key LIMIT … OFFSET …` with nothing else in the order. So rows with equal keys come
 as the plan of that one request leaves them: a top-N heap for a page near the head, a full sort for a later one, an

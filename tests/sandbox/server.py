@@ -1,4 +1,4 @@
-"""The API on a port of loopback."""
+"""Serves the API over HTTP on localhost, and injects faults."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ FAULTS: dict[str, tuple[int | None, str | None, dict[str, str]]] = {
     "broken": (200, '[{"id": 1, "text": "secret comment', _JSON),
     "error list": (200, _ERROR_LIST, _JSON),
 }
-"""What goes wrong between the API and the tap: a status, a text and headers in place of the answer's."""
+"""Faults between the API and the tap: a status, a text and headers that replace the response's."""
 
 
 class Clock:
-    """The server's time: the real one, or one that stands still but for a step at each request."""
+    """The server's time: the real time, or one that only advances by a step at each request."""
 
     def __init__(self, begin: float | None = None, step: float = 0.2) -> None:
         self._now = begin
@@ -71,7 +71,7 @@ class Clock:
 
 
 class Sandbox:
-    """A server that answers as Wootric's API does, from an account; a context manager.
+    """A server that behaves like Wootric's API for an account; a context manager.
 
     Args:
         account: The account that is read.
@@ -79,9 +79,9 @@ class Sandbox:
         switches: How the API behaves.
 
     Attributes:
-        latency: Seconds until an answer, for all sandboxes.
-        at_once: The most requests that were on their way at a time.
-        on_their_way: Requests that wait for their answer.
+        latency: Seconds until a response, for all sandboxes.
+        at_once: The highest number of concurrent requests so far.
+        on_their_way: The number of requests in progress.
     """
 
     latency = 0.0
@@ -95,7 +95,7 @@ class Sandbox:
         self.fault: Callable[[str, int], str] = lambda _path, _number: ""
         """The name of the fault that the n-th request (from 1) for a path meets; see `FAULTS`."""
         self.rewrite: Callable[[str], str] = lambda text: text
-        """Changes the JSON text of an answer, to one that json cannot write."""
+        """Changes the JSON text of a response, to something json.dumps cannot write."""
         self.at_once = 0
         self.on_their_way = 0
         self._lock = threading.Lock()
@@ -132,7 +132,7 @@ class Sandbox:
         return [request for request in self.requests if request.path == f"/v1/{stream}"]
 
     def handle(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> tuple[Answer, str]:
-        """Return the answer, and the fault that it is to have."""
+        """Return the response, and the name of its fault."""
         url = urlsplit(target)
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         form = dict(parse_qsl(body.decode()))
@@ -187,6 +187,6 @@ def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
             return formatdate(sandbox.clock() if timestamp is None else timestamp, usegmt=True)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - The base class's name.
-            """Say nothing: what is asked is in `requests`."""
+            """Log nothing: `Sandbox.requests` has the requests."""
 
     return Handler
