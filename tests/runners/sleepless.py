@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import SupportsIndex
 
 
-def _log_pause(seconds: float) -> None:
+def _log_pause(seconds: SupportsIndex | float) -> None:
     print("SLEPT", seconds, file=sys.stderr)  # noqa: T201 - `Run.slept` reads it.
 
 
