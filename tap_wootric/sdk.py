@@ -55,7 +55,7 @@ class SdkTap(Tap):
         return dict(config)
 
     def sync_selected(self) -> None:
-        """Sync all selected streams, by `super().sync_selected()`, with anything that belongs before and after it."""
+        """Sync all selected streams. Override it to act before and after `super().sync_selected()`."""
         super().sync_all()
 
     def test_selected(self) -> bool:
@@ -71,7 +71,7 @@ class SdkTap(Tap):
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         # Private, and it reads the private `_config`. The SDK's own check would print a secret that has the wrong type,
-        # and it accepts empty and misspelt settings and dates that are none.
+        # and it accepts empty settings, misspelt ones and invalid dates.
         self._config = self.prepare_config(self._config, validate=raise_errors)
         return super()._validate_config(raise_errors=raise_errors)
 
@@ -111,7 +111,7 @@ class SdkTap(Tap):
 class _BookmarkWriter(StateWriter):
     """Writes the state with all bookmarks moved, even if it is the same as the last one.
 
-    Some targets forget a state when a record follows it, and what they wrote at the end would be no state at all.
+    Some targets forget a state when a record follows it. Without another STATE, they would confirm none at the end.
     """
 
     def __init__(self, tap: SdkTap) -> None:
