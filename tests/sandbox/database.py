@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -139,7 +140,7 @@ class DatabaseTable(Table):
         self._name = name
         self._options = options
         self._writer = Writer(connection, name, options.padding)
-        self._request_rng = random.Random(rng.random())
+        self._request_rng = copy(rng)  # So the same seed makes the same rows as in memory.
         self._writer.execute(_CREATE)
         self._writer.execute(
             "ALTER TABLE {table} ALTER padding SET STORAGE PLAIN"
