@@ -53,6 +53,12 @@ _MIN_SIZE = 3
 _GOLDEN_RATIO = 0.618
 """Multiples of it, without their whole part, are spread evenly over 0 to 1, however many there are."""
 
+_FEW_ROWS = 10
+"""How many earlier rows the descending list of the first round ends with; twice as many in each further round."""
+
+_DESCENDING_SIZE = 48
+"""Rows per page of the descending list in the first round, so that its pages have other borders than full ones."""
+
 _SIZES_FROM_BOTH_ENDS = ((50, 47), (49, 46), (48, 45))
 """Rows per page in ascending and in descending order, for each attempt to read a list from both ends."""
 
@@ -203,7 +209,7 @@ class _Reader:
         sizes = self._sizes(first_round=len(other_keys) + 4)
         for number in count():
             yield self._counted_view(next(sizes))
-            yield self._widened_view(next(sizes), margin_seconds=0, descending=True)
+            yield self._descending_view(next(sizes), _FEW_ROWS * 2**number)
             for key in other_keys:
                 yield self._widened_view(next(sizes), margin_seconds=number, sort_key=key, descending=number % 2 == 1)
             for are_later in (False, True):
@@ -212,7 +218,7 @@ class _Reader:
 
     def _sizes(self, first_round: int) -> Iterator[int]:
         """Yield page sizes: the largest for the first round, then others with which 30 pages show half the rows."""
-        yield from [PAGE_SIZE] * first_round
+        yield from [PAGE_SIZE, _DESCENDING_SIZE, *[PAGE_SIZE] * (first_round - 2)]
         for number in count(1):
             smallest = max(_MIN_SIZE, self.rows // LAST_PAGE // 2)
             yield PAGE_SIZE - int((PAGE_SIZE - smallest) * (number * _GOLDEN_RATIO % 1))
@@ -227,6 +233,21 @@ class _Reader:
         for key in TIME_KEYS:
             query = query.with_range(key, query.range_of(key).widened(margin_seconds))
         return _View(replace(query, size=size, **changes), self.rows)
+
+    def _descending_view(self, size: int, earlier_rows: int) -> _View:
+        """Return the list in descending order, with a few earlier rows at its end.
+
+        On PostgreSQL without an index, this shows what hides in ascending order more often than any other list: the
+        earlier rows fill the heap that sorts the head of a list, and are then replaced one by one.
+        """
+        descending = replace(self._list, size=size, descending=True)
+        earlier = self._fetch_others(replace(self._query, size=min(earlier_rows, PAGE_SIZE)), are_later=False)
+        if self._list != self._query or not earlier:
+            return _View(descending, self.rows)
+        key = self._query.time_key
+        time_range = TimeRange(earlier[-1], self._query.range_of(key).lt)
+        query = replace(descending, created_at=ALL_TIME, updated_at=ALL_TIME).with_range(key, time_range)
+        return _View(query, self.rows + len(earlier))
 
     @property
     def _list(self) -> Query:
@@ -248,18 +269,23 @@ class _Reader:
             return None
         key = self._query.time_key
         second = self._query.range_of(key).gte
-        beyond = TimeRange(second + 1, END_OF_TIME) if are_later else TimeRange(BEGINNING_OF_TIME, second)
-        others = replace(self._query, created_at=ALL_TIME, updated_at=ALL_TIME).with_range(key, beyond)
         pages = min(self.rows // PAGE_SIZE + 1, LAST_PAGE - self.rows // PAGE_SIZE - 1)
         while pages >= 1:
-            stamps = [record.get(key) for record in self._ask(replace(others, page=pages, descending=not are_later))]
-            if stamps and stamps[-1]:
-                farthest = unix_seconds(stamps[-1])
-                time_range = TimeRange(second, farthest + 1) if are_later else TimeRange(farthest, second + 1)
-                query = replace(others.with_range(key, time_range), descending=are_later, size=size)
-                return _View(query, self.rows + pages * PAGE_SIZE, is_at_end=True)
+            if others := self._fetch_others(replace(self._query, page=pages), are_later=are_later):
+                time_range = TimeRange(second, others[-1] + 1) if are_later else TimeRange(others[-1], second + 1)
+                query = replace(self._query, created_at=ALL_TIME, updated_at=ALL_TIME, descending=are_later, size=size)
+                return _View(query.with_range(key, time_range), self.rows + pages * PAGE_SIZE, is_at_end=True)
             pages //= 2
         return None
+
+    def _fetch_others(self, query: Query, *, are_later: bool) -> list[int]:
+        """Return the Unix seconds of rows outside the second, the nearest first, on a page of such rows."""
+        key = self._query.time_key
+        second = self._query.range_of(key).gte
+        beyond = TimeRange(second + 1, END_OF_TIME) if are_later else TimeRange(BEGINNING_OF_TIME, second)
+        others = replace(query, created_at=ALL_TIME, updated_at=ALL_TIME, descending=not are_later)
+        page = self._ask(others.with_range(key, beyond))
+        return [unix_seconds(stamp) for record in page if (stamp := record.get(key))]
 
     def read(self, view: _View) -> None:
         """Read a list from its last page to its first.
