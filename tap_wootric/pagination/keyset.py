@@ -10,7 +10,7 @@ A **crowded second**, one that fills a whole page, cannot be passed that way. It
 - A second of **updates** is read by creation time, by the same method. Rows leave it when they are updated, but none
   enters it.
 - A second of **creations** is counted, see `ties.py`: rows that are updated would move about in a list by update time.
-  From 1,500 rows on there is no count; see `_read_large_created_second`.
+  From 1,500 rows on there is no count; see `_read_created_second`.
 - A second of **both** is counted as well.
 """
 
@@ -32,7 +32,7 @@ from tap_wootric.pagination.query import (
     UnprovenSecondError,
     fetch_page,
 )
-from tap_wootric.pagination.ties import UncountableError, read_from_both_ends, read_ties
+from tap_wootric.pagination.ties import UncountableError, read_ties
 from tap_wootric.records.timestamps import unix_seconds
 from tap_wootric.records.transform import Record
 
@@ -130,10 +130,7 @@ def _read_crowded_second(fetch: Fetch, query: Query, page: Page) -> Iterator[Rec
                 return
         yield from _unseen(read(fetch, replace(query, sort_key="created_at")), seen)
     else:
-        try:
-            yield from _unseen(read_ties(fetch, query), seen)
-        except UncountableError:
-            yield from _unseen(read_from_both_ends(fetch, query), seen)
+        yield from read_ties(fetch, query, may_enter=_is_recent(query))
 
 
 def _read_created_second(fetch: Fetch, query: Query) -> Iterator[Record]:
@@ -145,16 +142,23 @@ def _read_created_second(fetch: Fetch, query: Query) -> Iterator[Record]:
     seen = set[int]()
     created = replace(query, updated_at=ALL_TIME)
     try:
-        records = _unseen(read_ties(fetch, created), seen)
+        records = _unseen(read_ties(fetch, created, may_enter=_is_recent(created)), seen)
         yield from (record for record in records if query.select([record]))
     except UncountableError:
-        # Rows that were not updated lately may leave, but none enters: they are read by update time. The others
-        # are counted. Rows may still enter those from the first part, but they were read there.
+        # Rows that were not updated lately may leave, but none enters: they are read by update time. The others are
+        # counted. Rows may enter those from the first part, where they were read, or because they commit late.
         settled = TimeRange(query.updated_at.gte, query.settled_until)
         recent = TimeRange(max(query.updated_at.gte, query.settled_until), END_OF_TIME)
         yield from _unseen(read(fetch, replace(query, sort_key="updated_at", updated_at=settled)), seen)
-        rest = read_ties(fetch, replace(query, updated_at=recent), expected_rows=0, may_enter=frozenset(seen))
-        yield from _unseen(rest, seen)
+        yield from _unseen(read_ties(fetch, replace(query, updated_at=recent), expected_rows=0, may_enter=True), seen)
+
+
+def _is_recent(query: Query) -> bool:
+    """Return whether the query is limited to a second that rows may still enter, because they commit late."""
+    return any(
+        len(time_range) == 1 and time_range.gte >= query.settled_until
+        for time_range in (query.created_at, query.updated_at)
+    )
 
 
 def _unseen(records: Iterable[Record], seen: set[int]) -> Iterator[Record]:

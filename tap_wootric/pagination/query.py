@@ -185,4 +185,6 @@ def _in_range(records: list[Record], key: TimeKey, time_range: TimeRange) -> lis
     if time_range == ALL_TIME:
         return records
     start, end = timestamp_of_second(time_range.gte), timestamp_of_second(time_range.lt)
+    if time_range.lt == END_OF_TIME:
+        end = "~"  # Past all timestamps: a range without an end also has the last second there is.
     return [record for record in records if not (stamp := record.get(key)) or start <= stamp[:SECOND_LENGTH] < end]

@@ -17,12 +17,14 @@ Rows that leave also make the count hard to reach, since a row that left after t
 update does not change when a row was created. So where rows leave, the rows that were created in the second are
 counted instead, whenever they were updated.
 
-From 1,500 rows on, page 30 is full and there is no count. See `read_from_both_ends`.
+From 1,500 rows on, page 30 is full, there is no count, and nothing is proven. To read the list from both ends proves
+nothing either: rows that come last in ascending order, and last in descending order as well, are on no page, though the
+two readings overlap and agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any
@@ -59,17 +61,8 @@ _FEW_ROWS = 10
 _DESCENDING_SIZE = 48
 """Rows per page of the descending list in the first round, so that its pages have other borders than full ones."""
 
-_SIZES_FROM_BOTH_ENDS = ((50, 47), (49, 46), (48, 45))
-"""Rows per page in ascending and in descending order, for each attempt to read a list from both ends."""
-
 _FIRST_PAGES = 4
 """Pages to try one by one when the end of a list is looked for. Past them, the page number is doubled."""
-
-_MIN_OVERLAP_ROWS = 25
-"""Rows that readings from both ends must share. So many do not come in exactly the reverse order by chance."""
-
-_MAX_TIED_NEIGHBORS = 3
-"""How far apart a row's places in two readings may be: rows with equal stored timestamps may swap places."""
 
 
 class UncountableError(UnprovenSecondError):
@@ -81,17 +74,18 @@ def read_ties(
     query: Query,
     *,
     expected_rows: int = PAGE_SIZE,
-    may_enter: Collection[int] = (),
+    may_enter: bool = False,
     max_readings: int = _MAX_READINGS,
 ) -> Iterator[Record]:
     """Yield the records in a query's ranges once each, in any order, and return only when they are proven complete.
 
     Args:
         fetch: Returns a page.
-        query: Its ranges are such that rows may leave them, but none enters: a second that is over, as the range of
-            creation, of update or of both.
+        query: Its ranges are a second that is over, of creation, of update or of both, so that rows may leave, but
+            none enters.
         expected_rows: How many rows to expect. A good guess saves requests.
-        may_enter: Ids of rows that may enter the ranges all the same, and are not missed if they do.
+        may_enter: Whether rows may enter all the same. The new ones are not missed, but must not be taken for those
+            that were counted.
         max_readings: After how many readings to give up.
 
     Raises:
@@ -99,7 +93,7 @@ def read_ties(
         UnprovenSecondError: The rows could not be proven complete.
         WrongAnswerError: A page has rows outside its query's ranges.
     """
-    reader = _Reader(fetch, query, expected_rows, may_enter)
+    reader = _Reader(fetch, query, expected_rows, may_enter=may_enter)
     for view in islice(reader.views(), max_readings):
         reader.read(view)
         yield from reader.take_new()
@@ -118,7 +112,7 @@ class _Tally:
     """Which rows in a query's ranges were seen when, and how many there were; "when" is a request's number."""
 
     query: Query
-    may_enter: Collection[int] = ()
+    may_enter: bool = False
     first_seen: dict[int, int] = field(default_factory=dict)
     last_seen: dict[int, int] = field(default_factory=dict)
     counts: list[tuple[int, int]] = field(default_factory=list)
@@ -143,15 +137,16 @@ class _Tally:
     def is_complete(self) -> bool:
         """Return whether, at or after one of the counts, as many rows were seen as were counted.
 
-        A row that may enter only counts if it was seen before as well: it may have entered after the count.
+        If rows may enter, only those count that were seen before as well: the others may have entered after the count.
         """
         return any(
-            rows <= sum(last >= request and self._was_there(row, request) for row, last in self.last_seen.items())
+            rows
+            <= sum(
+                last >= request and (self.first_seen[row] <= request or not self.may_enter)
+                for row, last in self.last_seen.items()
+            )
             for request, rows in self.counts
         )
-
-    def _was_there(self, row: int, request: int) -> bool:
-        return self.first_seen[row] <= request or row not in self.may_enter
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +169,7 @@ class _Reader:
             query's ranges are not a second of both.
     """
 
-    def __init__(self, fetch: Fetch, query: Query, expected_rows: int, may_enter: Collection[int]) -> None:
+    def __init__(self, fetch: Fetch, query: Query, expected_rows: int, *, may_enter: bool) -> None:
         self.exact = _Tally(query, may_enter)
         self.created: _Tally | None = None
         if len(query.created_at) == len(query.updated_at) == 1:
@@ -327,48 +322,6 @@ class _Reader:
         if self.created:
             self.created.add(self._requests, query, page)
         return page
-
-
-def read_from_both_ends(fetch: Fetch, query: Query) -> Iterator[Record]:
-    """Yield the records of a second with 1,500 rows or more once each, in any order, if its two ends meet.
-
-    There is no count to prove them complete. But an API that stores finer timestamps than it shows has one order for
-    all rows, apart from the few that are equal even there. That shows: pages of different sizes do not overlap
-    anywhere, and descending pages have the rows in exactly the reverse order. Then every row has one place, within
-    1,500 rows of one end or the other, and where readings from both ends share rows, no place is left between them.
-
-    Ties that are equal in the database as well have no such order, and are not proven.
-
-    Raises:
-        UnprovenSecondError: The ends do not meet, or some page contradicts the order of the others.
-        WrongAnswerError: A page has rows outside its query's ranges.
-    """
-    seen = set[int]()
-    for sizes in _SIZES_FROM_BOTH_ENDS:
-        ascending, descending = list[int](), list[int]()
-        for size, is_descending, ids in zip(sizes, (False, True), (ascending, descending), strict=True):
-            for number in range(LAST_PAGE, 0, -1):
-                page = fetch_records(fetch, replace(query, page=number, size=size, descending=is_descending))
-                ids[:0] = [record["id"] for record in page]
-                new = [record for record in page if record["id"] not in seen]
-                seen.update(record["id"] for record in new)
-                yield from new
-        if _do_meet(ascending, descending[::-1]):
-            return
-    raise UnprovenSecondError(_describe(query, len(seen), f"page {LAST_PAGE} is full, and the ends do not meet"))
-
-
-def _do_meet(head: Sequence[int], tail: Sequence[int]) -> bool:
-    """Return whether the head and the tail of a list are of one order, and overlap."""
-    places = {row: place for place, row in enumerate(tail)}
-    overlap = [places[row] for row in head if row in places]
-    return (
-        len(set(head)) == len(head)
-        and len(places) == len(tail)
-        and len(overlap) >= _MIN_OVERLAP_ROWS
-        and all(row in places for row in head[-len(overlap) :])
-        and all(abs(place - expected) <= _MAX_TIED_NEIGHBORS for expected, place in enumerate(overlap))
-    )
 
 
 def _describe(query: Query, rows: int, reason: str) -> str:

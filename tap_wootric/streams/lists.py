@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -91,10 +92,7 @@ class ListStream(WootricStream):
         if filters_updates and not self.is_full_table:
             return [Query("updated_at", updated_at=TimeRange(start, end + 1), sort_keys=self.sort_keys)]
         if filters_updates:
-            settled_until = max(0, end - self.lookback_seconds)
-            everything = Query(
-                "created_at", updated_at=TimeRange(start), sort_keys=self.sort_keys, settled_until=settled_until
-            )
+            everything = Query("created_at", updated_at=TimeRange(start), sort_keys=self.sort_keys)
         else:
             start_date = self.settings.start_date
             created_at = TimeRange(BEGINNING_OF_TIME if start_date is None else start_date)
@@ -102,7 +100,8 @@ class ListStream(WootricStream):
         begin = everything.created_at.gte
         if not self.is_full_table:
             return [everything.with_range("created_at", TimeRange(begin, end + 1))]
-        # A target drops what a full table lacks: let neither clocks nor rows with future timestamps decide that.
+        # A target drops what a full table lacks: let neither late commits, clocks nor future timestamps decide that.
+        everything = replace(everything, settled_until=max(0, end - self.lookback_seconds))
         tomorrow = end + SECONDS_PER_DAY
         ranges = (TimeRange(begin, tomorrow), TimeRange(tomorrow))
         return [everything.with_range("created_at", time_range) for time_range in ranges]

@@ -70,7 +70,7 @@ def accounts(draw: st.DrawFn) -> Account:
 
 
 @pytest.mark.parametrize("sort_key", ["updated_at", "created_at"])
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=60)
 @given(account=accounts(), shuffle_ties=st.booleans(), whole_seconds=st.booleans())
 def test_each_row_of_an_unchanged_list_is_read_exactly_once(
     sort_key: TimeKey, account: Account, *, shuffle_ties: bool, whole_seconds: bool
@@ -82,7 +82,7 @@ def test_each_row_of_an_unchanged_list_is_read_exactly_once(
 
 
 @pytest.mark.parametrize("sort_key", ["updated_at", "created_at"])
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=60)
 @given(
     account=accounts(),
     live=st.sampled_from([CHANGES_A_REQUEST, {"deletes": 3}, {"updates": 0.3}]),
@@ -94,7 +94,7 @@ def test_an_unchanged_row_is_read_although_others_change_at_every_request(
     assert AccountReader(account, whole_seconds=whole_seconds, **live).unread_unchanged_ids(sort_key) == set()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=30)
 @given(account=accounts(), whole_seconds=st.booleans())
 def test_an_unchanged_row_is_read_although_others_change_and_ties_come_in_a_new_order_each_time(
     account: Account, *, whole_seconds: bool
@@ -109,27 +109,24 @@ def test_an_unchanged_row_is_read_although_others_change_and_ties_come_in_a_new_
 
 @pytest.mark.parametrize("shuffle_ties", [False, True])
 def test_a_crowded_second_costs_its_pages_and_a_few_requests(*, shuffle_ties: bool) -> None:
-    account = Account(1_500)
+    account = Account(3_000)
     account.crowd(account.end_users, 4_000)
     reader = AccountReader(account, shuffle_ties=shuffle_ties, whole_seconds=True)
-    assert len(reader.read()) == 5_500
-    assert reader.requests <= 1.05 * 5_500 / 50 + 6
+    assert len(reader.read()) == 7_000
+    assert reader.requests <= 1.05 * 7_000 / 50 + 6
 
 
-@pytest.mark.parametrize("rows", [1_499, 1_500, 1_501, 2_880])
-def test_a_second_crowded_by_both_times_is_read_from_both_ends(rows: int) -> None:
+def test_a_second_crowded_by_both_times_is_read_while_it_can_be_counted() -> None:
     account = Account(10)
-    account.crowd(account.end_users, rows, both_clocks=True)
-    assert len(AccountReader(account).read()) == rows + 10
+    account.crowd(account.end_users, 1_499, both_clocks=True)
+    assert len(AccountReader(account).read()) == 1_499 + 10
 
 
 @pytest.mark.parametrize(
     ("rows", "switches"),
     [
-        pytest.param(3_001, {}, id="more rows than two times thirty pages"),
-        pytest.param(2_990, {}, id="too few rows that were seen from both ends"),
-        pytest.param(1_700, {"shuffle_ties": True, "whole_seconds": True}, id="no order at all, and page 30 is full"),
-        pytest.param(1_700, {"whole_seconds": True}, id="ties come in the same order from both ends"),
+        pytest.param(1_500, {}, id="page 30 is full"),
+        pytest.param(1_700, {"shuffle_ties": True, "whole_seconds": True}, id="no order at all"),
     ],
 )
 def test_a_second_that_cannot_be_proven_complete_stops_the_reading(rows: int, switches: dict[str, Any]) -> None:

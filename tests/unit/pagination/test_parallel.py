@@ -74,7 +74,7 @@ class SlowApi:
     limited_share=st.sampled_from([0.0, 0.0, 0.1, 0.5]),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_records_are_those_of_one_reading_in_its_order_even_if_limits_come_and_go(
     size: int, tied: int, concurrency: int, limited_share: float, seed: int
 ) -> None:
@@ -196,3 +196,16 @@ def test_closing_a_reading_ends_its_threads(taken: int) -> None:
 @pytest.mark.usefixtures("_ends_its_threads")
 def test_the_end_of_a_reading_ends_its_threads() -> None:
     assert len(list(SlowApi(rows_apart(5_000)).read(8))) == 5_000
+
+
+def test_a_crowded_second_is_not_buffered_as_a_whole() -> None:
+    """While nobody takes records, its thread fills a buffer of 60 pages and waits for room."""
+    api = SlowApi(rows_at([*range(1, 400), *[1_000] * 6_000, *range(2_000, 3_000)]))
+    records = api.read(4)
+    next(islice(records, 300, None))
+    asked = -1
+    while asked < len(api.queries):
+        asked = len(api.queries)
+        threading.Event().wait(0.3)
+    assert asked < 110  # Of the 120 pages of that second, 60 are buffered.
+    assert len(list(records)) == 399 + 6_000 + 1_000 - 301
