@@ -15,7 +15,7 @@ from tests.tap import tap
 
 
 def test_the_demo_writes_every_row_into_files(tmp_path: Path) -> None:
-    recipe = run(*shlex.split(block("make demo\n")), "--dry-run", cwd=ROOT).stdout
+    recipe = run(*shlex.split(block("make demo\n")), "--dry-run", "--no-print-directory", cwd=ROOT).stdout
     _, _, arguments = recipe.partition("uv run python ")
     project = Project(tmp_path)
     done = run(sys.executable, *shlex.split(arguments), cwd=project.folder, env={"TAP_WOOTRIC_CONCURRENCY": "1"})
