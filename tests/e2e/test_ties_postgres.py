@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from tap_wootric.pagination import keyset
-from tap_wootric.pagination.query import PAGE_SIZE, TIME_KEYS, Query, TimeRange
-from tap_wootric.records.timestamps import normalize_timestamp
-from tap_wootric.records.transform import Record
-from tap_wootric.streams.lists import parameters
+from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeRange
 from tests import postgres
-from tests.sandbox import Api, Sandbox, Switches
+from tests.api_reader import ApiReader
+from tests.sandbox import Sandbox
 from tests.sandbox.account import BEGIN, END, NOW, SECOND
 from tests.sandbox.database import DatabaseAccount, DatabaseTable, Options
 from tests.sandbox.server import Clock
@@ -69,22 +67,11 @@ def fill(table: DatabaseTable, ties: int, others: int) -> None:
     table.analyze()
 
 
-class Reader:
+class Reader(ApiReader):
     """Reads responses through the API over the database."""
 
     def __init__(self, account: DatabaseAccount, **switches: Any) -> None:
-        self.requests = 0
-        self._now = NOW
-        self._api = Api(account, Switches(**switches), lambda: self._now)
-        self._api.tokens["token"] = NOW * 2
-
-    def fetch(self, query: Query) -> list[Record]:
-        self.requests += 1
-        self._now += 0.2
-        params = {name: str(value) for name, value in parameters(query).items()}
-        answer = self._api.answer("GET", "/v1/responses", params, {}, "Bearer token")
-        assert answer.status == 200, answer.content
-        return [{**row, **{key: normalize_timestamp(row[key]) for key in TIME_KEYS}} for row in answer.content]
+        super().__init__(account, "responses", **switches)
 
     def incremental(self) -> list[int]:
         query = Query("updated_at", updated_at=TimeRange(lt=int(NOW) + 1))

@@ -14,37 +14,19 @@ from tap_wootric.pagination import keyset
 from tap_wootric.pagination.query import Query, TimeKey, TimeRange, UnprovenSecondError, WrongAnswerError
 from tap_wootric.records.timestamps import normalize_timestamp
 from tap_wootric.records.transform import Record
-from tap_wootric.streams.lists import parameters
-from tests.sandbox import Account, Api, Switches
+from tests.api_reader import ApiReader
+from tests.sandbox import Account
 from tests.sandbox.account import NOW
 
 CHANGES_A_REQUEST = {"updates": 6.0, "deletes": 0.5, "inserts": 0.5}
 
 
-class AccountReader:
-    """Reads the end users of an account, and counts the requests."""
+class AccountReader(ApiReader):
+    """Reads the end users of an account."""
 
     def __init__(self, account: Account, **switches: Any) -> None:
+        super().__init__(account, "end_users", **switches)
         self.table = account.end_users
-        self.requests = 0
-        self._now = NOW
-        self._api = Api(account, Switches(**switches), lambda: self._now)
-        self._api.tokens["token"] = NOW * 2
-
-    def fetch(self, query: Query) -> list[Record]:
-        self.requests += 1
-        self._now += 0.2
-        words = {name: str(value) for name, value in parameters(query).items()}
-        answer = self._api.answer("GET", "/v1/end_users", words, {}, "Bearer token")
-        assert answer.status == 200, answer.content
-        return [
-            {
-                **row,
-                "created_at": normalize_timestamp(row["created_at"]),
-                "updated_at": normalize_timestamp(row["updated_at"]),
-            }
-            for row in answer.content
-        ]
 
     def read(self, sort_key: TimeKey = "updated_at") -> list[Record]:
         until = TimeRange(lt=int(NOW) + 1)

@@ -1,0 +1,42 @@
+"""Fetches pages of a list from the sandbox's API, without HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tap_wootric.pagination.query import TIME_KEYS, Query
+from tap_wootric.records.timestamps import normalize_timestamp
+from tap_wootric.records.transform import Record
+from tap_wootric.streams.lists import parameters
+from tests.sandbox import Account, Api, Switches
+from tests.sandbox.account import NOW
+
+_SECONDS_PER_REQUEST = 0.2
+
+
+class ApiReader:
+    """Fetches pages, while a made-up clock goes on.
+
+    Args:
+        account: The account that the API serves.
+        stream: The name of the list.
+        switches: How the API behaves.
+
+    Attributes:
+        requests: How many requests were made.
+    """
+
+    def __init__(self, account: Account, stream: str, **switches: Any) -> None:
+        self.requests = 0
+        self._stream = stream
+        self._now = NOW
+        self._api = Api(account, Switches(**switches), lambda: self._now)
+        self._api.tokens["token"] = NOW * 2
+
+    def fetch(self, query: Query) -> list[Record]:
+        self.requests += 1
+        self._now += _SECONDS_PER_REQUEST
+        params = {name: str(value) for name, value in parameters(query).items()}
+        answer = self._api.answer("GET", f"/v1/{self._stream}", params, {}, "Bearer token")
+        assert answer.status == 200, answer.content
+        return [{**row, **{key: normalize_timestamp(row[key]) for key in TIME_KEYS}} for row in answer.content]
