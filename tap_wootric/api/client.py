@@ -84,7 +84,7 @@ class Client:
             params: The query parameters, not yet encoded.
 
         Raises:
-            FatalAPIError, RetriableAPIError: There is no token; see `WootricAuthenticator.auth_header`.
+            FatalAPIError, RetriableAPIError: No token could be fetched; see `WootricAuthenticator.auth_header`.
             requests.RequestException: There was no response.
         """
         response = self._send(path, params)

@@ -5,12 +5,12 @@ is taken from earlier requests but this: every row older than the last row of a 
 one. The next request therefore starts at the second of that last row, and skips the ids already seen in it. A row that
 leaves the list can only pull later rows forward, onto a page that has not been read yet.
 
-A **crowded second**, one that fills a whole page, cannot be passed that way. Its rows are read by the other timestamp:
+A **crowded second** fills a whole page and cannot be passed that way. What its rows are read by depends on the list:
 
 - A second of **updates** is read by creation time, by the same method. Rows leave it when they are updated, but none
   enters it.
 - A second of **creations** is counted, see `ties.py`: rows that are updated would move about in a list by update time.
-  From 1,500 rows on there is no count; see `_read_created_second`.
+  With 1,500 rows or more, they cannot be counted; see `_read_created_second`.
 - A second of **both** is counted as well.
 """
 

@@ -173,9 +173,11 @@ class _Reader:
         self.exact = _Tally(query, may_enter)
         self.created: _Tally | None = None
         if len(query.created_at) == len(query.updated_at) == 1:
-            self.created = _Tally(replace(query, sort_key="created_at", updated_at=ALL_TIME))
+            self.created = _Tally(replace(query, sort_key="created_at", updated_at=ALL_TIME), may_enter)
         self._fetch = fetch
         self._query = query
+        self._unlimited = replace(query, created_at=ALL_TIME, updated_at=ALL_TIME)
+        self._second = query.range_of(query.time_key).gte
         self._expected_rows = expected_rows
         self._requests = 0
         self._new: list[Record] = []
@@ -236,13 +238,14 @@ class _Reader:
         earlier rows fill the heap that sorts the head of a list, and are then replaced one by one.
         """
         descending = replace(self._list, size=size, descending=True)
-        earlier = self._fetch_others(replace(self._query, size=min(earlier_rows, PAGE_SIZE)), are_later=False)
-        if self._list != self._query or not earlier:
+        if self._list != self._query:
             return _View(descending, self.rows)
-        key = self._query.time_key
-        time_range = TimeRange(earlier[-1], self._query.range_of(key).lt)
-        query = replace(descending, created_at=ALL_TIME, updated_at=ALL_TIME).with_range(key, time_range)
-        return _View(query, self.rows + len(earlier))
+        earlier = self._fetch_others(are_later=False, size=min(earlier_rows, PAGE_SIZE))
+        if not earlier:
+            return _View(descending, self.rows)
+        query = replace(self._unlimited, size=size, descending=True)
+        time_range = TimeRange(earlier[-1], self._second + 1)
+        return _View(query.with_range(query.time_key, time_range), self.rows + len(earlier))
 
     @property
     def _list(self) -> Query:
@@ -262,25 +265,22 @@ class _Reader:
         """
         if self._list != self._query:
             return None
-        key = self._query.time_key
-        second = self._query.range_of(key).gte
         pages = min(self.rows // PAGE_SIZE + 1, LAST_PAGE - self.rows // PAGE_SIZE - 1)
         while pages >= 1:
-            if others := self._fetch_others(replace(self._query, page=pages), are_later=are_later):
-                time_range = TimeRange(second, others[-1] + 1) if are_later else TimeRange(others[-1], second + 1)
-                query = replace(self._query, created_at=ALL_TIME, updated_at=ALL_TIME, descending=are_later, size=size)
-                return _View(query.with_range(key, time_range), self.rows + pages * PAGE_SIZE, is_at_end=True)
+            if others := self._fetch_others(are_later=are_later, page=pages):
+                first, last = sorted((self._second, others[-1]))
+                query = replace(self._unlimited, size=size, descending=are_later)
+                query = query.with_range(query.time_key, TimeRange(first, last + 1))
+                return _View(query, self.rows + pages * PAGE_SIZE, is_at_end=True)
             pages //= 2
         return None
 
-    def _fetch_others(self, query: Query, *, are_later: bool) -> list[int]:
-        """Return the Unix seconds of rows outside the second, the nearest first, on a page of such rows."""
+    def _fetch_others(self, *, are_later: bool, page: int = 1, size: int = PAGE_SIZE) -> list[int]:
+        """Return the Unix seconds of a page of rows before or after the second, the nearest first."""
         key = self._query.time_key
-        second = self._query.range_of(key).gte
-        beyond = TimeRange(second + 1, END_OF_TIME) if are_later else TimeRange(BEGINNING_OF_TIME, second)
-        others = replace(query, created_at=ALL_TIME, updated_at=ALL_TIME, descending=not are_later)
-        page = self._ask(others.with_range(key, beyond))
-        return [unix_seconds(stamp) for record in page if (stamp := record.get(key))]
+        beyond = TimeRange(self._second + 1, END_OF_TIME) if are_later else TimeRange(BEGINNING_OF_TIME, self._second)
+        query = replace(self._unlimited, descending=not are_later, page=page, size=size).with_range(key, beyond)
+        return [unix_seconds(stamp) for record in self._ask(query) if (stamp := record.get(key))]
 
     def read(self, view: _View) -> None:
         """Read a list from its last page to its first.
