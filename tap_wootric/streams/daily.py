@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 from typing_extensions import override
@@ -24,10 +25,24 @@ class DailyStream(WootricStream):
 
     Days follow the account's time zone (documented). A day that has begun there but not in UTC comes with the next
     sync. The bookmark stays behind, because late responses change the totals.
+
+    Attributes:
+        range_params: The parameters that hold the first and the last day of a range.
+        activity_fields: The totals of which at least one is above zero if anything happened in a range.
     """
 
     primary_keys = ("date",)
     replication_key = "date"
+    range_params: ClassVar[tuple[str, str]]
+    activity_fields: ClassVar[Sequence[str]]
+
+    @abstractmethod
+    def totals(self, content: Any) -> Row:
+        """Return the totals in the JSON of a response.
+
+        Raises:
+            AttributeError, KeyError, TypeError: The JSON has another structure.
+        """
 
     @property
     @override
@@ -58,9 +73,9 @@ class DailyStream(WootricStream):
     def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:
         """Yield a row for each day in the range.
 
-        It is not documented whether a range of days includes the day of `date[end]`. A response in a range of a single
-        day shows that it does, so no row is emitted before there is one. If no single day has responses but all days
-        together have some, ranges exclude their last day: then the days are fetched again with ranges of two days.
+        It is not documented whether a range of days includes its last day. Activity in a range of a single day shows
+        that it does, so no row is emitted before there is some. If no single day has activity but all days together
+        have some, ranges exclude their last day: then the days are fetched again with ranges of two days.
 
         Raises:
             FatalAPIError: Also if the range has no day, so that a full table would drop all rows.
@@ -75,11 +90,11 @@ class DailyStream(WootricStream):
         for record in self._totals(fetch, days, 0):
             progress.reached(f"{record['date']}T00:00:00Z")
             pending.append(record)
-            includes_last_day = includes_last_day or bool(record["responses"])
+            includes_last_day = includes_last_day or self._has_activity(record)
             if includes_last_day:
                 yield from self._emitted(pending, progress)
                 pending = []
-        if pending and _excludes_last_day(fetch, days):
+        if pending and self._excludes_last_day(fetch, days):
             yield from self._emitted(self._totals(fetch, days, 1), progress)
         else:
             yield from self._emitted(pending, progress)
@@ -89,7 +104,7 @@ class DailyStream(WootricStream):
 
         Days are fetched in parallel, unless the first response announces a rate limit.
         """
-        first, *rest = (_day_range(day, day + length) for day in days)
+        first, *rest = (self._day_range(day, day + length) for day in days)
         yield from fetch(first)
         threads = 1 if self.client.is_rate_limited(self.path) else self.settings.concurrency
         # One row a day takes little memory: no thread needs to wait for a day that is slow.
@@ -105,34 +120,35 @@ class DailyStream(WootricStream):
 
     @cached_property
     def transformer(self) -> RecordTransformer:
-        """Makes records of rows. They keep `responses` even if the catalog lacks it, because `read` needs it."""
-        return RecordTransformer(self.schema, self.schema, self._log_unexpected_field)
+        """Makes records of rows. They keep `activity_fields` even if the catalog lacks them: `read` needs them."""
+        fields = {name: self.schema["properties"][name] for name in self.activity_fields}
+        needed = {**self.effective_schema, "properties": {**self.effective_schema["properties"], **fields}}
+        return RecordTransformer(self.schema, needed, self._log_unexpected_field)
 
     @override
     def rows(self, content: Any, params: Mapping[str, Any]) -> list[Row]:
-        """Return the totals in the JSON of a response as a row. Without `responses` it has another structure."""
-        return [{**content, "responses": content["responses"], "date": params["date[start]"]}]
+        """Return the totals in the JSON of a response as a row, with the first day of their range."""
+        return [{**self.totals(content), "date": params[self.range_params[0]]}]
 
+    def _excludes_last_day(self, fetch: Fetch, days: range) -> bool:
+        """Return whether ranges exclude their last day, given that no single day has activity.
 
-def _excludes_last_day(fetch: Fetch, days: range) -> bool:
-    """Return whether ranges exclude the day of `date[end]`, given that no single day has responses.
+        Today is fetched again, because something may have happened meanwhile. So is tomorrow, which may have begun in
+        the account's time zone.
+        """
 
-    Today is fetched again, because its first response may have come in meanwhile. So is tomorrow, which may have begun
-    in the account's time zone.
-    """
+        def is_active(first: int, last: int) -> bool:
+            return any(self._has_activity(record) for record in fetch(self._day_range(first, last)))
 
-    def has_responses(first: int, last: int) -> bool:
-        return any(record["responses"] for record in fetch(_day_range(first, last)))
+        today, tomorrow = days[-1], days[-1] + 1
+        return is_active(days[0], tomorrow) and not is_active(today, today) and not is_active(tomorrow, tomorrow)
 
-    today, tomorrow = days[-1], days[-1] + 1
-    return (
-        has_responses(days[0], tomorrow) and not has_responses(today, today) and not has_responses(tomorrow, tomorrow)
-    )
+    def _has_activity(self, record: Record) -> bool:
+        return any(record.get(name) for name in self.activity_fields)
 
-
-def _day_range(first: int, last: int) -> dict[str, str]:
-    """Return the parameters for a range of days, counted from 1970-01-01."""
-    return {"date[start]": _date(first), "date[end]": _date(last)}
+    def _day_range(self, first: int, last: int) -> dict[str, str]:
+        """Return the parameters for a range of days, counted from 1970-01-01."""
+        return dict(zip(self.range_params, (_date(first), _date(last)), strict=True))
 
 
 def _date(day: int) -> str:

@@ -1,0 +1,88 @@
+"""Rows about email surveys, out of responses that hold numbers in texts such as `2 (29%)`, and two lists in one."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from tap_wootric.records.transform import Row
+
+_PERCENTAGES = {
+    "delivered_percentage": "delivered_percent",
+    "bounce_rate_percentage": "bounce_rate_percent",
+    "open_rate": "open_rate_percent",
+    "response_rate": "response_rate_percent",
+}
+"""The fields that hold a percentage as text (documented), each with the field that holds it as a number."""
+
+_PERCENTAGE = re.compile(r"(?:(\d{1,3}(?:,\d{3})+|\d+)\s*\()?(\d+(?:\.\d+)?)\s*%\)?", re.ASCII)
+"""Such as `60%`, or `2 (29%)` with a count before it."""
+
+_SOURCE_KINDS = ("ongoing", "sends")
+_SOURCE_DATE = "%b%d,%Y%I:%M%p"
+"""Such as `Jan 11, 2024  9:01AM`, without the blanks, whose number varies."""
+
+
+def statistics(content: Any) -> Row:
+    """Return the statistics in the JSON of a response of `/v2/email_stats` as one row.
+
+    Percentages come twice: as the API sent them, and as numbers. `sart_date`, as the documentation has it, becomes
+    `start_date`. Without statistics (`"email_stats": null`) the row has no values.
+
+    Raises:
+        AttributeError, KeyError, TypeError: The JSON has another structure.
+    """
+    others = {name: value for name, value in content.items() if name != "email_stats"}
+    stats = {} if content["email_stats"] is None else {**content["email_stats"]}
+    raw = stats.get("raw_results")
+    if isinstance(raw, dict) and "start_date" not in raw:
+        stats["raw_results"] = {"start_date" if name == "sart_date" else name: value for name, value in raw.items()}
+    numbers = {}
+    for name, number_name in _PERCENTAGES.items():
+        count, percent = _count_and_percent(stats.get(name))
+        numbers[number_name] = count if percent is None else percent
+    numbers["not_eligible_count"], numbers["not_eligible_percent"] = _count_and_percent(stats.get("not_eligible"))
+    return {**others, **numbers, **stats}
+
+
+def sources(content: Any) -> list[Row]:
+    """Return the sources in the JSON of a response of `/v2/email_stats/sources`, each with the list it comes from.
+
+    Its `kind` is `ongoing` or `sends`, or the name of another list, if there is one. An id is only unique in its list:
+    they are text for ongoing sources, and integers for sends (documented).
+
+    Raises:
+        AttributeError, KeyError, TypeError: The JSON has another structure.
+    """
+    if not all(isinstance(content[kind], list | None) for kind in _SOURCE_KINDS):
+        raise TypeError
+    return [
+        {**source, "kind": kind, "date_iso": _iso(source.get("date"))}
+        for kind, listed in content.items()
+        if isinstance(listed, list)
+        for source in listed
+    ]
+
+
+def _count_and_percent(value: Any) -> tuple[Any, str | None]:
+    """Return the count and the percentage in a value, which may be a number or text.
+
+    A text of another form is returned as the count, so that it ends up in `extra_fields`, unless it holds no digit.
+    """
+    if not isinstance(value, str):
+        return value, None
+    if match := _PERCENTAGE.fullmatch(value.strip()):
+        count, percent = match.groups()
+        return count and count.replace(",", ""), percent
+    return (value if re.search(r"\d", value) else None), None
+
+
+def _iso(date: Any) -> str | None:
+    """Return the date of a source in ISO form, without an offset, or None if it has another form."""
+    if not isinstance(date, str):
+        return None
+    with suppress(ValueError):
+        return datetime.strptime("".join(date.split()), _SOURCE_DATE).isoformat()  # noqa: DTZ007 - No zone is known.
+    return None
