@@ -17,7 +17,9 @@ from tests.sandbox.server import Sandbox
 def main() -> int:
     """Return the command's exit status."""
     options = _parse()
-    account = Account(options.end_users, options.responses, options.seed, declines=options.declines)
+    account = Account(
+        options.end_users, options.responses, options.seed, declines=options.declines, emails=options.emails
+    )
     for table in account.tables.values():
         account.crowd(table, options.crowd)
         account.crowd(table, options.crowd_both, both_clocks=True)
@@ -44,6 +46,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--end-users", type=int, default=300, help="number of rows (default: %(default)s)")
     parser.add_argument("--responses", type=int, default=500, help="number of rows (default: %(default)s)")
     parser.add_argument("--declines", type=int, default=100, help="number of rows (default: %(default)s)")
+    parser.add_argument("--emails", type=int, default=300, help="number of email surveys (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed creates the same account")
     parser.add_argument("--crowd", type=int, default=0, help="additional rows updated in one second")
     parser.add_argument("--crowd-both", type=int, default=0, help="additional rows created and updated in one second")

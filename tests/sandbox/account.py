@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -156,14 +156,31 @@ class Table:
         return {row.id: (in_utc(row.updated), row.properties["revision"]) for row in self.rows.values()}
 
 
+@dataclass(frozen=True, slots=True)
+class Email:
+    """A request to send a survey by email."""
+
+    at: int
+    """A stamp."""
+    outcome: str
+    """One of `OUTCOMES`."""
+
+
+OUTCOMES = ("opted out", "bounced", "delivered", "opened", "answered")
+
+
 class Account:
     """End users, responses and declines, made up from a seed; the same seed makes the same account.
 
     Attributes:
         zone: The time zone in which the days of its metrics begin.
+        emails: The requests to send a survey by email.
+        email_sources: Where they come from, as the API shows it.
     """
 
-    def __init__(self, end_users: int = 0, responses: int = 0, seed: int = 0, *, declines: int = 0) -> None:
+    def __init__(
+        self, end_users: int = 0, responses: int = 0, seed: int = 0, *, declines: int = 0, emails: int = 0
+    ) -> None:
         self.rng = random.Random(seed)
         self.zone = _ZONE
         self.end_users = self._table("end_users", _end_user)
@@ -185,6 +202,19 @@ class Account:
             }
             for number, name in ((1, "After the purchase"), (2, "Each quarter"))
         ]
+        self.email_sources: Body = {
+            "ongoing": [
+                {"id": "email_api", "name": "Email API *"},
+                {"id": "webhook_trigger", "name": "Webhook Trigger *"},
+            ],
+            "sends": [
+                {"id": 1, "name": "Q1_file.csv", "date": "Jan 11, 2024  9:01AM"},
+                {"id": 2, "name": "Q2_file.csv", "date": "Apr 14, 2024  12:04AM"},
+                {"id": 3, "name": "Q3_file.csv", "date": "Jul 09, 2024  10:04PM"},
+            ],
+        }
+        emails_rng = random.Random(seed)  # Its own, so that emails do not change the rows of the lists.
+        self.emails = [Email(emails_rng.randrange(BEGIN, END), emails_rng.choice(OUTCOMES)) for _ in range(emails)]
         for table, count in zip(self.tables.values(), (end_users, responses, declines), strict=True):
             for _ in range(count):
                 table.insert(*self.stamps())
@@ -212,6 +242,54 @@ class Account:
             "promoters": promoters,
             "response_rate": round(100 * len(scores) / max(1, asked)),
             "email_response_rate": 0,
+        }
+
+    def email_stats(self, first: date, last: date, *, ends_before: bool = False) -> Body:
+        """The statistics of the emails of some days, in the account's time zone.
+
+        Args:
+            first: The first day.
+            last: The last day.
+            ends_before: Whether the last day is left out.
+        """
+        behind = last if ends_before else last + timedelta(days=1)
+        days = ((email, datetime.fromtimestamp(email.at // SECOND, self.zone).date()) for email in self.emails)
+        found = [email.outcome for email, day in days if first <= day < behind]
+        requests, opted_out, bounced = len(found), found.count("opted out"), found.count("bounced")
+        answered = found.count("answered")
+        opened = found.count("opened") + answered
+        sent = requests - opted_out
+        delivered = sent - bounced
+        return {
+            "email_stats": {
+                "send_date": f"{first:%b %e, %Y}-{last:%b %e, %Y}",
+                "send_requests": requests,
+                "emails_sent": sent,
+                "delivered": delivered,
+                "delivered_percentage": f"{100 * delivered / max(1, sent):.1f}%",
+                "bounce_rate": bounced,
+                "bounce_rate_percentage": f"{100 * bounced / max(1, sent):.1f}%",
+                "open_rate": f"{round(100 * opened / max(1, delivered))}%",
+                "response_rate": f"{round(100 * answered / max(1, delivered))}%",
+                "not_eligible": f"{opted_out} ({round(100 * opted_out / max(1, requests))}%)",
+                "raw_results": {
+                    "processed": sent,
+                    "bounce": bounced,
+                    "dropped": 0,
+                    "delivered": delivered,
+                    "opted_out": opted_out,
+                    "not_delivered": bounced,
+                    "open": opened,
+                    "spamreport": 0,
+                    "not_eligible": 0,
+                    "total_surveys": sent,
+                    "total_responses": answered,
+                    "sart_date": datetime.combine(first, time.min, self.zone).isoformat(),
+                    "end_date": datetime.combine(last, time(23, 59, 59), self.zone).isoformat(),
+                },
+            },
+            "initial_send": None,
+            "reminder_send": None,
         }
 
     def stamps(self) -> tuple[int, int]:

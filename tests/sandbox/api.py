@@ -17,6 +17,9 @@ CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - It opens nothing.
 USERNAME = "sandbox@example.com"
 PASSWORD = "sandbox-password"  # noqa: S105 - The same.
 
+PATHS = {"email_stats": "/v2/email_stats", "email_sources": "/v2/email_stats/sources"}
+"""The paths of what is not at `/v1/` and its name."""
+
 LAST_PAGE = 30
 MOST_ROWS = 50
 
@@ -51,7 +54,7 @@ class Switches:
     """Whether responses and declines are not filtered by `updated` and not sorted by `updated_at`, as on an older
     deployment."""
     ends_before: bool = False
-    """Whether `date[end]` is exclusive."""
+    """Whether ranges of days exclude their last day."""
     ignores_sort: bool = False
     """Whether rows are in random order, whatever `sort_key` is."""
     limit: int = 0
@@ -81,15 +84,18 @@ class Api:
             "segments": lambda _query: self.account.segments,
             "survey_templates": self._survey_templates,
             "nps_summary": self._nps_summary,
+            "email_stats": self._email_stats,
+            "email_sources": lambda _query: self.account.email_sources,
         }
+        self._names = {path_of(name): name for name in (*self.account.tables, *self._reads)}
 
     def answer(
         self, method: str, path: str, query: Mapping[str, str], form: Mapping[str, str], authorization: str
     ) -> Answer:
         if (method, path) == ("POST", "/oauth/token"):
             return self._token(form)
-        name = path.removeprefix("/v1/")
-        if method != "GET" or not path.startswith("/v1/") or name not in {*self.account.tables, *self._reads}:
+        name = self._names.get(path)
+        if method != "GET" or name is None:
             return _error(HTTPStatus.NOT_FOUND, "record_not_found", "There is nothing here")
         if self.tokens.get(authorization.removeprefix("Bearer "), 0) <= self.clock():
             return _error(HTTPStatus.UNAUTHORIZED, "unauthorized", "The access token is invalid")
@@ -116,6 +122,12 @@ class Api:
         start = date.fromisoformat(query.get("date[start]", str(today - timedelta(days=30))))
         end = date.fromisoformat(query.get("date[end]", str(today)))
         return self.account.nps(start, end if self.switches.ends_before else end + timedelta(days=1))
+
+    def _email_stats(self, query: Mapping[str, str]) -> Body:
+        today = datetime.fromtimestamp(self.clock(), UTC).date()
+        start = date.fromisoformat(query.get("date_range[start_date]", str(today - timedelta(days=396))))
+        end = date.fromisoformat(query.get("date_range[end_date]", str(today)))
+        return self.account.email_stats(start, end, ends_before=self.switches.ends_before)
 
     def _count(self, name: str) -> tuple[dict[str, str], bool]:
         """Count a request; return the rate limit headers, and whether the request exceeds the limit."""
@@ -191,6 +203,11 @@ class Api:
 
     def _whole(self, number: float) -> int:
         return int(number) + (self.account.rng.random() < number % 1)
+
+
+def path_of(name: str) -> str:
+    """Return the path at which the API has a list, or another thing to read."""
+    return PATHS.get(name, f"/v1/{name}")
 
 
 def _filters(query: Mapping[str, str]) -> list[Filter]:

@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.sandbox.account import BEGIN, Account, in_utc
-from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, Answer, Api, Switches
+from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, Answer, Api, Switches, path_of
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Sandbox:
 
     def pages(self, stream: str) -> list[Request]:
         """The requests for pages of a stream."""
-        return [request for request in self.requests if request.path == f"/v1/{stream}"]
+        return [request for request in self.requests if request.path == path_of(stream)]
 
     def handle(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> tuple[Answer, str]:
         """Return the response, and the name of its fault."""
