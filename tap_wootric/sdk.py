@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from singer_sdk import Stream, Tap
+from singer_sdk.about import AboutInfo
 from singer_sdk.exceptions import SingerSDKError
 from singer_sdk.helpers._state import StateWriter
 from singer_sdk.helpers.types import Context
@@ -36,7 +38,13 @@ class StreamMapError(SingerSDKError):
 
 
 class SdkTap(Tap):
-    """A tap with seams that the SDK lacks. The methods up to `on_signal` are for subclasses to override."""
+    """A tap with seams that the SDK lacks. The methods up to `on_signal` are for subclasses to override.
+
+    Attributes:
+        purpose: What the tap is for, as `--about` says it.
+    """
+
+    purpose: ClassVar[str]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -67,6 +75,12 @@ class SdkTap(Tap):
 
     def on_signal(self, signum: int) -> None:
         """React to SIGTERM or SIGINT."""
+
+    @classmethod
+    @override
+    def _get_about_info(cls) -> AboutInfo:
+        # Private. The SDK would show the class's docstring, which is for programmers, and which `python -OO` removes.
+        return replace(super()._get_about_info(), description=cls.purpose)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

@@ -46,9 +46,14 @@ class InvalidInputError(SingerSDKError):
 
 
 class TapWootric(SdkTap):
-    """Extracts end users, survey responses and more from Wootric (InMoment) without losing rows."""
+    """The tap: it checks its input, and owns the client that all streams share."""
 
     name = "tap-wootric"
+    purpose = (
+        "Copies the end users, survey responses, declines, NPS and email statistics of a Wootric (InMoment) account to "
+        "a warehouse or to files: all of them, or what changed since the last run. No row is lost while the account is "
+        "in use."
+    )
     config_jsonschema: ClassVar[dict[str, Any]] = settings.SCHEMA
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
         capability for capability in SdkTap.capabilities if capability is not PluginCapabilities.BATCH

@@ -49,6 +49,21 @@ def test_about_lists_every_setting_in_every_format() -> None:
         assert about["settings"]["properties"][name]["description"]
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ([], "\nDescription: {}\n"),
+        (["--format", "json"], '\n  "description": "{}",\n'),
+        (["--format", "markdown"], "# `tap-wootric`\n\n{}\n\n"),
+    ],
+    ids=["text", "json", "markdown"],
+)
+def test_about_says_what_the_tap_is_for_also_where_python_drops_docstrings(options: list[str], shown: str) -> None:
+    run = tap("--about", *options, env={"PYTHONOPTIMIZE": "2"})
+    assert shown.format(TapWootric.purpose) in run.out
+    assert str(TapWootric.__doc__) not in run.out
+
+
 def test_version_names_the_tap() -> None:
     assert tap("--version").out.startswith("tap-wootric v")
 

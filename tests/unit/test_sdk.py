@@ -55,7 +55,10 @@ class Others(Rows):
 
 
 class FakeTap(SdkTap):
+    """A class that only programmers know."""
+
     name = "tap-fake"
+    purpose = "Reads rows."
     config_jsonschema: ClassVar[dict[str, Any]] = {
         "properties": {"given": {"type": ["string", "null"]}, "default": {"type": ["integer", "null"], "default": 5}}
     }
@@ -97,6 +100,7 @@ def types(capsys: pytest.CaptureFixture[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("owner", "name", "parameters"),
     [
+        (Tap, "_get_about_info", ""),
         (Tap, "_validate_config", "self, *, raise_errors"),
         (Tap, "_handle_termination", "self, signum, frame"),
         (Tap, "sync_all", "self"),
@@ -134,6 +138,14 @@ def test_everything_that_overrides_is_marked_and_overrides_something(base: type)
         function = member.fget if isinstance(member, property) else member
         if inspect.isfunction(function) and name != "__init__":
             assert hasattr(base, name) == hasattr(function, "__override__"), name
+
+
+@pytest.mark.parametrize("output_format", ["text", "json", "markdown"])
+def test_about_shows_the_purpose_of_the_tap(output_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    FakeTap.print_about(output_format)
+    shown = capsys.readouterr().out
+    assert "Reads rows." in shown
+    assert "programmers" not in shown
 
 
 def test_the_sdk_uses_the_prepared_config_and_adds_the_defaults() -> None:
