@@ -89,8 +89,8 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         title="Start Date",
         description="Skip rows last updated before this date or time, for example 2024-01-01 or "
         "2024-01-01T00:00:00Z. Older deployments of the API cannot filter responses and declines by update time; "
-        "there, those created before it are skipped. By default, everything is read. Required by nps_summary, as its "
-        "first day.",
+        "there, those created before it are skipped. By default, everything is read. Required by nps_summary and "
+        "email_stats, as their first day.",
     ),
     th.Property(
         "lookback_window",
@@ -105,8 +105,8 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         th.IntegerType,
         default=4,
         title="Concurrency",
-        description="How many parts of a long list, or days of nps_summary, to read in parallel while the API "
-        "announces no rate limit. 1 disables parallel reading.",
+        description="How many parts of a long list, or days of nps_summary or email_stats, to read in parallel while "
+        "the API announces no rate limit. 1 disables parallel reading.",
     ),
     th.Property(
         "request_timeout",

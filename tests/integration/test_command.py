@@ -26,6 +26,8 @@ def test_discover_needs_neither_settings_nor_the_api() -> None:
     keys = ("tap_stream_id", "key_properties", "replication_key", "replication_method")
     assert [tuple(entry.get(key) for key in keys) for entry in catalog["streams"]] == [
         ("declines", ["id"], "updated_at", "INCREMENTAL"),
+        ("email_sources", ["kind", "id"], None, "FULL_TABLE"),
+        ("email_stats", ["date"], "date", "INCREMENTAL"),
         ("end_users", ["id"], "updated_at", "INCREMENTAL"),
         ("nps_summary", ["date"], "date", "INCREMENTAL"),
         ("responses", ["id"], "updated_at", "INCREMENTAL"),

@@ -17,7 +17,7 @@ from tap_wootric.streams import STREAMS
 from tap_wootric.tap import TapWootric
 from tests.programs import ROOT, plugin, run
 from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW, SECOND, in_utc
+from tests.sandbox.account import NOW, SECOND, Email, in_utc
 from tests.sandbox.api import Answer
 from tests.sandbox.server import Clock
 from tests.tap import Run, full_table, selecting, tap
@@ -39,10 +39,14 @@ def sync(sandbox: Sandbox, *streams: str, state: Any = None, **settings: Any) ->
     return run
 
 
-def days_asked(sandbox: Sandbox, since: int = 0) -> list[tuple[str, str]]:
+def days_asked(sandbox: Sandbox, since: int = 0, stream: str = "nps_summary") -> list[tuple[str, str]]:
     """The ranges of days in the requests from the n-th on, in their order."""
-    queries = [request.query for request in sandbox.pages("nps_summary")[since:]]
-    return sorted((query["date[start]"], query["date[end]"]) for query in queries)
+    first, last = {
+        "nps_summary": ("date[start]", "date[end]"),
+        "email_stats": ("date_range[start_date]", "date_range[end_date]"),
+    }[stream]
+    queries = [request.query for request in sandbox.pages(stream)[since:]]
+    return sorted((query[first], query[last]) for query in queries)
 
 
 def each_day(first: date, last: date = TODAY) -> list[str]:
@@ -134,9 +138,12 @@ def test_a_catalog_cannot_make_a_full_table_stream_incremental() -> None:
     ("stream", "answer"),
     [
         *itertools.product(
-            ("segments", "survey_templates", "nps_summary"), ("[1]", '"text"', "{}", '{"survey_templates": [1]}', "7")
+            ("segments", "survey_templates", "nps_summary", "email_stats", "email_sources"),
+            ("[1]", '"text"', "{}", '{"survey_templates": [1]}', "7"),
         ),
-        *itertools.product(("survey_templates", "nps_summary"), ("[]", '[{"id": 1, "responses": 1}]')),
+        *itertools.product(
+            ("survey_templates", "nps_summary", "email_stats", "email_sources"), ("[]", '[{"id": 1, "responses": 1}]')
+        ),
         *itertools.product(("survey_templates",), ('{"survey_templates": {}}', '{"survey_templates": ""}')),
     ],
 )
@@ -146,7 +153,9 @@ def test_a_response_with_an_unexpected_structure_ends_the_sync_with_one_line(str
         run = tap(config=sandbox.config, catalog=selecting(stream), sleepless=True)
     assert run.status == 1
     (error,) = run.errors
-    assert f"{stream}: The response of /v1/{stream} does not have the structure of {stream}. Giving up" in error
+    assert (
+        f"{stream}: The response of {STREAMS[stream].path} does not have the structure of {stream}. Giving up" in error
+    )
     assert "Traceback" not in run.log
     assert not run.of_type("ACTIVATE_VERSION")
 
@@ -356,7 +365,7 @@ def test_days_are_requested_one_at_a_time_under_an_announced_limit() -> None:
 
 @pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
 def test_nps_summary_without_a_first_day_is_refused_before_the_first_request(method: str) -> None:
-    catalog = selecting(*ALL, **{"replication-method": method})
+    catalog = selecting(*(set(ALL) - {"email_stats"}), **{"replication-method": method})
     with Sandbox(Account(3, 3)) as sandbox:
         run = tap(config={**sandbox.config, "start_date": None}, catalog=catalog)
     assert run.status == 1
@@ -377,6 +386,96 @@ def test_a_bookmark_on_a_future_day_is_refused() -> None:
     assert "nps_summary: the bookmark 2099-01-01 is in the future" in run.errors[-1]
 
 
+# email_stats and email_sources
+
+
+def expected_stats(account: Account, day: str) -> dict[str, Any]:
+    """The record of a day, but for the times in `raw_results`."""
+    content = account.email_stats(date.fromisoformat(day), date.fromisoformat(day))
+    stats = content.pop("email_stats")
+    not_eligible, _, share = stats["not_eligible"].partition(" ")
+    numbers = {
+        "delivered_percent": float(stats["delivered_percentage"].rstrip("%")),
+        "bounce_rate_percent": float(stats["bounce_rate_percentage"].rstrip("%")),
+        "open_rate_percent": int(stats["open_rate"].rstrip("%")),
+        "response_rate_percent": int(stats["response_rate"].rstrip("%")),
+        "not_eligible_count": int(not_eligible),
+        "not_eligible_percent": int(share.strip("(%)")),
+    }
+    raw = {name: value for name, value in stats.pop("raw_results").items() if not name.endswith("_date")}
+    return {"date": day, **stats, **numbers, "raw_results": raw, **content, "extra_fields": None}
+
+
+@pytest.mark.parametrize("ends_before", [False, True])
+@pytest.mark.parametrize("spelling", ["sart_date", "start_date"])
+def test_email_stats_has_a_row_with_numbers_for_each_day(concurrency: int, ends_before: bool, spelling: str) -> None:  # noqa: FBT001
+    account = Account(emails=3_000)
+    with Sandbox(account, Clock(NOW), ends_before=ends_before) as sandbox:
+        sandbox.rewrite = lambda text: text.replace("sart_date", spelling)
+        run = sync(sandbox, "email_stats", start_date="2025-11-01T15:00:00+02:00")
+    days = each_day(date(2025, 11, 1))
+    for record, day in zip(run.records("email_stats"), days, strict=True):
+        begin = record["raw_results"].pop("start_date")
+        end = record["raw_results"].pop("end_date")
+        assert begin == f"{day}T{'07' if day <= '2025-11-02' else '08'}:00:00Z"  # Daylight saving time ends.
+        assert begin < end
+        # The API's text names two days where a range of two is needed for one.
+        expected = {**expected_stats(account, day), "send_date": record["send_date"]}
+        assert record == expected
+    assert sum(record["emails_sent"] for record in run.records("email_stats")) > 100
+    assert sandbox.at_once <= concurrency
+    assert run.of_type("SCHEMA")[0]["key_properties"] == ["date"]
+    assert run.of_type("SCHEMA")[0]["bookmark_properties"] == ["date"]
+    assert run.bookmark("email_stats") == "2025-12-24"
+
+
+def test_the_last_seven_days_of_email_stats_are_read_again_because_emails_are_opened_late() -> None:
+    account = Account(emails=2_000)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        first = sync(sandbox, "email_stats", start_date="2025-12-01")
+        asked = len(sandbox.pages("email_stats"))
+        late = int((NOW - 7 * 86_400) * SECOND)
+        account.emails = [Email(one.at, "answered") if one.at >= late else one for one in account.emails]
+        second = sync(sandbox, "email_stats", state=first.state, start_date="2025-12-01")
+    assert days_asked(sandbox, asked, "email_stats") == [(day, day) for day in each_day(date(2025, 12, 24))]
+    rows = {record["date"]: record for run in (first, second) for record in run.records("email_stats")}
+    for day in each_day(date(2025, 12, 1)):
+        assert rows[day]["open_rate"] == expected_stats(account, day)["open_rate"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "extra_fields"),
+    [('"N/A"', None), ("null", None), ("61.5", None), ('"one in 2"', {"open_rate_percent": "one in 2"})],
+)
+def test_a_rate_in_an_unexpected_form_is_kept(sent: str, extra_fields: Any) -> None:
+    with Sandbox(Account(), Clock(NOW)) as sandbox:
+        sandbox.rewrite = lambda text: text.replace('"open_rate": "0%"', f'"open_rate": {sent}')
+        records = sync(sandbox, "email_stats", start_date="2025-12-31").records("email_stats")
+    assert [record["open_rate"] for record in records] == [None if sent == "null" else sent.strip('"')]
+    assert [record["extra_fields"] for record in records] == [extra_fields]
+
+
+def test_email_sources_are_read_with_one_request_and_the_target_may_delete_the_others() -> None:
+    account = Account()
+    account.email_sources["ongoing"].append({"id": 1, "name": "Has the id of a send", "paused": False})
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        run = sync(sandbox, "email_sources")
+    assert len(sandbox.pages("email_sources")) == 1
+    records = run.records("email_sources")
+    assert [(record["kind"], record["id"], record.get("date"), record["date_iso"]) for record in records] == [
+        ("ongoing", "email_api", None, None),
+        ("ongoing", "webhook_trigger", None, None),
+        ("ongoing", "1", None, None),
+        ("sends", "1", "Jan 11, 2024  9:01AM", "2024-01-11T09:01:00"),
+        ("sends", "2", "Apr 14, 2024  12:04AM", "2024-04-14T00:04:00"),
+        ("sends", "3", "Jul 09, 2024  10:04PM", "2024-07-09T22:04:00"),
+    ]
+    assert records[2]["extra_fields"] == {"paused": False}
+    (activate,) = run.of_type("ACTIVATE_VERSION")
+    assert {message["version"] for message in run.of_type("RECORD")} == {activate["version"]}
+    assert run.of_type("SCHEMA")[0]["key_properties"] == ["kind", "id"]
+
+
 # What the account may not read
 
 
@@ -385,7 +484,7 @@ def test_a_bookmark_on_a_future_day_is_refused() -> None:
 def test_a_forbidden_stream_does_not_stop_the_others(stream: str, status: str) -> None:
     account = Account(70, 70, declines=70)
     with Sandbox(account, Clock(NOW)) as sandbox:
-        sandbox.fault = lambda path, _: status if path == f"/v1/{stream}" else ""
+        sandbox.fault = lambda path, _: status if path == STREAMS[stream].path else ""
         config = {**sandbox.config, "start_date": "2025-12-29"}
         run = tap(config=config, catalog=selecting(*ALL))
         others = tap(config=config, catalog=selecting(*(set(ALL) - {stream})))

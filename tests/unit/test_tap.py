@@ -24,7 +24,7 @@ from tests.unit.fakes import CONFIG, NOW, catalog_of, make_tap, messages, row, s
 def test_discovery_needs_neither_settings_nor_credentials_nor_a_client() -> None:
     tap = TapWootric(config={}, validate_config=False)
     assert {stream["tap_stream_id"] for stream in tap.catalog_dict["streams"]} == tap.streams.keys()
-    assert len(tap.streams) == 6
+    assert len(tap.streams) == 8
     assert not {"settings", "client", "authenticator"} & vars(tap).keys()
 
 

@@ -10,7 +10,7 @@ import pytest
 import requests
 from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 
-from tap_wootric.streams import NpsSummary
+from tap_wootric.streams import STREAMS, NpsSummary
 from tests.unit.api.fakes import response
 from tests.unit.fakes import FakeClient, catalog_of, make_tap
 
@@ -18,16 +18,23 @@ TODAY = "2025-01-15"
 """The day of NOW."""
 
 
+DAILY = {
+    "nps_summary": ("date[start]", "date[end]", "responses"),
+    "email_stats": ("date_range[start_date]", "date_range[end_date]", "send_requests"),
+}
+"""For each stream the parameters of a range, and the field that the tests count in."""
+
+
 class Days:
-    """Answers with the number of responses in a range of days, whose last day may not be in it."""
+    """Answers with the number of responses (or emails) in a range of days, whose last day may not be in it."""
 
     def __init__(self, responses: Mapping[str, object], *, excludes_last_day: bool = False) -> None:
         self.responses = responses
         self.excludes_last_day = excludes_last_day
         self.ranges: list[tuple[str, str]] = []
 
-    def __call__(self, _path: str, params: Mapping[str, Any]) -> requests.Response:
-        first, last = params["date[start]"], params["date[end]"]
+    def __call__(self, path: str, params: Mapping[str, Any]) -> requests.Response:
+        first, last = params.values()
         self.ranges.append((first, last))
         in_range = [
             count
@@ -35,32 +42,47 @@ class Days:
             if first <= day and (day < last if self.excludes_last_day else day <= last)
         ]
         numbers = [count for count in in_range if isinstance(count, int)]
-        return response(content={"nps": 50, "responses": sum(numbers) if numbers or not in_range else in_range[0]})
+        count = sum(numbers) if numbers or not in_range else in_range[0]
+        is_nps = path == NpsSummary.path
+        return response(
+            content={"nps": 50, "responses": count} if is_nps else {"email_stats": {"send_requests": count}}
+        )
 
 
 def tap_with(days: Any, **options: Any) -> Any:
     return make_tap(days, **{"start_date": "2025-01-13", **options})
 
 
-def read(tap: Any) -> dict[str, object]:
-    """Return the responses of each day in a sync."""
-    return {record["date"]: record["responses"] for record in tap.streams["nps_summary"].get_records(None)}
+def read(tap: Any, stream: str = "nps_summary") -> dict[str, object]:
+    """Return the responses (or emails) of each day in a sync."""
+    field = DAILY[stream][2]
+    return {record["date"]: record[field] for record in tap.streams[stream].get_records(None)}
 
 
+@pytest.mark.parametrize("stream", DAILY)
 @pytest.mark.parametrize("excludes_last_day", [False, True])
 @pytest.mark.parametrize(
     "responses",
     [{"2025-01-13": 3, "2025-01-14": 1, TODAY: 2}, {TODAY: 2}, {"2025-01-14": 4}],
     ids=["each day", "today alone", "one day"],
 )
-def test_days_have_their_own_responses(responses: dict[str, object], excludes_last_day: bool) -> None:  # noqa: FBT001
+def test_days_have_their_own_responses(responses: dict[str, object], excludes_last_day: bool, stream: str) -> None:  # noqa: FBT001
     days = Days(responses, excludes_last_day=excludes_last_day)
-    assert read(tap_with(days)) == {day: responses.get(day, 0) for day in ("2025-01-13", "2025-01-14", TODAY)}
+    assert read(tap_with(days), stream) == {day: responses.get(day, 0) for day in ("2025-01-13", "2025-01-14", TODAY)}
 
 
-def test_an_account_without_responses_costs_one_request_more() -> None:
+@pytest.mark.parametrize("stream", DAILY)
+def test_a_range_is_asked_for_by_the_parameters_of_its_stream(stream: str) -> None:
+    tap = tap_with(Days({}))
+    read(tap, stream)
+    first, last, _ = DAILY[stream]
+    assert tap.client.requests[0] == (STREAMS[stream].path, {first: "2025-01-13", last: "2025-01-13"})
+
+
+@pytest.mark.parametrize("stream", DAILY)
+def test_an_account_without_responses_costs_one_request_more(stream: str) -> None:
     days = Days({})
-    assert read(tap_with(days)) == {"2025-01-13": 0, "2025-01-14": 0, TODAY: 0}
+    assert read(tap_with(days), stream) == {"2025-01-13": 0, "2025-01-14": 0, TODAY: 0}
     assert len(days.ranges) == 4
 
 
@@ -80,15 +102,18 @@ def test_no_row_is_emitted_before_a_day_has_responses() -> None:
     assert stream.high_watermark == ""
 
 
+@pytest.mark.parametrize("stream", DAILY)
 @pytest.mark.parametrize(
     ("bookmark", "first"), [("2025-01-01", "2025-01-01"), (TODAY, "2025-01-08"), ("2024-12-01", "2024-12-31")]
 )
-def test_a_sync_starts_at_the_bookmark_or_the_start_date_and_rereads_seven_days(bookmark: str, first: str) -> None:
+def test_a_sync_starts_at_the_bookmark_or_the_start_date_and_rereads_seven_days(
+    bookmark: str, first: str, stream: str
+) -> None:
     days = Days({first: 1})
-    tap = tap_with(days, state={"nps_summary": bookmark}, start_date="2024-12-31")
-    assert next(iter(read(tap))) == first
+    tap = tap_with(days, state={stream: bookmark}, start_date="2024-12-31")
+    assert next(iter(read(tap, stream))) == first
     tap.move_bookmarks()
-    assert tap.streams["nps_summary"].bookmark == "2025-01-08"
+    assert tap.streams[stream].bookmark == "2025-01-08"
 
 
 @pytest.mark.parametrize(("is_limited", "expected"), [(False, 4), (True, 1)])
@@ -124,12 +149,13 @@ def test_an_error_of_a_day_is_raised_in_its_turn() -> None:
     assert [record["date"] for record in emitted] == ["2025-01-13"]
 
 
-def test_without_a_first_day_the_stream_is_refused() -> None:
+@pytest.mark.parametrize("stream", DAILY)
+def test_without_a_first_day_the_stream_is_refused(stream: str) -> None:
     with pytest.raises(ConfigValidationError) as raised:
-        make_tap().streams["nps_summary"].check_settings()
-    assert raised.value.errors == ["start_date is not set: nps_summary needs it as its first day"]
-    make_tap(state={"nps_summary": "2025-01-01"}).streams["nps_summary"].check_settings()
-    make_tap(start_date="2025-01-01").streams["nps_summary"].check_settings()
+        make_tap().streams[stream].check_settings()
+    assert raised.value.errors == [f"start_date is not set: {stream} needs it as its first day"]
+    make_tap(state={stream: "2025-01-01"}).streams[stream].check_settings()
+    make_tap(start_date="2025-01-01").streams[stream].check_settings()
 
 
 def test_a_full_table_without_a_day_is_an_error_because_the_target_would_drop_all_rows() -> None:
@@ -144,6 +170,31 @@ def test_a_sync_without_a_day_reads_nothing() -> None:
     tap = tap_with(Days({}))
     tap.client.now -= 30 * 86_400
     assert read(tap) == {}
+
+
+@pytest.mark.parametrize(
+    "stats", [{"send_requests": 1}, {"send_requests": 0, "emails_sent": 2}, {"send_requests": "3"}]
+)
+def test_a_request_to_send_or_an_email_that_was_sent_shows_that_ranges_include_their_last_day(
+    stats: dict[str, object],
+) -> None:
+    tap = tap_with(lambda *_: response(content={"email_stats": stats}))
+    next(iter(tap.streams["email_stats"].get_records(None)))
+    assert len(tap.client.requests) == 1
+
+
+def test_fields_inside_an_object_that_the_catalog_lacks_are_left_out() -> None:
+    catalog = catalog_of(make_tap(), "email_stats")
+    (entry,) = [entry for entry in catalog["streams"] if entry["stream"] == "email_stats"]
+    entry["schema"]["properties"] = {
+        "raw_results": {"type": ["object", "null"], "properties": {"open": {"type": ["integer", "null"]}}}
+    }
+    stats = {"send_requests": 1, "raw_results": {"open": 1, "bounce": 0}}
+    tap = tap_with(lambda *_: response(content={"email_stats": stats}), catalog=catalog)
+    assert next(iter(tap.streams["email_stats"].get_records(None))) == {
+        "date": "2025-01-13",
+        "raw_results": {"open": 1},
+    }
 
 
 def test_responses_are_read_even_if_the_catalog_lacks_them_and_then_left_out() -> None:
