@@ -193,7 +193,7 @@ def test_meltano_loads_every_value_then_the_changes_and_marks_deleted_rows(datab
 
 
 def test_streams_not_selected_by_default_load(database: Database, tmp_path: Path) -> None:
-    account, project = Account(3, 300, declines=100), Project(tmp_path)
+    account, project = Account(3, 300, declines=100, emails=300), Project(tmp_path)
     account.survey_templates[1]["custom_samplings"] = [{'a "b", {c}': ["NUL \0", 1.5]}, None]
     with Sandbox(account, Clock(NOW)) as sandbox:
         env = {**settings(sandbox), "TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url}
@@ -203,7 +203,7 @@ def test_streams_not_selected_by_default_load(database: Database, tmp_path: Path
             assert done.returncode == 0, done.stderr
 
         more, fewer = (shlex.split(line)[1:] for line in block("meltano select").splitlines())
-        for stream in ("segments", "survey_templates", "nps_summary"):
+        for stream in ("segments", "survey_templates", "nps_summary", "email_stats", "email_sources"):
             meltano(*(stream if part == "nps_summary" else part for part in more))
         meltano("run", "tap-wootric", "target-postgres")
         assert_holds(database, account)
@@ -228,6 +228,25 @@ def test_streams_not_selected_by_default_load(database: Database, tmp_path: Path
         assert [day["date"] for day in days] == [date(2024, 1, 1) + timedelta(days=number) for number in range(731)]
         for day in days:
             assert day == {"date": day["date"], **account.nps(day["date"]), "extra_fields": None}
+
+        found = rows(
+            "SELECT date, open_rate, open_rate_percent, not_eligible_count, (raw_results->>'open')::integer AS opened,"
+            " initial_send FROM tap_wootric.email_stats ORDER BY date"
+        )
+        assert [row["date"] for row in found] == [day["date"] for day in days]
+        for row in found:
+            stats = account.email_stats(row["date"], row["date"])["email_stats"]
+            opened = stats["raw_results"]["open"]
+            assert (row["open_rate"], row["opened"], row["initial_send"]) == (stats["open_rate"], opened, None)
+            assert row["open_rate_percent"] == int(stats["open_rate"].rstrip("%"))
+            assert row["not_eligible_count"] == int(stats["not_eligible"].partition(" ")[0])
+        assert rows("SELECT kind, id, date_iso::timestamp AS at FROM tap_wootric.email_sources ORDER BY kind, id") == [
+            {"kind": "ongoing", "id": "email_api", "at": None},
+            {"kind": "ongoing", "id": "webhook_trigger", "at": None},
+            {"kind": "sends", "id": "1", "at": datetime(2024, 1, 11, 9, 1)},  # noqa: DTZ001 - No zone is known.
+            {"kind": "sends", "id": "2", "at": datetime(2024, 4, 14, 0, 4)},  # noqa: DTZ001
+            {"kind": "sends", "id": "3", "at": datetime(2024, 7, 9, 22, 4)},  # noqa: DTZ001
+        ]
 
         months = by(
             lambda row: date.fromisoformat(row.rendered()["created_at"][:8] + "01"), account.responses.rows.values()
