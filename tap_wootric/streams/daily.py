@@ -17,14 +17,14 @@ from tap_wootric.streams.base import Fetch, SyncRange, WootricStream
 from tap_wootric.threads import flat_map_in_order
 
 _LATE_RESPONSE_DAYS = 7
-"""Most people who respond do so within this time (our estimate; nothing is documented)."""
+"""Most people who respond, or open an email, do so within this time (our estimate; nothing is documented)."""
 
 
 class DailyStream(WootricStream):
     """Daily totals, with one request for each day from the bookmark or `start_date` to today (UTC).
 
     Days follow the account's time zone (documented). A day that has begun there but not in UTC comes with the next
-    sync. The bookmark stays behind, because late responses change the totals.
+    sync. The bookmark stays behind, because late responses and opened emails change the totals.
 
     Attributes:
         range_params: The parameters that hold the first and the last day of a range.

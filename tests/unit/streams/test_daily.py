@@ -201,7 +201,9 @@ def test_responses_are_read_even_if_the_catalog_lacks_them_and_then_left_out() -
     catalog = catalog_of(make_tap(), "nps_summary")
     (entry,) = [entry for entry in catalog["streams"] if entry["stream"] == "nps_summary"]
     del entry["schema"]["properties"]["responses"]
-    records = [*tap_with(Days({TODAY: 1}), catalog=catalog).streams["nps_summary"].get_records(None)]
+    days = Days({TODAY: 1})
+    records = [*tap_with(days, catalog=catalog).streams["nps_summary"].get_records(None)]
+    assert len(days.ranges) == 3  # The response was noticed: what ranges include needs no request of its own.
     assert records[-1] == {"date": TODAY, "nps": 50, "extra_fields": None}
 
 
