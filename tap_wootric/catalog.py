@@ -31,26 +31,35 @@ def complete(catalog: Any, streams: Mapping[str, StreamDefinition]) -> Any:
 
     Args:
         catalog: A catalog, or its JSON.
-        streams: The streams of the tap by their names. Entries of other streams are kept unchanged.
+        streams: The streams of the tap by their names. Entries of other streams are dropped.
 
     Raises:
         ValueError: It does not have the structure of a catalog. The message says why.
     """
-    if isinstance(catalog, Catalog):
-        catalog = catalog.to_dict()
+    catalog = _json(catalog)
     if not isinstance(catalog, Mapping):
         return catalog
     try:
-        return {**catalog, "streams": [_entry(entry, streams) for entry in catalog["streams"]]}
+        entries = [_entry(entry, streams) for entry in catalog["streams"] if entry["tap_stream_id"] in streams]
     except (AttributeError, KeyError, TypeError):
         raise ValueError("it does not have the structure that --discover prints") from None
+    return {**catalog, "streams": entries}
+
+
+def unknown_streams(catalog: Any, streams: Collection[str]) -> list[str]:
+    """Return the names that belong to no stream, such as misspelt ones, in a catalog that `complete` accepts."""
+    catalog = _json(catalog)
+    entries = catalog["streams"] if isinstance(catalog, Mapping) else ()
+    return [entry["tap_stream_id"] for entry in entries if entry["tap_stream_id"] not in streams]
+
+
+def _json(catalog: Any) -> Any:
+    return catalog.to_dict() if isinstance(catalog, Catalog) else catalog
 
 
 def _entry(entry: Mapping[str, Any], streams: Mapping[str, StreamDefinition]) -> dict[str, Any]:
     name = entry["tap_stream_id"]
-    stream = streams.get(name)
-    if stream is None:
-        return dict(entry)
+    stream = streams[name]
     keys = [key for key in (*stream.primary_keys, stream.replication_key) if key]
     metadata = _metadata(entry, keys)
     root: Mapping[str, Any] = next((item["metadata"] for item in metadata if not item["breadcrumb"]), {})
@@ -69,9 +78,14 @@ def _entry(entry: Mapping[str, Any], streams: Mapping[str, StreamDefinition]) ->
 
 
 def _metadata(entry: Mapping[str, Any], keys: Collection[str]) -> list[dict[str, Any]]:
-    """Return an entry's metadata with the keys always included."""
+    """Return an entry's metadata with the keys always included.
+
+    The SDK reads a stream without metadata of its own, but leaves out those of its fields that have some.
+    """
     breadcrumbs = [["properties", key] for key in keys]
     metadata = [item for item in entry.get("metadata") or [] if list(item["breadcrumb"]) not in breadcrumbs]
+    if all(item["breadcrumb"] for item in metadata):
+        metadata.append({"breadcrumb": [], "metadata": {"selected": True}})
     return metadata + [{"breadcrumb": path, "metadata": {"inclusion": "automatic"}} for path in breadcrumbs]
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from types import FrameType
 from typing import Any, ClassVar
 
 from singer_sdk import Stream, Tap
 from singer_sdk.about import AboutInfo
-from singer_sdk.exceptions import SingerSDKError
+from singer_sdk.exceptions import MapExpressionError, SingerSDKError, StreamMapConfigError
+from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.helpers._state import StateWriter
 from singer_sdk.helpers.types import Context
 from singer_sdk.mapper import CustomStreamMap
@@ -29,12 +30,25 @@ class StreamMapError(SingerSDKError):
     """
 
     def __init__(self, stream: str, field: str | None, expression: str, error: Exception) -> None:
-        # The key that a KeyError names is harmless if it comes from the expression.
-        is_missing_key = isinstance(error, KeyError) and repr(error.args[0]) in expression
-        reason = f"{type(error).__name__}: {error}" if is_missing_key else type(error).__name__
+        cause = error.__cause__ if isinstance(error, MapExpressionError) and error.__cause__ else error
         super().__init__(
-            f"stream_maps: the expression for {stream}.{field or '__filter__'} failed on a record ({reason})"
+            f"stream_maps: the expression for {stream}.{field or '__filter__'} failed on a record "
+            f"({': '.join([type(cause).__name__, *_culprit(cause, expression)])})"
         )
+
+
+def _culprit(error: BaseException, expression: str) -> list[str]:
+    """Return the key, function or attribute that an error names, if the expression has it: it is no customer's data."""
+    # The attributes are those of simpleeval's errors about a function, a variable or an attribute.
+    names = [getattr(error, attribute, None) for attribute in ("func_name", "name", "attr")]
+    key = repr(error.args[0]) if isinstance(error, KeyError) else None
+    return [name for name in (key, *names) if isinstance(name, str) and name in expression]
+
+
+@cache
+def expression_functions() -> frozenset[str]:
+    """Return the names of the functions that expressions in `stream_maps` can call."""
+    return frozenset(CustomStreamMap("", {}, {}, {}, None, {}, None).expr_evaluator.functions)
 
 
 class SdkTap(Tap):
@@ -69,6 +83,16 @@ class SdkTap(Tap):
     def test_selected(self) -> bool:
         """Read one record of each selected stream, for `--test`."""
         return self.run_sync_dry_run(1, [stream for stream in self.streams.values() if stream.selected])
+
+    @property
+    def record_schemas(self) -> dict[str, dict[str, Any]]:
+        """The JSON schemas of the records that stream maps transform, by stream; whole for deselected streams."""
+        return {
+            name: get_selected_schema(name, stream.effective_schema, stream.mask)
+            if stream.selected
+            else stream.effective_schema
+            for name, stream in self.streams.items()
+        }
 
     def move_bookmarks(self) -> None:
         """Bring the state up to date. Called before each STATE, except for the first one of a sync."""
@@ -107,8 +131,18 @@ class SdkTap(Tap):
 
     @override
     def setup_mapper(self) -> None:
-        # Public, but CustomStreamMap._eval is private: the only place that knows which expression failed.
-        super().setup_mapper()
+        # Public. The SDK registers a deselected stream with an empty schema, and refuses a map for it, as the key is
+        # missing. And a map for all streams may fit only those that are selected.
+        super(Tap, self).setup_mapper()
+        for name, schema in self.record_schemas.items():
+            stream = self.streams[name]
+            try:
+                self.mapper.register_raw_stream_schema(name, schema, stream.primary_keys)
+            except StreamMapConfigError:
+                if stream.selected:
+                    raise
+                del self.mapper.stream_maps[name]
+        # CustomStreamMap._eval is private: the only place that knows which expression failed.
         for stream_maps in self.mapper.stream_maps.values():
             for stream_map in stream_maps:
                 if isinstance(stream_map, CustomStreamMap):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -197,18 +197,9 @@ def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: flo
     ]
 
 
-def warnings(config: Mapping[str, Any], properties: Mapping[str, Any], streams: Collection[str]) -> list[str]:
+def warnings(config: Mapping[str, Any], properties: Mapping[str, Any]) -> list[str]:
     """Return one line for each setting that has no effect."""
-    stream_maps = config.get("stream_maps")
-    mapped = list(stream_maps) if isinstance(stream_maps, dict) else []
-    return [
-        *(f"Ignoring unknown setting {name}" for name in config if name not in properties),
-        *(
-            f"Ignoring stream_maps for {name}, which is not a stream"
-            for name in mapped
-            if name not in streams and name != "__else__"
-        ),
-    ]
+    return [f"Ignoring unknown setting {name}" for name in config if name not in properties]
 
 
 def environment_errors(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> list[str]:

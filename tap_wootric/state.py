@@ -24,7 +24,8 @@ def migrate(state: Mapping[str, Any], formats: Mapping[str, BookmarkFormat]) -> 
     """Return a state in the SDK's format, with all bookmarks in their streams' own formats.
 
     Besides the SDK's format, these are accepted: `{"end_users": "2020-01-01T00:00:00Z"}`, which singer-io's tap
-    writes, `{"bookmarks": {"end_users": {"updated_at": "2020-01-01T00:00:00Z"}}}`, and an entire STATE message.
+    writes; `{"bookmarks": {"end_users": {"updated_at": "2020-01-01T00:00:00Z"}}}`; and a state in `{"singer_state":
+    {}}`, as `meltano state get` prints it, or in a STATE message.
 
     Args:
         state: The content of a state file.
@@ -34,6 +35,7 @@ def migrate(state: Mapping[str, Any], formats: Mapping[str, BookmarkFormat]) -> 
         ValueError: The state is in none of these formats. The message says why.
     """
     state = _unwrapped(state)
+    _check_format(state, formats)
     bookmarks = state.get("bookmarks") or {}
     if not isinstance(bookmarks, Mapping):
         raise ValueError("bookmarks must be a JSON object")  # noqa: TRY004 - The content of a file is a value.
@@ -70,6 +72,24 @@ def unknown_streams(state: Mapping[str, Any], streams: Collection[str]) -> list[
 
 
 def _unwrapped(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the value of a STATE message. Anything else is returned unchanged."""
-    is_message = state.get("type") == "STATE" and isinstance(state.get("value"), Mapping)
-    return state["value"] if is_message else state
+    """Return the state in a STATE message, or in what Meltano prints. Anything else is returned unchanged."""
+    match state:
+        case {"type": "STATE", "value": Mapping() as value} | {"singer_state": Mapping() as value}:
+            return value
+    return state
+
+
+def _check_format(state: Mapping[str, Any], streams: Collection[str]) -> None:
+    """Refuse what would be read as no state, although it holds something: everything would be read again.
+
+    Raises:
+        ValueError: The state is in no known format.
+    """
+    if not state or not state.keys().isdisjoint({"bookmarks", "currently_syncing", *streams}):
+        return
+    if "streams" in state:
+        raise ValueError("it is a catalog")
+    if "completed" in state:
+        raise ValueError("it is a file of Meltano's state backend; pass what meltano state get prints")
+    names = ", ".join(list(state)[:3])
+    raise ValueError(f'it has neither "bookmarks" nor a stream\'s name, but {names}; to read everything, pass no state')

@@ -15,7 +15,7 @@ from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
 from typing_extensions import override
 
 from tap_wootric import catalog as catalogs
-from tap_wootric import settings
+from tap_wootric import settings, stream_maps
 from tap_wootric import state as states
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.client import Client
@@ -29,6 +29,11 @@ from tap_wootric.streams import STREAMS
 from tap_wootric.streams.base import StreamContext, WootricStream
 
 _ENVIRONMENT_PREFIX = "TAP_WOOTRIC_"
+
+_NO_STREAM_SELECTED = (
+    'No stream is selected: set "selected": true in the metadata of streams in the catalog (with Meltano: select), or '
+    "omit the catalog"
+)
 
 
 class InvalidInputError(SingerSDKError):
@@ -75,11 +80,13 @@ class TapWootric(SdkTap):
         if parse_env_config:
             _raise_if_any(settings.environment_errors(os.environ, properties, _ENVIRONMENT_PREFIX))
         try:
-            catalog = catalogs.complete(catalog, _stream_definitions())
+            completed = catalogs.complete(catalog, _stream_definitions())
         except ValueError as error:
             _raise_if_any([f"Invalid catalog: {error}"])
+        if names := catalogs.unknown_streams(catalog, STREAMS):
+            self.logger.warning("Ignoring unknown streams in the catalog: %s", ", ".join(names))
         super().__init__(
-            catalog=catalog, parse_env_config=parse_env_config, message_writer=self.message_writer, **options
+            catalog=completed, parse_env_config=parse_env_config, message_writer=self.message_writer, **options
         )
         if parse_env_config:
             for warning in settings.environment_warnings(os.environ, properties, _ENVIRONMENT_PREFIX):
@@ -173,6 +180,8 @@ class TapWootric(SdkTap):
 
     def _prepare_streams(self) -> None:
         """Check that the selected streams have the settings they need, before any of them sends a request."""
+        if not any(stream.selected for stream in self._wootric_streams):
+            _raise_if_any([_NO_STREAM_SELECTED])
         for stream in self._wootric_streams:
             stream.access_error = None
             if stream.selected:
@@ -201,9 +210,23 @@ class TapWootric(SdkTap):
             return set_config
         properties = self.config_jsonschema["properties"]
         _raise_if_any(settings.errors(set_config, properties, now=time.time()))
-        for warning in settings.warnings(set_config, properties, STREAMS):
+        _raise_if_any([*stream_maps.structure_errors(set_config)])
+        for warning in settings.warnings(set_config, properties):
             self.logger.warning(warning)
         return settings.with_utc_start_date(set_config)
+
+    @override
+    def setup_mapper(self) -> None:
+        """Set up the stream maps.
+
+        Raises:
+            ConfigValidationError: They name what is not there.
+        """
+        mapped = {
+            name: stream_maps.MappedStream(STREAMS[name].schema, schema) for name, schema in self.record_schemas.items()
+        }
+        _raise_if_any(stream_maps.errors(self.config, mapped))
+        super().setup_mapper()
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:

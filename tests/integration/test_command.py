@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
 from tap_wootric.tap import TapWootric
 from tests.sandbox import Account, Sandbox
-from tests.tap import Run, catalog_of, tap
+from tests.tap import Run, catalog_of, selecting, tap
 
 SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
 GOOD = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1:9"}
@@ -217,6 +219,8 @@ def test_a_missing_file_is_named(option: str, tmp_path: Path) -> None:
             {"bookmarks": {"end_users": {"replication_key": "id", "replication_key_value": 7}}},
             "Invalid state: the bookmark of end_users is not a value of updated_at",
         ),
+        (GOOD, 'Invalid state: it has neither "bookmarks" nor a stream\'s name, but '),
+        ({"streams": []}, "Invalid state: it is a catalog"),
     ],
 )
 def test_an_invalid_state_is_refused_with_one_line(state: Any, complaint: str) -> None:
@@ -230,8 +234,9 @@ def test_an_invalid_state_is_refused_with_one_line(state: Any, complaint: str) -
         {"bookmarks": {"end_users": {"updated_at": "2025-06-01T00:00:00.000000Z"}}},
         {"bookmarks": {"end_users": {"replication_key": "updated_at", "replication_key_value": "2025-06-01"}}},
         {"type": "STATE", "value": {"end_users": "2025-06-01"}},
+        {"singer_state": {"bookmarks": {"end_users": {"updated_at": "2025-06-01"}}}},
     ],
-    ids=["singer-io's tap", "singer-python's bookmarks", "the SDK's", "a whole message"],
+    ids=["singer-io's tap", "singer-python's bookmarks", "the SDK's", "a whole message", "Meltano's"],
 )
 def test_a_sync_continues_from_a_state_of_each_known_form(state: Any) -> None:
     with Sandbox(Account(100)) as sandbox:
@@ -274,29 +279,103 @@ def test_an_invalid_catalog_is_refused_with_one_line(catalog: Any) -> None:
     refused(tap(config=GOOD, catalog=catalog), "Invalid catalog: ")
 
 
-def test_unknown_settings_and_streams_are_logged() -> None:
+def test_an_unknown_setting_is_logged() -> None:
     with Sandbox(Account(1)) as sandbox:
-        run = tap(config={**sandbox.config, "comment": "nightly", "stream_maps": {"end_userz": {"email": None}}})
+        run = tap(config={**sandbox.config, "comment": "nightly"})
     assert run.status == 0
     assert "Ignoring unknown setting comment" in run.log
-    assert "Ignoring stream_maps for end_userz, which is not a stream" in run.log
 
 
-@pytest.mark.parametrize("expression", ["nofunc(email)", "email +"])
-def test_an_invalid_stream_map_ends_the_sync_with_one_line(expression: str) -> None:
-    with Sandbox(Account(1)) as sandbox:
-        run = tap(config={**sandbox.config, "stream_maps": {"end_users": {"email": expression}}})
-    assert run.status == 1
-    assert len(run.errors) == 1
-    assert "Traceback" not in run.log
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (
+            {"stream_maps": {"end_users": {"emial": "__NULL__"}}},
+            "stream_maps: end_users.emial cannot be removed: emial is not a property of end_users; did you mean email?",
+        ),
+        (
+            {"stream_maps": {"responses": {"end_user.email": "__NULL__"}}},
+            "stream_maps: responses.end_user.email is a field inside of end_user, and maps only reach whole properties",
+        ),
+        (
+            {"stream_maps": {"end_users": {"hash": "md5(emial)"}}},
+            "stream_maps: the expression for end_users.hash names",
+        ),
+        ({"stream_maps": {"end_userz": {"email": None}}}, "stream_maps: end_userz is not a stream; did you mean"),
+        ({"faker_config": {"locale": "xx_XX"}}, "faker_config: xx_XX is not a locale of Faker"),
+    ],
+)
+def test_a_stream_map_that_names_what_is_not_there_is_refused(settings: dict[str, Any], complaint: str) -> None:
+    refused(tap(config={**GOOD, **settings}), complaint)
+
+
+@pytest.mark.parametrize("name", ["declines", "*"])
+def test_a_map_may_be_for_streams_that_are_not_selected(name: str) -> None:
+    with Sandbox(Account(3, 3, declines=3)) as sandbox:
+        config = {**sandbox.config, "stream_maps": {name: {"created_at": None}}}
+        default, one = tap(config=config), tap(config=config, catalog=selecting("end_users"))
+    for run in (default, one):
+        assert (run.status, run.errors) == (0, [])
+        assert len(run.records("end_users")) == 3
+        assert all(("created_at" in record) == (name != "*") for record in run.records("end_users"))
+    assert not any("created_at" in record for record in default.records("declines"))
+
+
+@pytest.mark.parametrize(
+    ("email", "expected"),
+    [
+        ("None", lambda _: None),
+        (
+            "sha256(config['salt'] + end_user['email']) if end_user['email'] else None",
+            lambda email: hashlib.sha256(f"pepper{email}".encode()).hexdigest(),
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_flattened", [False, True])
+def test_a_nested_field_can_be_emptied_or_hashed(
+    email: str,
+    expected: Callable[[str], Any],
+    is_flattened: bool,  # noqa: FBT001
+) -> None:
+    maps = {"responses": {"end_user": f"{{**end_user, 'email': {email}}} if end_user else None"}}
+    with Sandbox(Account(3, 20)) as sandbox:
+        settings = {
+            "stream_maps": maps,
+            "stream_map_config": {"salt": "pepper"},
+            "flattening_enabled": is_flattened,
+            "flattening_max_depth": 2,
+        }
+        run = tap(config={**sandbox.config, **settings}, catalog=selecting("responses"))
+        plain = tap(config=sandbox.config, catalog=selecting("responses"))
+    assert run.status == 0
+    assert "@example.com" not in run.out
+    emails = {record["id"]: record["end_user"]["email"] for record in plain.records("responses")}
+    assert len(run.records("responses")) == len(emails) == 20
+    for record in run.records("responses"):
+        value = record["end_user__email"] if is_flattened else record["end_user"]["email"]
+        assert value == expected(emails[record["id"]])
+
+
+def test_a_catalog_can_leave_out_a_nested_field() -> None:
+    catalog = selecting("responses")
+    for entry in catalog["streams"]:
+        for item in entry["metadata"]:
+            if item["breadcrumb"] == ["properties", "end_user", "properties", "email"]:
+                item["metadata"]["selected"] = False
+    with Sandbox(Account(3, 20)) as sandbox:
+        run = tap(config=sandbox.config, catalog=catalog)
+    assert len(run.records("responses")) == 20
+    assert "@example.com" not in run.out
+    assert "email" not in run.of_type("SCHEMA", "responses")[0]["schema"]["properties"]["end_user"]["properties"]
 
 
 @pytest.mark.parametrize(
     ("expression", "why"),
     [
         ("int(email) if email else None", "ValueError"),
-        ("md5(config['salt'] + email)", "KeyError: 'salt'"),
-        ("md5(unknown)", "MapExpressionError"),
+        ("properties['nothing']", "KeyError: 'nothing'"),
+        ("email.none", "AttributeDoesNotExist: none"),
+        ("fake.random.nam()", "AttributeDoesNotExist: nam"),
     ],
 )
 def test_a_stream_map_that_fails_on_a_row_ends_the_sync_without_showing_the_row(expression: str, why: str) -> None:
@@ -306,6 +385,28 @@ def test_a_stream_map_that_fails_on_a_row_ends_the_sync_without_showing_the_row(
     assert run.errors == [f"stream_maps: the expression for end_users.external_id failed on a record ({why})"]
     assert "Traceback" not in run.log
     assert "@example.com" not in run.log
+
+
+@pytest.mark.parametrize("metadata", [None, [], [{"breadcrumb": ["properties", "email"], "metadata": {}}]])
+def test_a_catalog_entry_without_metadata_keeps_all_fields(metadata: Any) -> None:
+    entry = {"tap_stream_id": "end_users", "metadata": metadata}
+    with Sandbox(Account(3)) as sandbox:
+        run = tap(config=sandbox.config, catalog={"streams": [entry]})
+        assert run.records("end_users") == tap(config=sandbox.config).records("end_users")
+    assert len(run.records("end_users")) == 3
+
+
+def test_an_unknown_stream_in_a_catalog_is_logged_and_no_selected_stream_is_an_error() -> None:
+    typo = {"tap_stream_id": "end_user", "metadata": []}
+    with Sandbox(Account(3)) as sandbox:
+        run = tap(config=sandbox.config, catalog={"streams": [typo, {"tap_stream_id": "declines"}]})
+        nothing = tap(config=sandbox.config, catalog={"streams": [typo]})
+        deselected = tap(config=sandbox.config, catalog=selecting())
+    assert run.status == 0
+    for one in (run, nothing):
+        assert "Ignoring unknown streams in the catalog: end_user" in one.log
+    for one in (nothing, deselected):
+        refused(one, "No stream is selected: ")
 
 
 def test_get_records_starts_where_a_sync_starts() -> None:

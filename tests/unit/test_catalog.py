@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from singer_sdk.singerlib import Catalog
+from singer_sdk.singerlib import Catalog, CatalogEntry
 
 from tap_wootric import catalog
 from tap_wootric.catalog import StreamDefinition
@@ -42,6 +42,7 @@ def test_an_entry_with_nothing_but_its_id_becomes_whole() -> None:
         "replication_method": None,
         "schema": SCHEMA,
         "metadata": [
+            {"breadcrumb": [], "metadata": {"selected": True}},
             {"breadcrumb": ["properties", "id"], "metadata": automatic},
             {"breadcrumb": ["properties", "updated_at"], "metadata": automatic},
         ],
@@ -111,12 +112,28 @@ def test_anything_without_the_structure_of_a_catalog_is_refused(given: Any) -> N
         catalog.complete(given, STREAMS)
 
 
-def test_entries_of_other_streams_are_kept() -> None:
-    other = {"tap_stream_id": "other", "anything": 1}
-    assert catalog.complete({"streams": [other]}, STREAMS)["streams"] == [other]
+@pytest.mark.parametrize("metadata", [None, [], [{"breadcrumb": ["properties", "email"], "metadata": {}}]])
+def test_without_metadata_of_its_own_a_stream_is_read_with_all_fields(metadata: Any) -> None:
+    entry = CatalogEntry.from_dict(completed(metadata=metadata))
+    mask = entry.metadata.resolve_selection()
+    assert mask[()]
+    assert all(mask["properties", name] for name in SCHEMA["properties"])
+
+
+def test_a_stream_that_is_deselected_stays_so() -> None:
+    entry = CatalogEntry.from_dict(completed(metadata=[{"breadcrumb": [], "metadata": {"selected": False}}]))
+    assert not entry.metadata.resolve_selection()[()]
+
+
+def test_entries_of_other_streams_are_dropped_and_named() -> None:
+    given = {"streams": [{"tap_stream_id": "other", "metadata": 7}, {"tap_stream_id": "end_users"}]}
+    assert [entry["tap_stream_id"] for entry in catalog.complete(given, STREAMS)["streams"]] == ["end_users"]
+    assert catalog.unknown_streams(given, STREAMS) == ["other"]
+    assert catalog.unknown_streams(None, STREAMS) == []
 
 
 def test_no_catalog_stays_none_and_a_catalog_object_is_read() -> None:
     assert catalog.complete(None, STREAMS) is None
     given = Catalog.from_dict({"streams": [{"tap_stream_id": "end_users", "metadata": [], "schema": SCHEMA}]})
     assert catalog.complete(given, STREAMS)["streams"][0]["key_properties"] == ["id"]
+    assert catalog.unknown_streams(given, {}) == ["end_users"]

@@ -10,12 +10,15 @@ from typing import Any, ClassVar
 
 import pytest
 from singer_sdk import Stream, Tap
+from singer_sdk.exceptions import StreamMapConfigError
 from singer_sdk.helpers._state import StateWriter
 from singer_sdk.helpers.types import Context
-from singer_sdk.mapper import CustomStreamMap
+from singer_sdk.mapper import CustomStreamMap, PluginMapper
+from singer_sdk.plugin_base import PluginBase
+from singer_sdk.singerlib import Catalog
 
 from tap_wootric.messages import MessageWriter
-from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError
+from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, expression_functions
 from tests.unit.fakes import messages
 
 STAMPS = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
@@ -116,6 +119,8 @@ def types(capsys: pytest.CaptureFixture[str]) -> list[str]:
         (Stream, "get_batch_config", "self, config"),
         (StateWriter, "__init__", "self, message_writer"),
         (StateWriter, "write_state", "self, state"),
+        (PluginBase, "setup_mapper", "self"),
+        (PluginMapper, "register_raw_stream_schema", "self, stream_name, schema, key_properties"),
         (CustomStreamMap, "_eval", "self, expr, expr_parsed, record, property_name"),
     ],
 )
@@ -266,7 +271,11 @@ def mapped(stream_map: Any) -> list[dict[str, Any] | None]:
         ({"extra": "int(updated_at)"}, r"the expression for rows\.extra failed on a record \(ValueError\)"),
         ({"extra": "md5(config['salt'])"}, r"the expression for rows\.extra failed on a record \(KeyError: 'salt'\)"),
         ({"extra": "{'a': 1}[updated_at]"}, r"the expression for rows\.extra failed on a record \(KeyError\)"),
-        ({"extra": "unknown"}, r"the expression for rows\.extra failed on a record \(MapExpressionError\)"),
+        ({"extra": "md5(unknown)"}, r"the expression for rows\.extra failed on a record \(NameNotDefined: unknown\)"),
+        ({"extra": "nofunc(id)"}, r"the expression for rows\.extra failed on a record \(FunctionNotDefined: nofunc\)"),
+        ({"extra": "id.none"}, r"the expression for rows\.extra failed on a record \(AttributeDoesNotExist: none\)"),
+        ({"extra": "fake.nam()"}, r"the expression for rows\.extra failed on a record \(AttributeDoesNotExist: nam\)"),
+        ({"extra": "lambda: 1"}, r"the expression for rows\.extra failed on a record \(FeatureNotAvailable\)"),
         ({"__filter__": "int(updated_at)"}, r"the expression for rows\.__filter__ failed on a record \(ValueError\)"),
     ],
 )
@@ -278,3 +287,53 @@ def test_an_expression_that_fails_is_named_without_values_of_the_record(stream_m
 def test_expressions_that_do_not_fail_are_evaluated() -> None:
     records = mapped({"id": "id + 1", "__filter__": "id != 1"})
     assert [record and record["id"] for record in records] == [1, None, 3]
+
+
+def test_the_functions_of_expressions_are_known() -> None:
+    functions = expression_functions()
+    assert {"md5", "sha256", "int", "dict", "json", "datetime"} <= functions
+    assert not {"record", "config", "open"} & functions
+
+
+def test_records_have_the_selected_fields_and_deselected_streams_have_all() -> None:
+    tap = make_tap()
+    for stream in tap.streams.values():
+        stream.metadata["properties", "updated_at"].inclusion = None
+        stream.metadata["properties", "updated_at"].selected = False
+    tap.streams["rows"].selected = True
+    fields = {name: [*schema["properties"]] for name, schema in tap.record_schemas.items()}
+    assert fields == {"rows": ["id"], "others": ["id", "updated_at"]}
+
+
+DESELECTED = {"tap_stream_id": "others", "schema": Rows.schema, "key_properties": ["id"]}
+OTHERS_DESELECTED = Catalog.from_dict(
+    {
+        "streams": [
+            {**DESELECTED, "tap_stream_id": name, "metadata": [{"breadcrumb": [], "metadata": {"selected": selected}}]}
+            for name, selected in (("rows", True), ("others", False))
+        ]
+    }
+)
+
+
+@pytest.mark.parametrize("name", ["others", "*"])
+def test_a_stream_that_is_not_selected_may_have_a_map(name: str) -> None:
+    tap: Any = FakeTap(config={"stream_maps": {name: {"updated_at": None}}}, catalog=OTHERS_DESELECTED)
+    assert [*tap.streams["others"].stream_maps[0].transformed_schema["properties"]] == ["id"]
+
+
+def test_a_map_that_only_fits_the_selected_streams_is_fine_unless_another_one_is_read() -> None:
+    class Named(FakeTap):
+        def discover_streams(self) -> list[Stream]:
+            others: Any = Others(self)
+            others.primary_keys = ["updated_at"]
+            return [Rows(self), others]
+
+    maps = {"*": {"updated_at": None}}
+    catalog = Catalog.from_dict({"streams": [{**DESELECTED, "tap_stream_id": "rows"}]})
+    tap: Any = Named(config={"stream_maps": maps}, catalog=catalog)
+    assert [*tap.streams["rows"].stream_maps[0].transformed_schema["properties"]] == ["id"]
+    with pytest.raises(KeyError):
+        _ = tap.streams["others"].stream_maps
+    with pytest.raises(StreamMapConfigError):
+        Named(config={"stream_maps": maps})

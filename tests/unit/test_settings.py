@@ -138,11 +138,7 @@ def test_the_password_grant_and_a_user_agent_are_taken_over() -> None:
 
 
 def test_settings_without_effect_are_warned_about() -> None:
-    config = {**GOOD, "comment": 1, "stream_maps": {"end_users": {}, "end_userz": {}, "__else__": None}}
-    assert settings.warnings(config, PROPERTIES, ["end_users"]) == [
-        "Ignoring unknown setting comment",
-        "Ignoring stream_maps for end_userz, which is not a stream",
-    ]
+    assert settings.warnings({**GOOD, "comment": 1}, PROPERTIES) == ["Ignoring unknown setting comment"]
 
 
 def test_the_environment_is_checked_before_the_sdk_parses_it() -> None:

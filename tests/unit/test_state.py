@@ -27,10 +27,19 @@ MIGRATED = {
         {"bookmarks": {"end_users": {"updated_at": "2025-06-01T00:00:00Z"}}},
         {"bookmarks": {"end_users": {"replication_key": "updated_at", "replication_key_value": "2025-06-01"}}},
         {"type": "STATE", "value": {"end_users": "2025-06-01"}},
+        {"singer_state": {"bookmarks": {"end_users": {"updated_at": "2025-06-01"}}}},
         {"end_users": "2020-01-01", "bookmarks": {"end_users": {"updated_at": "2025-06-01"}}},
         MIGRATED,
     ],
-    ids=["singer-io's tap", "singer-python", "the SDK", "a message", "both, of which the newer format wins", "ours"],
+    ids=[
+        "singer-io's tap",
+        "singer-python",
+        "the SDK",
+        "a message",
+        "Meltano",
+        "both, of which the newer format wins",
+        "ours",
+    ],
 )
 def test_each_known_format_becomes_the_sdks(given: dict[str, Any]) -> None:
     assert state.migrate(given, FORMATS) == MIGRATED
@@ -51,13 +60,41 @@ def test_bookmarks_of_other_streams_are_kept() -> None:
     assert state.migrate(given, FORMATS) == given
 
 
-def test_an_empty_state_has_no_bookmarks() -> None:
-    assert state.migrate({}, FORMATS) == state.migrate({"bookmarks": None}, FORMATS) == {"bookmarks": {}}
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"bookmarks": {}},
+        {"bookmarks": None},
+        {"singer_state": {}},
+        {"currently_syncing": None},
+        {"end_users": None},
+    ],
+)
+def test_an_empty_state_has_no_bookmarks(given: dict[str, Any]) -> None:
+    assert state.migrate(given, FORMATS) == {"bookmarks": {}}
 
 
 @pytest.mark.parametrize(
     ("given", "error"),
     [
+        ({"streams": []}, "it is a catalog"),
+        (
+            {"completed": {"singer_state": {}}, "partial": {}},
+            "it is a file of Meltano's state backend; pass what meltano state get prints",
+        ),
+        (
+            {"client_id": "x", "region": "eu"},
+            'it has neither "bookmarks" nor a stream\'s name, but client_id, region; to read everything, pass no state',
+        ),
+        (
+            {"singer_state": {"end_user": "2025-06-01"}},
+            'it has neither "bookmarks" nor a stream\'s name, but end_user; to read everything, pass no state',
+        ),
+        (
+            {"type": "RECORD", "value": {"bookmarks": {}}},
+            'it has neither "bookmarks" nor a stream\'s name, but type, value; to read everything, pass no state',
+        ),
         ({"bookmarks": [1]}, "bookmarks must be a JSON object"),
         ({"bookmarks": {"end_users": "x"}}, "the bookmark of end_users must be a JSON object"),
         ({"end_users": "lately"}, "the bookmark of end_users is not a timestamp"),
@@ -80,3 +117,4 @@ def test_names_of_no_stream_are_found_in_flat_states_bookmarks_and_messages() ->
     }
     assert state.unknown_streams(given, FORMATS) == ["end_user", "response"]
     assert state.unknown_streams({"type": "STATE", "value": given}, FORMATS) == ["end_user", "response"]
+    assert state.unknown_streams({"singer_state": given}, FORMATS) == ["end_user", "response"]

@@ -63,6 +63,15 @@ def test_batches_are_not_offered() -> None:
         ({"config": {"client_id": "the-id"}}, "client_secret is not set: "),
         ({"config": {**CONFIG, "stream_maps": "x"}}, "'x' is not of type 'object'"),
         ({"config": CONFIG, "state": {"bookmarks": [1]}}, "Invalid state: bookmarks must be a JSON object"),
+        ({"config": CONFIG, "state": {"streams": []}}, "Invalid state: it is a catalog"),
+        (
+            {"config": {**CONFIG, "stream_maps": {"end_users": {"emial": None}}}},
+            "stream_maps: end_users.emial cannot be removed: emial is not a property of end_users; did you mean email?",
+        ),
+        (
+            {"config": {**CONFIG, "stream_maps": {"responses": {"end_user": {"email": None}}}}},
+            "stream_maps: responses.end_user must be an expression in quotes",
+        ),
         ({"config": CONFIG, "catalog": {}}, "Invalid catalog: it does not have the structure that --discover prints"),
     ],
 )
@@ -87,9 +96,14 @@ def test_the_environment_is_checked_and_misspelt_variables_are_warned_about(
 
 
 def test_settings_and_streams_without_effect_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
-    make_tap(comment="nightly", state={"end_user": "2025-01-01"})
+    make_tap(
+        comment="nightly",
+        state={"bookmarks": {"end_user": {}}},
+        catalog={"streams": [{"tap_stream_id": "response"}, {"tap_stream_id": "declines"}]},
+    )
     assert "Ignoring unknown setting comment" in caplog.messages
     assert "Ignoring unknown streams in the state: end_user" in caplog.messages
+    assert "Ignoring unknown streams in the catalog: response" in caplog.messages
 
 
 # A sync
@@ -100,6 +114,23 @@ def test_a_setting_that_a_selected_stream_lacks_is_reported_before_any_request()
     with pytest.raises(ConfigValidationError) as raised:
         tap.sync_all()
     assert raised.value.errors == ["start_date is not set: nps_summary needs it as its first day"]
+
+
+@pytest.mark.parametrize("how", ["sync_all", "run_connection_test"])
+@pytest.mark.parametrize("catalog", [{"streams": []}, {"streams": [{"tap_stream_id": "end_user"}]}, "deselected"])
+def test_it_is_an_error_if_no_stream_is_selected(how: str, catalog: Any) -> None:
+    tap = make_tap(catalog=catalog_of(make_tap()) if catalog == "deselected" else catalog)
+    with pytest.raises(ConfigValidationError) as raised:
+        getattr(tap, how)()
+    (line,) = raised.value.errors
+    assert line.startswith("No stream is selected: ")
+
+
+def test_an_entry_without_metadata_keeps_the_keys_in_its_records(capsys: pytest.CaptureFixture[str]) -> None:
+    tap = make_tap(serving([row(7, NOW - 1_000)]), catalog={"streams": [{"tap_stream_id": "end_users"}]})
+    tap.sync_all()
+    (record,) = [message["record"] for message in messages(capsys.readouterr().out) if message["type"] == "RECORD"]
+    assert (record["id"], record["updated_at"]) == (7, "2025-01-15T07:43:20Z")
 
 
 def denying(*paths: str) -> Any:

@@ -1,0 +1,369 @@
+"""A stream map that names what is not there is refused, and one that works is not."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from tap_wootric import stream_maps
+from tap_wootric.stream_maps import MappedStream
+from tests.unit.fakes import make_tap
+
+TEXT = {"type": ["string", "null"]}
+FREE = {"type": ["object", "null"], "additionalProperties": True}
+
+
+def object_of(**properties: Any) -> dict[str, Any]:
+    return {"type": ["object", "null"], "properties": properties}
+
+
+USERS = object_of(
+    id={"type": "integer"},
+    email=TEXT,
+    tags={"type": ["array", "null"], "items": TEXT},
+    properties=FREE,
+    last=object_of(score=TEXT, text=TEXT, survey=object_of(channel=TEXT, metric=TEXT)),
+)
+RESPONSES = object_of(id={"type": "integer"}, text=TEXT, user=object_of(id=TEXT, email=TEXT, properties=FREE))
+DAYS = object_of(date=TEXT, user=object_of(name=TEXT), properties=object_of(count=TEXT))
+STREAMS = {"users": USERS, "responses": RESPONSES, "days": DAYS}
+
+
+def errors(maps: Any, *, selected: Any = None, **config: Any) -> list[str]:
+    """Return what is wrong with stream maps; `selected` is the schema of the records of users."""
+    streams = {name: MappedStream(schema, schema) for name, schema in STREAMS.items()}
+    streams["users"] = MappedStream(USERS, selected or USERS)
+    lines = stream_maps.errors({"stream_maps": maps, **config}, streams)
+    assert all("\n" not in line for line in lines)
+    return [line.removeprefix("stream_maps: ") for line in lines]
+
+
+def error(expression: str, key: str = "new", **options: Any) -> str | None:
+    """Return what is wrong with an expression for a property of users, or None."""
+    lines = errors({"users": {key: expression}}, **options)
+    assert len(lines) <= 1
+    return lines[0].removeprefix(f"the expression for users.{key} ") if lines else None
+
+
+# What is removed
+
+
+@pytest.mark.parametrize("removal", [None, "__NULL__"])
+def test_only_a_property_of_the_stream_can_be_removed(removal: str | None) -> None:
+    assert errors({"users": {"email": removal, "tags": removal}}) == []
+    assert errors({"users": {"emial": removal}}) == [
+        "users.emial cannot be removed: emial is not a property of users; did you mean email?"
+    ]
+    assert errors({"users": {"x": removal}}) == ["users.x cannot be removed: x is not a property of users"]
+
+
+def test_what_the_catalog_leaves_out_anyway_may_be_removed() -> None:
+    assert errors({"users": {"email": None}}, selected=object_of(id=TEXT)) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "head", "recipe"),
+    [
+        ("last.text", "last", "{**last, 'text': None} if last else None"),
+        ("last__text", "last", "{**last, 'text': None} if last else None"),
+        ("properties.Team", "properties", "{**properties, 'Team': None} if properties else None"),
+        (
+            "last.survey.metric",
+            "last",
+            "{**last, 'survey': {**last['survey'], 'metric': None} if last['survey'] else None} if last else None",
+        ),
+    ],
+)
+@pytest.mark.parametrize("flattening", [{}, {"flattening_enabled": True, "flattening_max_depth": 5}])
+def test_removing_a_nested_field_is_refused_with_the_expression_that_empties_it(
+    key: str, head: str, recipe: str, flattening: dict[str, Any]
+) -> None:
+    (line,) = errors({"users": {key: None}}, **flattening)
+    assert line.startswith(f"users.{key} is a field inside of {head}, ")
+    assert line.endswith(f'"{recipe}"')
+    assert errors({"users": {head: recipe}}) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ("{**user, 'email': None} if user else None", {"id": "7", "email": None}),
+        ("{k: v for k, v in user.items() if k != 'email'} if user else None", {"id": "7"}),
+        (
+            "{**user, 'email': md5(user['email']) if user['email'] else None} if user else None",
+            {"id": "7", "email": "3e3417d7ef77d5932a6734b916515ed5"},
+        ),
+    ],
+)
+def test_the_recipes_for_nested_fields_pass_the_checks_and_work_in_the_sdk(
+    recipe: str, expected: dict[str, Any]
+) -> None:
+    assert errors({"responses": {"user": recipe}}) == []
+    recipe = recipe.replace("user", "end_user")
+    (stream_map,) = make_tap(stream_maps={"responses": {"end_user": recipe}}).mapper.stream_maps["responses"]
+    for user, mapped in (({"id": "7", "email": "ada@example.com"}, expected), (None, None)):
+        assert stream_map.transform({"id": 1, "end_user": user}) == {"id": 1, "end_user": mapped}
+
+
+def test_an_expression_may_add_any_property_but_one_that_is_mistaken_for_a_field_that_stays() -> None:
+    flattening = {"flattening_enabled": True, "flattening_max_depth": 1}
+    text = "last['text'] if last else None"
+    for key in ("hash", "last__text", "properties.Team", "email.domain", "last.other"):
+        assert error(text, key) is None
+    assert error(text, "last__survey__metric", **flattening) is None  # Deeper than the SDK flattens.
+    assert errors({"users": {"last": None, "last__text": text}}, **flattening) == []
+    assert errors({"users": {"__else__": None, "id": "id", "last.text": text}}) == []
+    assert "is a field inside of last" in str(error(text, "last.text"))
+    assert "is a field inside of last" in str(error(text, "last__text", **flattening))
+    assert "is a field inside of last" in str(error(text, "last_text", **flattening, flattening_separator="_"))
+
+
+def test_a_property_is_an_expression_or_removed() -> None:
+    maps = {"users": {"email": 5, "last": {"text": None}, "id": "id", "tags": None, "__key_properties__": ["id"]}}
+    (number, nested) = stream_maps.structure_errors({"stream_maps": {**maps, "days": None}})
+    assert number == "stream_maps: users.email must be an expression in quotes, or __NULL__ to remove it"
+    assert nested.endswith("to empty a field of it, set it to \"{**last, 'FIELD': None} if last else None\"")
+    assert [*stream_maps.structure_errors({"stream_maps": "x"})] == [*stream_maps.structure_errors({})] == []
+
+
+# What is read
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "md5(emial)",
+        "md5(email) if emial else None",
+        "record['emial']",
+        "_['emial']",
+        "record.emial",
+        "record.get('emial')",
+        "'emial' in record",
+        "f'{emial}'",
+        "[tag for tag in emial]",
+        "[tag + emial for tag in tags]",
+        "{k: v for k, v in record.items() if k != 'emial'}",
+        "{**record, 'emial': None}",
+        "str(id) + json.dumps({'x': [emial]})",
+    ],
+)
+def test_an_expression_that_names_no_property_is_refused(expression: str) -> None:
+    assert error(expression) == "names emial, which is not a property of users; did you mean email?"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "last['txet']",
+        "last.txet",
+        "last.get('txet')",
+        "record['last']['txet']",
+        "(last or {}).get('txet')",
+        "'txet' not in last",
+        "{**last, 'txet': None}",
+        "{**last, 'txet': md5(last['text'])}",
+        "dict(last, txet=None)",
+        "{k: v for k, v in last.items() if k != 'txet'}",
+        "{k: v for k, v in last.items() if 'txet' != k}",
+        "{k: v for k, v in last.items() if k not in ('score', 'txet')}",
+        "{k: last[k] for k in last if k not in ['txet']}",
+        "{k: last[k] for k in last.keys() if k not in {'txet'}}",
+    ],
+)
+def test_an_expression_that_names_no_field_of_an_object_is_refused(expression: str) -> None:
+    assert error(expression) == "names last.txet, which is not a field of last; did you mean text?"
+
+
+def test_fields_are_found_through_self_too() -> None:
+    assert (
+        error("{**self, 'txet': None}", "last") == "names last.txet, which is not a field of last; did you mean text?"
+    )
+    assert error("self['survey']['metric']", "last") is None
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "None",
+        "'redacted'",
+        "email",
+        "record",
+        "md5(email) if email else None",
+        "record['email'] or record.get('id')",
+        "email.lower().removesuffix('x')",
+        "int(id) + float(id) + randint(9)",
+        "properties['Department']",
+        "properties.get('anything') if properties else None",
+        "properties.Department.name",
+        "last['survey']['channel']",
+        "{**last, 'text': None, 'brand_new': email} if last else None",
+        "{k: v for k, v in last.items() if k != 'text' and v != 'x'}",
+        "{k: v for k, v in last.items() if k.startswith('s')}",
+        "{k: v for k, v in properties.items() if k != 'Department'}",
+        "[tag for tag in tags if tag != 'vip']",
+        "[x + y for x in tags for y in [x]]",
+        "[email for email in tags]",
+        "datetime.datetime.now().isoformat()",
+        "json.loads(email)['anything']",
+        "config.get('salt')",
+        "__stream_name__ + __original_stream_name__",
+        "record[email]",
+        "record.items()",
+        "'vip' in tags",
+        "(lambda: 1)()",
+    ],
+)
+def test_an_expression_is_accepted_if_it_names_what_is_there_or_what_only_records_can_tell(expression: str) -> None:
+    assert error(expression) is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "complaint"),
+    [
+        ("sha265(email)", "calls sha265, which is not a function; did you mean sha256?"),
+        ("email(id)", "calls email, which is not a function"),
+        ("self", "reads self, the value of the property, but new is a new property"),
+        ("config['slat']", "reads config['slat'], which stream_map_config does not set; did you mean salt?"),
+        ("redacted", "names redacted, which is not a property of users; for a text, write \"'redacted'\""),
+        ("email +", "is not valid: invalid syntax"),
+        ("'\0'", "is not valid: source code string cannot contain null bytes"),
+        ("new = 'x'", "assigns a value with =; to compare, write =="),
+        ("email; id", "must be a single expression"),
+        ("del email", "must be a single expression"),
+        ("", "must be a single expression"),
+    ],
+)
+def test_any_other_mistake_that_can_be_seen_before_a_record_is_refused(expression: str, complaint: str) -> None:
+    assert (error(expression, stream_map_config={"salt": "pepper"}) or "").startswith(complaint)
+
+
+def test_all_mistakes_are_reported() -> None:
+    lines = errors({"users": {"emial": None, "new": "md5(emial) + nofunc(nope)"}, "user": {}})
+    assert [line.split("; ")[0] for line in lines] == [
+        "users.emial cannot be removed: emial is not a property of users",
+        "the expression for users.new calls nofunc, which is not a function",
+        "the expression for users.new names emial, which is not a property of users",
+        "the expression for users.new names nope, which is not a property of users",
+        "user is not a stream",
+    ]
+
+
+def test_a_filter_is_an_expression_without_a_property_of_its_own() -> None:
+    assert errors({"users": {"__filter__": "email != 'x'"}}) == []
+    assert errors({"users": {"__filter__": "emial != 'x'"}}) == [
+        "the expression for users.__filter__ names emial, which is not a property of users; did you mean email?"
+    ]
+    assert errors({"users": {"__filter__": "self"}}) == [
+        "the expression for users.__filter__ reads self, the value of the property, but a filter is no property"
+    ]
+
+
+def test_what_the_catalog_deselects_cannot_be_read_unless_the_expression_expects_it_to_be_missing() -> None:
+    selected = object_of(id=TEXT, last=object_of(score=TEXT))
+    assert error("md5(email)", selected=selected) == "reads email, which the catalog deselects"
+    assert error("md5(self)", "email", selected=selected) == "reads email, which the catalog deselects"
+    assert error("last['text']", selected=selected) == "reads last.text, which the catalog deselects"
+    assert error("record.get('email')", selected=selected) is None
+    assert error("email if 'email' in record else None", selected=selected) is None
+    assert error("{**last, 'text': None}", selected=selected) is None
+
+
+# Streams and options
+
+
+def test_a_map_for_an_unknown_stream_is_refused() -> None:
+    assert errors({"user": {}}) == ["user is not a stream; did you mean users?"]
+    assert errors({"x*": None}) == ["x* is not a stream"]
+    assert errors({"users": {}, "responses": None, "days": "__NULL__", "__else__": None}) == []
+
+
+def test_a_copy_of_a_stream_has_any_name_and_the_properties_of_its_source() -> None:
+    assert errors({"copy": {"__source__": "users", "email": None}, "users": {"email": None}}) == []
+    assert errors({"copy": {"__source__": "user"}}) == [
+        "the __source__ of copy, user, is not a stream; did you mean users?"
+    ]
+    assert errors({"copy": {"__source__": "users", "text": None}}) == [
+        "copy.text cannot be removed: text is not a property of users"
+    ]
+
+
+def test_a_map_for_several_streams_names_properties_of_any_of_them() -> None:
+    assert errors({"*": {"email": None, "text": None, "n": "record.get('date')"}}) == []
+    assert errors({"*s": {"user": "{**user, 'email': None, 'name': None}", "x": "properties['any']"}}) == []
+    assert errors({"*": {"emial": None}}) == [
+        "*.emial cannot be removed: emial is not a property of any stream; did you mean email?"
+    ]
+    assert errors({"[ud]*": {"text": None}}) == ["[ud]*.text cannot be removed: text is not a property of any stream"]
+
+
+@pytest.mark.parametrize(
+    ("maps", "both"),
+    [
+        ({"*": {"id": "id"}, "users": {"email": None}}, "both * and users map users, and only users would count"),
+        ({"users": {"email": None}, "*": {"id": "id"}}, "both users and * map users, and only * would count"),
+        ({"users": None, "*": {"id": "id"}}, "both users and * map users, and only * would count"),
+    ],
+)
+def test_a_map_that_another_one_would_replace_is_refused(maps: Any, both: str) -> None:
+    assert errors(maps) == [f"{both}; put it all into that one"]
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        {"*": {"email": None}, "users": {"email": None, "tags": None}},
+        {"*": None, "users": {"email": None}},
+        {"users": {"email": None}, "*": None},
+        {"*": {"email": None}, "copy": {"__source__": "users"}},
+    ],
+)
+def test_a_map_that_does_all_of_what_it_replaces_is_fine(maps: Any) -> None:
+    assert errors(maps) == []
+
+
+def test_options_are_known_and_keys_are_properties() -> None:
+    options = {"__alias__": "people", "__else__": None, "__key_properties__": ["id", "hash"], "hash": "md5(email)"}
+    assert errors({"users": options}) == []
+    assert errors({"users": {"__fliter__": "email", "__key_properties__": ["idd"]}}) == [
+        "users.__fliter__ is not an option; did you mean __filter__?",
+        "users.__key_properties__ names idd, which is not a property of users; did you mean id?",
+    ]
+    assert errors({"copy": {"__source__": "users", "__alias__": "people"}}) == [
+        "copy.__alias__ has no effect with __source__: the alias is the map's name, copy"
+    ]
+
+
+# Faker
+
+
+def test_names_of_faker_are_checked() -> None:
+    assert error("fake.name() + str(fake.unique.email())") is None
+    assert error("fake.nam()") == "uses fake.nam, which Faker lacks; did you mean name?"
+
+
+@pytest.mark.parametrize(
+    ("locale", "lines"),
+    [
+        (None, []),
+        ("de_DE", []),
+        (["de_DE", "en_US"], []),
+        ("xx_XX", ["faker_config: xx_XX is not a locale of Faker"]),
+        (["de_DE", "de_DD"], ["faker_config: de_DD is not a locale of Faker; did you mean de_DE?"]),
+    ],
+)
+def test_the_locale_is_checked_even_without_a_map(locale: Any, lines: list[str]) -> None:
+    assert errors(None, faker_config={"locale": locale, "seed": 7}) == lines
+
+
+def test_without_faker_the_extra_is_named_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faker", None)
+    install = "but Faker is not installed: pip install 'tap-wootric[faker]'"
+    assert error("fake.name()") == f"uses fake, {install}"
+    assert errors(None, faker_config={"seed": 7}) == [f"faker_config is set, {install}"]
+    assert errors({"users": {"email": "md5(email)"}}, faker_config={}) == []
+
+
+def test_without_maps_there_is_nothing_to_check() -> None:
+    assert errors(None) == errors({}) == []
