@@ -274,7 +274,10 @@ def mapped(stream_map: Any) -> list[dict[str, Any] | None]:
         ({"extra": "md5(unknown)"}, r"the expression for rows\.extra failed on a record \(NameNotDefined: unknown\)"),
         ({"extra": "nofunc(id)"}, r"the expression for rows\.extra failed on a record \(FunctionNotDefined: nofunc\)"),
         ({"extra": "id.none"}, r"the expression for rows\.extra failed on a record \(AttributeDoesNotExist: none\)"),
-        ({"extra": "fake.nam()"}, r"the expression for rows\.extra failed on a record \(AttributeDoesNotExist: nam\)"),
+        (
+            {"extra": "fake.ipv5()"},
+            r"the expression for rows\.extra failed on a record \(AttributeDoesNotExist: ipv5\)",
+        ),
         ({"extra": "lambda: 1"}, r"the expression for rows\.extra failed on a record \(FeatureNotAvailable\)"),
         ({"__filter__": "int(updated_at)"}, r"the expression for rows\.__filter__ failed on a record \(ValueError\)"),
     ],

@@ -340,7 +340,7 @@ def test_options_are_known_and_keys_are_properties() -> None:
 
 def test_names_of_faker_are_checked() -> None:
     assert error("fake.name() + str(fake.unique.email())") is None
-    assert error("fake.nam()") == "uses fake.nam, which Faker lacks; did you mean name?"
+    assert error("fake.ipv5()") == "uses fake.ipv5, which Faker lacks; did you mean ipv6?"
 
 
 @pytest.mark.parametrize(
