@@ -87,6 +87,7 @@ class SdkTap(Tap):
     @property
     def record_schemas(self) -> dict[str, dict[str, Any]]:
         """The JSON schemas of the records that stream maps transform, by stream; whole for deselected streams."""
+        # The function is private, and what the SDK itself registers with its mapper.
         return {
             name: get_selected_schema(name, stream.effective_schema, stream.mask)
             if stream.selected
