@@ -11,7 +11,7 @@ import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.responses import AccessDeniedError
-from tap_wootric.streams import STREAMS, EndUsers, NpsSummary, Segments, SurveyTemplates
+from tap_wootric.streams import EndUsers, NpsSummary, Segments, SurveyTemplates
 from tap_wootric.streams.base import SyncRange
 from tests.unit.api.fakes import response
 from tests.unit.fakes import NOW, catalog_of, make_stream, make_tap, messages, row, serving
@@ -29,14 +29,6 @@ def sync_range(state: Any = None, **settings: Any) -> SyncRange:
     [*tap.streams["end_users"].get_records(None)]
     found: SyncRange = tap.streams["end_users"].sync_range
     return found
-
-
-def test_a_stream_has_the_schema_of_its_name() -> None:
-    for name, stream in STREAMS.items():
-        assert stream.name == name
-        assert {*stream.primary_keys, stream.replication_key or stream.primary_keys[0]} <= {
-            *stream.schema["properties"]
-        }
 
 
 # The range and the bookmark
@@ -192,16 +184,6 @@ def fetch(stream: Any, content: Any) -> Any:
 def test_a_response_of_another_structure_may_pass(stream: Any, content: Any) -> None:
     with pytest.raises(RetriableAPIError, match=f"The response of {stream.path} does not have the structure of"):
         fetch(make_stream(stream), content)
-
-
-@pytest.mark.parametrize(
-    ("default", "flags"), [("1", [True, False]), (2, [False, True]), (None, [None, None]), (7, [False, False])]
-)
-def test_the_default_survey_template_is_marked_whatever_the_type_of_its_id(
-    default: object, flags: list[bool | None]
-) -> None:
-    content = {"default_survey_template_id": default, "survey_templates": [{"id": 1}, {"id": 2}]}
-    assert [record["is_default"] for record in fetch(make_stream(SurveyTemplates), content)] == flags
 
 
 def test_a_row_without_its_primary_key_is_an_error() -> None:

@@ -117,7 +117,7 @@ def test_an_answer_that_would_lose_rows_is_an_error_of_the_stream() -> None:
         read(tap, "end_users")
 
 
-def test_the_settings_limit_the_bookmark_and_the_keys_are_the_apis() -> None:
+def test_the_lookback_window_is_a_setting_and_the_sort_keys_are_the_apis() -> None:
     assert make_stream(EndUsers, lookback_window=77).lookback_seconds == 77
     assert EndUsers.sort_keys == ("updated_at", "created_at", "email")
     assert Responses.sort_keys == ("updated_at", "created_at")
