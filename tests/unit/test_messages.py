@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from singer_sdk.singerlib import RecordMessage, SchemaMessage, StateMessage
 
-from tap_wootric.messages import MessageWriter, TargetClosedError
+from tap_wootric.messages import MessageWriter, TargetClosedError, discard_stdout
 from tap_wootric.signals import Terminated
 from tests.unit.fakes import messages
 
@@ -129,3 +130,13 @@ def test_a_termination_that_got_lost_is_raised_again_with_the_next_record(pipe: 
         writer.write_message(record())
     writer.write_message(state())
     assert pipe.types == ["RECORD", "STATE"]
+
+
+def test_discarded_output_goes_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "out").open("w") as stdout:
+        monkeypatch.setattr("tap_wootric.messages.sys", SimpleNamespace(stdout=stdout))
+        stdout.write("before")
+        stdout.flush()
+        discard_stdout()
+        stdout.write("after")
+    assert (tmp_path / "out").read_text() == "before"

@@ -226,6 +226,7 @@ def test_records_carry_the_table_version_and_its_activation_comes_when_it_is_cal
     stream.forced_replication_method = "FULL_TABLE"
     stream.activate_table_version()
     stream.table_version = 7
+    assert stream.table_version == 7
     stream.sync()
     stream.activate_table_version()
     written = messages(capsys.readouterr().out)

@@ -64,6 +64,8 @@ def test_nothing_is_wrong_with_these(changed: dict[str, Any]) -> None:
         ({"region": "asia"}, "region must be one of us, eu, au"),
         ({"api_url": f"https://user:{SECRET}@api.wootric.com"}, "api_url must be a URL such as"),
         ({"api_url": "https://api.wootric.com?key=1"}, "api_url must be a URL such as"),
+        ({"api_url": "https://api.wootric.com:port"}, "api_url must be a URL such as"),
+        ({"user_agent": "日本"}, "user_agent must contain ASCII characters only"),
         ({"client_secert": SECRET}, "Unknown setting client_secert; did you mean client_secret?"),
     ],
 )

@@ -199,6 +199,13 @@ def test_a_file_that_is_not_a_json_object_is_refused(option: str, content: str, 
     assert line.startswith(f"Invalid --{option} file: {error}")
 
 
+def test_valid_files_are_accepted() -> None:
+    tap = make_tap()
+    files = {"state": {"end_users": "2025-01-01"}, "catalog": tap.catalog_dict}
+    lines = invoke(**{option: io.StringIO(json.dumps(content)) for option, content in files.items()})
+    assert [line.partition(":")[0] for line in lines] == ["client_id is not set and client_secret is not set"]
+
+
 def test_the_command_reports_settings_in_lines_of_its_own() -> None:
     assert invoke() == [
         "client_id is not set and client_secret is not set: set client_id and client_secret, or username and password"

@@ -9,6 +9,7 @@ import pytest
 import requests
 from singer_sdk.exceptions import FatalAPIError
 
+from tap_wootric.pagination import parallel
 from tap_wootric.pagination.query import Query, TimeRange
 from tap_wootric.streams import EndUsers, Responses
 from tap_wootric.streams.lists import parameters
@@ -102,6 +103,30 @@ def test_by_update_the_high_watermark_moves_with_each_row_and_by_creation_only_a
         seen = [(record["updated_at"], stream.high_watermark) for record in stream.get_records(None)]
         assert [mark for _, mark in seen] == [stamp if moves else "" for stamp, _ in seen]
         assert stream.high_watermark == rows[-1]["updated_at"]
+
+
+def test_a_row_without_an_update_time_is_emitted_and_does_not_move_the_high_watermark() -> None:
+    rows = [row(1, START), {**row(2, START), "updated_at": None}]
+    tap = make_tap(lambda *_: response(content=rows), start_date=START_DATE)
+    assert read(tap, "end_users") == [1, 2]
+    assert tap.streams["end_users"].high_watermark == "2024-01-01T00:00:00Z"
+
+
+def test_partitions_are_cut_only_while_the_api_announces_no_limit_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    tap = make_tap(serving([]), start_date=START_DATE, concurrency=7)
+    limited_paths = {"/v1/end_users"}
+    tap.client.is_rate_limited = limited_paths.__contains__
+
+    def check(_fetch: Any, _query: Query, concurrency: int, is_limited: Any) -> Any:
+        assert concurrency == 7
+        assert is_limited()
+        limited_paths.clear()
+        assert not is_limited()
+        return iter([])
+
+    monkeypatch.setattr(parallel, "read", check)
+    assert read(tap, "end_users") == []
+    assert not limited_paths
 
 
 def test_a_second_that_is_not_over_is_read_when_it_is() -> None:
