@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,6 +38,7 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 OPERATORS = frozenset(_COMPARE)
 
 
+@lru_cache(100_000)
 def shown(stamp: int) -> str:
     """Return a timestamp as the API shows it: in seconds, with an offset that follows daylight saving time."""
     return datetime.fromtimestamp(stamp // SECOND, _ZONE).strftime("%Y-%m-%d %H:%M:%S %z")
@@ -54,9 +57,6 @@ class Row:
     body: Body
     properties: Body
     """A part of the body; it holds the number of the row's updates as `revision`."""
-
-    def stamp(self, column: str) -> int:
-        return self.updated if column == "updated" else self.created
 
     def rendered(self) -> Body:
         return {
@@ -111,15 +111,11 @@ class Table:
 
     def page(self, selection: Selection) -> list[Row]:
         """Return the rows of a page."""
-
-        def stored(row: Row, column: str) -> int:
-            stamp = row.stamp(column)
-            return stamp // SECOND * SECOND if selection.whole_seconds else stamp
-
+        precision = SECOND if selection.whole_seconds else 1
         rows = list(self._rows.values())
         for filter_ in selection.filters:
-            compare = _COMPARE[filter_.operator]
-            rows = [row for row in rows if compare(stored(row, filter_.column), filter_.bound)]
+            compare, stamp = _COMPARE[filter_.operator], attrgetter(filter_.column)
+            rows = [row for row in rows if compare(stamp(row) // precision * precision, filter_.bound)]
         if selection.shuffle_ties:
             self._rng.shuffle(rows)
         if selection.ignores_sort:
@@ -127,8 +123,8 @@ class Table:
         elif selection.key == "email":
             rows.sort(key=lambda row: row.body["email"] or "", reverse=selection.descending)
         else:
-            column = selection.key.removesuffix("_at")
-            rows.sort(key=lambda row: stored(row, column), reverse=selection.descending)
+            stamp = attrgetter(selection.key.removesuffix("_at"))
+            rows.sort(key=lambda row: stamp(row) // precision, reverse=selection.descending)
         return rows[selection.offset : selection.offset + selection.limit]
 
     def insert(self, created: int, updated: int | None = None) -> Row:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
+from typing import Any
 
-from tap_wootric.pagination.query import LAST_PAGE, Query, TimeRange
+from tap_wootric.pagination.query import LAST_PAGE, Query, SortKey
 from tap_wootric.records.timestamps import timestamp_of_second
 from tap_wootric.records.transform import Record
 
@@ -26,14 +29,21 @@ class Row:
     updated: float
     email: str | None = None
 
-    def key(self, sort_key: str) -> tuple[bool, float | str]:
-        if sort_key == "email":
-            return self.email is None, self.email or ""
-        return False, self.created if sort_key == "created_at" else self.updated
-
     def record(self) -> Record:
-        stamps = {"created_at": self.created, "updated_at": self.updated}
-        return {"id": self.id, **{key: f"{timestamp_of_second(int(stamp))}Z" for key, stamp in stamps.items()}}
+        return {"id": self.id, "created_at": _shown(int(self.created)), "updated_at": _shown(int(self.updated))}
+
+
+SORT_VALUES: dict[SortKey, Callable[[Row], Any]] = {
+    "created_at": attrgetter("created"),
+    "updated_at": attrgetter("updated"),
+    "email": lambda row: (row.email is None, row.email or ""),
+}
+"""What the database compares to sort rows by a key."""
+
+
+@cache
+def _shown(second: int) -> str:
+    return f"{timestamp_of_second(second)}Z"
 
 
 Sort = Callable[[Query, list[Row], random.Random], list[Row]]
@@ -67,8 +77,11 @@ class TiedList:
         assert 1 <= query.page <= LAST_PAGE
         self.requests += 1
         self.now += 0.2
+        created, updated = query.created_at, query.updated_at
         rows = [
-            row for row in self.rows if _is_in(row.created, query.created_at) and _is_in(row.updated, query.updated_at)
+            row
+            for row in self.rows
+            if created.gte <= row.created < created.lt and updated.gte <= row.updated < updated.lt
         ]
         records = [row.record() for row in page_of(query, self.sort(query, rows, self.rng))]
         self._change()
@@ -87,13 +100,9 @@ class TiedList:
                 self.rows.append(row)
 
 
-def _is_in(stamp: float, time_range: TimeRange) -> bool:
-    return time_range.gte <= stamp < time_range.lt
-
-
 def stable(query: Query, rows: list[Row], _: random.Random) -> list[Row]:
     """Ties in the order of the scan, in both directions."""
-    return sorted(rows, key=lambda row: row.key(query.sort_key), reverse=query.descending)
+    return sorted(rows, key=SORT_VALUES[query.sort_key], reverse=query.descending)
 
 
 def reversible(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
@@ -161,8 +170,8 @@ def top_n_heap(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
     """Ties as PostgreSQL orders them for LIMIT and OFFSET: from a heap near the head, from a full sort behind it."""
     bound = query.page * query.size
     if len(rows) <= 2 * bound:
-        key_of = [row.key(query.sort_key) for row in rows]
-        if key_of == sorted(key_of, reverse=query.descending):
+        values = [SORT_VALUES[query.sort_key](row) for row in rows]
+        if values == sorted(values, reverse=query.descending):
             return rows  # A sort that finds its input sorted leaves it as it is.
         seed = len(rows)  # A quicksort of the same rows is the same for all pages.
         return stable(query, random.Random(seed).sample(rows, len(rows)), rng)
@@ -175,6 +184,7 @@ class _Heap:
     def __init__(self, query: Query, bound: int) -> None:
         self._bound = bound
         self._query = query
+        self._value = SORT_VALUES[query.sort_key]
         self._heap: list[Row] = []
 
     def sort(self, rows: list[Row]) -> list[Row]:
@@ -193,8 +203,8 @@ class _Heap:
 
     def _compare(self, row: Row, other: Row) -> int:
         """Compare in reverse, so that the last row of the order is the least."""
-        left, right = row.key(self._query.sort_key), other.key(self._query.sort_key)
-        order = (left < right) - (left > right)
+        left, right = self._value(row), self._value(other)
+        order: int = (left < right) - (left > right)
         return -order if self._query.descending else order
 
     def _insert(self, row: Row) -> None:
