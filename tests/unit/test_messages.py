@@ -19,10 +19,10 @@ SIGTERM = 15
 class Pipe:
     """A stdout that accepts so many bytes at a time, or is closed."""
 
-    def __init__(self, at_once: int = 1 << 20) -> None:
+    def __init__(self, max_bytes: int = 1 << 20) -> None:
         self.content = b""
         self.writes = 0
-        self.at_once = at_once
+        self.max_bytes = max_bytes
         self.is_closed = False
         self.on_write: Any = None
         self.buffer = SimpleNamespace(write=self._write)
@@ -33,8 +33,8 @@ class Pipe:
         if self.on_write:
             self.on_write()
         self.writes += 1
-        self.content += block[: self.at_once]
-        return min(len(block), self.at_once)
+        self.content += block[: self.max_bytes]
+        return min(len(block), self.max_bytes)
 
     def flush(self) -> None:
         """Nothing is buffered here."""
@@ -84,7 +84,7 @@ def test_a_repeated_state_is_written_only_if_a_record_came_in_between(pipe: Pipe
 
 
 def test_a_stdout_that_accepts_a_part_gets_everything(pipe: Pipe) -> None:
-    pipe.at_once = 7
+    pipe.max_bytes = 7
     writer = MessageWriter()
     writer.write_message(record("a longer text"))
     writer.write_message(state())

@@ -1,4 +1,4 @@
-"""What `tap_wootric.sdk` relies on in the SDK. When an upgrade turns a test red, look at its seam."""
+"""Contract tests: `tap_wootric.sdk` relies on this in the SDK. If one fails after an upgrade, adapt the override."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tap_wootric.messages import MessageWriter
 from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError
 from tests.unit.fakes import messages
 
-STAMPS = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
+UPDATES = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
 
 
 class Rows(SdkStream):
@@ -38,8 +38,8 @@ class Rows(SdkStream):
         self.handled: list[Exception] = []
 
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:  # noqa: ARG002
-        for number, stamp in enumerate(STAMPS):
-            yield {"id": number, "updated_at": stamp}
+        for number, timestamp in enumerate(UPDATES):
+            yield {"id": number, "updated_at": timestamp}
         if self.error:
             self.write_state()
             raise self.error
@@ -132,7 +132,7 @@ def test_the_methods_still_have_their_names_and_parameters(owner: type, name: st
 
 
 @pytest.mark.parametrize("base", [Tap, Stream])
-def test_everything_that_overrides_is_marked_and_overrides_something(base: type) -> None:
+def test_every_method_that_overrides_one_of_the_sdk_is_marked(base: type) -> None:
     ours = SdkTap if base is Tap else SdkStream
     for name, member in vars(ours).items():
         function = member.fget if isinstance(member, property) else member
@@ -177,9 +177,9 @@ def test_records_do_not_move_the_bookmark_not_even_if_they_are_out_of_order() ->
 
 def test_the_state_manager_moves_it_and_a_sorted_stream_needs_no_progress_markers() -> None:
     stream = make_tap().streams["rows"]
-    for stamp in STAMPS[:2]:
-        stream.state_manager.increment_state({"updated_at": stamp}, replication_key="updated_at")
-        assert stream.stream_state == {"replication_key": "updated_at", "replication_key_value": stamp}
+    for timestamp in UPDATES[:2]:
+        stream.state_manager.increment_state({"updated_at": timestamp}, replication_key="updated_at")
+        assert stream.stream_state == {"replication_key": "updated_at", "replication_key_value": timestamp}
 
 
 def test_a_state_that_is_the_same_as_the_last_one_is_written_if_records_came_in_between(
@@ -213,7 +213,7 @@ def test_any_other_error_ends_the_sync() -> None:
         tap.sync_all()
 
 
-def test_there_is_no_state_to_write_without_records(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_records_no_state_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     make_tap().streams["rows"].write_state()
     assert types(capsys) == []
 

@@ -66,7 +66,7 @@ def test_batches_are_not_offered() -> None:
         ({"config": CONFIG, "catalog": {}}, "Invalid catalog: it does not have the structure that --discover prints"),
     ],
 )
-def test_wrong_input_is_refused_when_the_tap_is_created(options: dict[str, Any], error: str) -> None:
+def test_invalid_input_is_rejected_when_the_tap_is_created(options: dict[str, Any], error: str) -> None:
     with pytest.raises(ConfigValidationError) as raised:
         TapWootric(**options)
     (line,) = raised.value.errors
@@ -144,7 +144,7 @@ def test_the_connection_test_reads_one_record_of_each_selected_stream(capsys: py
     assert records == ["end_users", "responses"]
 
 
-def test_the_connection_test_names_what_the_account_may_not_read() -> None:
+def test_the_connection_test_names_streams_that_the_account_may_not_read() -> None:
     with pytest.raises(AccessDeniedError, match="may not read responses"):
         make_tap(denying("/v1/responses")).run_connection_test()
 
@@ -171,7 +171,7 @@ def test_a_signal_ends_a_sync_with_the_state_of_the_records_that_were_written(
     assert bookmark == records[-1]["updated_at"]
 
 
-def test_after_a_signal_another_one_is_not_the_taps() -> None:
+def test_after_a_signal_the_tap_no_longer_handles_the_next_one() -> None:
     tap = make_tap()
     ours = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated):

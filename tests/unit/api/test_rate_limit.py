@@ -35,8 +35,8 @@ def slept_after(*responses: requests.Response, endpoint: str = ENDPOINT) -> list
     """Return the sleeps of two requests to an endpoint, after responses of ENDPOINT."""
     time = FakeTime()
     rate_limiter = time.rate_limiter()
-    for one in responses:
-        rate_limiter.update(ENDPOINT, one)
+    for received in responses:
+        rate_limiter.update(ENDPOINT, received)
     for _ in range(2):
         with rate_limiter.acquire(endpoint):
             pass

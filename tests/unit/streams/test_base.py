@@ -107,11 +107,11 @@ def test_a_stream_that_has_not_been_read_has_no_bookmark_to_move() -> None:
     assert tap.state == {"bookmarks": {}} or not tap.state
 
 
-def test_a_sync_that_fails_early_does_not_move_the_bookmark_to_where_the_one_before_got() -> None:
+def test_a_sync_that_fails_early_forgets_the_high_watermark_of_the_one_before() -> None:
     tap = make_tap(serving([row(1, NOW - 300)]))
     stream = tap.streams["end_users"]
     [*stream.get_records(None)]
-    tap.client.now += 60  # And so is the limit.
+    tap.client.now += 60  # And with it the bookmark limit.
     tap.client.server_time = None
     with pytest.raises(TypeError):
         [*stream.get_records(None)]
@@ -159,7 +159,7 @@ def test_a_stream_that_the_account_may_not_read_keeps_its_error_and_ends_quietly
     assert "segments: skipped, the account may not read it (403 Reason for /v1/responses)" in caplog.messages
 
 
-def test_in_python_the_same_is_an_error() -> None:
+def test_get_records_raises_an_access_error() -> None:
     with pytest.raises(AccessDeniedError):
         [*make_tap(lambda *_: response(403, {})).streams["segments"].get_records(None)]
 
@@ -181,7 +181,7 @@ def fetch(stream: Any, content: Any) -> Any:
 
 @pytest.mark.parametrize("stream", [Segments, SurveyTemplates, NpsSummary, EndUsers])
 @pytest.mark.parametrize("content", ["text", 7, {}, [1], [None], {"survey_templates": {}}, {"survey_templates": [1]}])
-def test_a_response_of_another_structure_may_pass(stream: Any, content: Any) -> None:
+def test_a_response_with_another_structure_can_be_retried(stream: Any, content: Any) -> None:
     with pytest.raises(RetriableAPIError, match=f"The response of {stream.path} does not have the structure of"):
         fetch(make_stream(stream), content)
 

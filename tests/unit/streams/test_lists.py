@@ -1,4 +1,4 @@
-"""What a list asks the API for, and how far its bookmark may follow."""
+"""Which requests a list sends, and how far its bookmark may move."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_by_update_the_high_watermark_moves_with_each_row_and_by_creation_only_a
         tap = make_tap(answer, start_date=START_DATE)
         stream = tap.streams["responses"]
         seen = [(record["updated_at"], stream.high_watermark) for record in stream.get_records(None)]
-        assert [mark for _, mark in seen] == [stamp if moves else "" for stamp, _ in seen]
+        assert [mark for _, mark in seen] == [updated_at if moves else "" for updated_at, _ in seen]
         assert stream.high_watermark == rows[-1]["updated_at"]
 
 
@@ -136,7 +136,7 @@ def test_a_second_that_is_not_over_is_read_when_it_is() -> None:
     assert set(tap.client.slept_until) == {NOW + 1}
 
 
-def test_an_answer_that_would_lose_rows_is_an_error_of_the_stream() -> None:
+def test_a_response_that_would_lose_rows_is_an_error_of_the_stream() -> None:
     tap = make_tap(lambda *_: response(content=[row(1, START - 1)]), start_date=START_DATE)
     with pytest.raises(FatalAPIError, match=r"^end_users: rows came from outside the range"):
         read(tap, "end_users")
@@ -148,10 +148,10 @@ def test_the_lookback_window_is_a_setting_and_the_sort_keys_are_the_apis() -> No
     assert Responses.sort_keys == ("updated_at", "created_at")
 
 
-def test_a_page_of_usual_rows_is_decoded_in_one_go_and_any_other_row_by_row() -> None:
+def test_a_page_of_ordinary_rows_is_decoded_as_a_whole_and_any_other_row_by_row() -> None:
     stream = make_stream(EndUsers)
-    usual = row(1, START)
-    assert stream.records(response(content=[usual]), {}) == [{**usual, "extra_fields": None}]
-    assert stream.records(response(content=[{**usual, "id": "1", "new": 2}]), {}) == [
-        {**usual, "extra_fields": {"new": 2}}
+    ordinary = row(1, START)
+    assert stream.records(response(content=[ordinary]), {}) == [{**ordinary, "extra_fields": None}]
+    assert stream.records(response(content=[{**ordinary, "id": "1", "new": 2}]), {}) == [
+        {**ordinary, "extra_fields": {"new": 2}}
     ]
