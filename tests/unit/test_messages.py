@@ -83,7 +83,7 @@ def test_a_repeated_state_is_written_only_if_a_record_came_in_between(pipe: Pipe
     assert pipe.types == ["STATE", "RECORD", "STATE", "STATE"]
 
 
-def test_a_stdout_that_accepts_a_part_gets_everything(pipe: Pipe) -> None:
+def test_a_stdout_that_accepts_partial_writes_gets_everything(pipe: Pipe) -> None:
     pipe.max_bytes = 7
     writer = MessageWriter()
     writer.write_message(record("a longer text"))

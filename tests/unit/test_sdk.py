@@ -157,7 +157,7 @@ def test_the_sdk_uses_the_prepared_config_and_adds_the_defaults() -> None:
     assert FakeTap(validate_config=False).calls[0][2] is False
 
 
-def test_a_sync_goes_through_the_seam_and_each_state_moves_the_bookmarks_before(
+def test_a_sync_calls_its_override_and_bookmarks_move_before_each_state(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tap = make_tap()
@@ -169,13 +169,13 @@ def test_a_sync_goes_through_the_seam_and_each_state_moves_the_bookmarks_before(
     assert tap.calls.count("move_bookmarks") >= 2
 
 
-def test_records_do_not_move_the_bookmark_not_even_if_they_are_out_of_order() -> None:
+def test_records_do_not_move_the_bookmark_even_if_they_are_out_of_order() -> None:
     tap = make_tap()
     tap.sync_all()
     assert tap.state == {"bookmarks": {"rows": {}}}
 
 
-def test_the_state_manager_moves_it_and_a_sorted_stream_needs_no_progress_markers() -> None:
+def test_the_state_manager_moves_the_bookmark_without_progress_markers() -> None:
     stream = make_tap().streams["rows"]
     for timestamp in UPDATES[:2]:
         stream.state_manager.increment_state({"updated_at": timestamp}, replication_key="updated_at")
@@ -247,7 +247,7 @@ def test_the_connection_test_reads_a_record_of_the_selected_streams(capsys: pyte
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_the_sdk_handles_both_signals_with_the_seam(signum: signal.Signals) -> None:
+def test_the_sdk_passes_both_signals_to_the_override(signum: signal.Signals) -> None:
     tap = make_tap()
     handler = signal.getsignal(signum)
     assert callable(handler)

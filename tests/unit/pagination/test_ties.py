@@ -261,7 +261,7 @@ def rotated_in_reverse(rows_moved: int) -> Sort:
     "order", [adversary.stable, adversary.reversible, adversary.shuffled, adversary.hiding(1), rotated_in_reverse(100)]
 )
 @pytest.mark.parametrize("query", [incremental, full_table, older_deployment])
-def test_more_ties_than_can_be_counted_are_refused_in_any_order(ties: int, order: Sort, query: Any) -> None:
+def test_more_ties_than_can_be_counted_are_an_error_in_any_order(ties: int, order: Sort, query: Any) -> None:
     tied = TiedList(tied_rows(ties), order)
     with pytest.raises(UnprovenSecondError, match=r"\d+ rows .* there may be more: page 30 is full"):
         read(tied, query(tied))

@@ -129,7 +129,7 @@ def test_partitions_are_cut_only_while_the_api_announces_no_limit_for_the_list(m
     assert not limited_paths
 
 
-def test_a_second_that_is_not_over_is_read_when_it_is() -> None:
+def test_a_second_that_is_not_over_is_waited_for() -> None:
     rows = [row(number, NOW) for number in range(60)]
     tap = make_tap(serving(rows), start_date=START_DATE)
     assert sorted(read(tap, "end_users")) == list(range(60))
