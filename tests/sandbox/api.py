@@ -18,7 +18,7 @@ USERNAME = "sandbox@example.com"
 PASSWORD = "sandbox-password"  # noqa: S105 - The same.
 
 PATHS = {"email_stats": "/v2/email_stats", "email_sources": "/v2/email_stats/sources"}
-"""The paths of what is not at `/v1/` and its name."""
+"""The paths that are not `/v1/` and the name."""
 
 LAST_PAGE = 30
 MAX_PAGE_SIZE = 50
@@ -207,7 +207,7 @@ class Api:
 
 
 def path_of(name: str) -> str:
-    """Return the path at which the API has a list, or another thing to read."""
+    """Return the path of a list, or of other data."""
     return PATHS.get(name, f"/v1/{name}")
 
 

@@ -20,6 +20,8 @@ def test_the_streams_have_the_keys_and_the_selection_that_targets_and_catalogs_r
         "segments": ("/v1/segments", ["name"], None, False),
         "survey_templates": ("/v1/survey_templates", ["id"], None, False),
         "nps_summary": ("/v1/nps_summary", ["date"], "date", False),
+        "email_stats": ("/v2/email_stats", ["date"], "date", False),
+        "email_sources": ("/v2/email_stats/sources", ["kind", "id"], None, False),
     }
 
 
