@@ -91,11 +91,11 @@ def month(row: Row) -> datetime:
     return in_postgres(row.created).replace(day=1, hour=0, minute=0, second=0)
 
 
-def assert_recipes_are_right(database: Database, account: Account, **gone: Row) -> None:
-    """Check the results of the README's queries, where `gone` has a deleted row of some streams."""
+def assert_recipes_are_right(database: Database, account: Account, **deleted: Row) -> None:
+    """Check the results of the README's queries, where `deleted` has a deleted row of some streams."""
     responses, users = account.responses.rows, dict(account.end_users.rows)
-    if "end_users" in gone:
-        users[gone["end_users"].id] = gone["end_users"]
+    if "end_users" in deleted:
+        users[deleted["end_users"].id] = deleted["end_users"]
 
     def department(row: Row) -> Any:
         user = users.get(row.body["end_user_id"])
@@ -126,10 +126,10 @@ def assert_recipes_are_right(database: Database, account: Account, **gone: Row) 
         user = users.get(body["end_user_id"])
         assert row["email"] == ((user and user.body["email"]) or body["end_user"]["email"])
         assert row["external_id"] == ((user and user.body["external_id"]) or body["end_user"]["external_id"])
-        assert bool(row["end_user_deleted_at"]) == (user is not None and user is gone.get("end_users"))
+        assert bool(row["end_user_deleted_at"]) == (user is not None and user is deleted.get("end_users"))
 
     found = database.query(block("found_at"))
-    assert {(row["stream"], row["id"]) for row in found} == {(stream, row.id) for stream, row in gone.items()}
+    assert {(row["stream"], row["id"]) for row in found} == {(stream, row.id) for stream, row in deleted.items()}
 
 
 def account_with_unusual_values() -> Account:
@@ -167,7 +167,7 @@ def test_meltano_loads_every_value_then_the_changes_and_marks_deleted_rows(datab
 
         sandbox.clock.advance(600)
         now = int(NOW + 600) * SECOND
-        changed, gone, gone_later = (account.responses.rows[number] for number in (3, 4, 5))
+        changed, deleted, deleted_later = (account.responses.rows[number] for number in (3, 4, 5))
         account.responses.update(changed, now)
         late = account.responses.insert(int(NOW - 200) * SECOND)  # It was committed after the first sync.
         new = account.responses.insert(now)
@@ -179,16 +179,16 @@ def test_meltano_loads_every_value_then_the_changes_and_marks_deleted_rows(datab
         assert again >= {changed.id, late.id, new.id}
         assert len(again) <= 4  # Also the row of the bookmark.
 
-        account.responses.delete(gone)
+        account.responses.delete(deleted)
         forgotten = account.end_users.rows[7]
         account.end_users.delete(forgotten)
         meltano("tap-wootric-full")
         rows = loaded(database, "responses")
-        assert {row_id for row_id, row in rows.items() if row["_sdc_deleted_at"]} == {gone.id}
-        assert_recipes_are_right(database, account, responses=gone, end_users=forgotten)
+        assert {row_id for row_id, row in rows.items() if row["_sdc_deleted_at"]} == {deleted.id}
+        assert_recipes_are_right(database, account, responses=deleted, end_users=forgotten)
 
         sandbox.clock.advance(60)
-        account.responses.delete(gone_later)
+        account.responses.delete(deleted_later)
         meltano("tap-wootric-full", TARGET_POSTGRES_HARD_DELETE="true")
         assert_holds(database, account)
 

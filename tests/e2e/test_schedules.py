@@ -63,8 +63,8 @@ def test_the_workflow_keeps_its_state_in_a_database_and_can_read_the_full_table(
             if runner == 1:
                 account.end_users.delete(account.end_users.rows[1])
     assert [asked[0], asked[1] - asked[0], asked[2] - asked[1]] == [3, 1, 4]
-    gone = database.query("SELECT id FROM tap_wootric.end_users WHERE _sdc_deleted_at IS NOT NULL")
-    assert gone == [{"id": 1}]
+    deleted = database.query("SELECT id FROM tap_wootric.end_users WHERE _sdc_deleted_at IS NOT NULL")
+    assert deleted == [{"id": 1}]
     assert len(database.query("SELECT * FROM tap_wootric.end_users")) == 120
 
 

@@ -126,7 +126,7 @@ def test_a_number_that_cannot_be_read_is_kept_and_logged(value: str, caplog: pyt
     record = record_of(with_stats(open_rate=value))
     assert (record["open_rate"], record["open_rate_percent"]) == (value, None)
     assert record["extra_fields"]["open_rate_percent"] in value
-    assert [one.message for one in caplog.records if one.levelno == logging.WARNING] == [
+    assert [line.message for line in caplog.records if line.levelno == logging.WARNING] == [
         "email_stats: the field open_rate_percent has a value of an unexpected type; it goes into extra_fields"
     ]
 
