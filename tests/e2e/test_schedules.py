@@ -247,7 +247,8 @@ def test_the_script_loads_the_rows_read_before_a_signal(
 def test_the_script_waits_for_a_loading_target_despite_a_signal(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
     working = (tmp_path / "target-postgres").read_text()
-    lines = working.replace("exec ", "cat > all; touch loading; sleep 2; ").replace('"$@"', '"$@" < all')
+    # In the first second, the tap exits: a signal would still change its status.
+    lines = working.replace("exec ", "cat > all; sleep 1; touch loading; sleep 2; ").replace('"$@"', '"$@" < all')
     (tmp_path / "target-postgres").write_text(lines)
     process = folder.start()
     while not (tmp_path / "loading").exists() and process.poll() is None:
