@@ -1,15 +1,15 @@
-# Every command of this repository. They need Python 3.11 or newer with its venv module or pip, and nothing else:
-# where uv is missing it goes into .cache/uv, because many systems do not let pip install it outside of an environment.
+# All commands need Python 3.11 or newer with its venv module or pip, and nothing else: if uv is missing, it is installed
+# into .cache/uv, because on many systems pip may only install into an environment.
 .DEFAULT_GOAL := help
 
 ifeq ($(shell uv --version 2>/dev/null && uvx --version 2>/dev/null),)
 MISSING_UV := .cache/uv/bin/uv
 export PATH := $(CURDIR)/.cache/uv/bin:$(PATH)
 endif
-# By its path, because macOS's make 3.81 does not search the exported PATH.
+# With its path, because make 3.81 of macOS does not search the exported PATH.
 UV := $(or $(MISSING_UV),uv)
 RUN := $(UV) run
-# Trust the system's certificates, as git and pip do: a company's proxy may have one of its own.
+# Trust the system's certificates, like git and pip: a company's proxy may have its own.
 export UV_SYSTEM_CERTS ?= true
 
 CHECKS := check-format check-lint check-types check-imports check-spelling check-dependencies check-workflows check-schemas
@@ -18,25 +18,26 @@ CHECKS := check-format check-lint check-types check-imports check-spelling check
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-demo: $(MISSING_UV) ## Sync a made-up account with Meltano into files, without a Wootric account
+demo: $(MISSING_UV) ## Sync made-up data with Meltano into files, without a Wootric account
 	$(RUN) python -m tests.sandbox -- uvx 'meltano~=4.4' run tap-wootric target-jsonl
 
 test: environment ## Run the tests; pytest's arguments go into ARGS: make test ARGS='-k ties'
 	$(RUN) pytest $(ARGS)
 
-coverage: environment ## Run the tests with their coverage measured, which takes twice as long
+# The unit tests alone must reach the floor, so that checking it takes seconds.
+coverage: environment ## Measure the coverage of the unit tests, and fail below the floor; ARGS=tests measures all tests
 	$(RUN) coverage erase
-	$(RUN) coverage run -m pytest $(ARGS)
+	$(RUN) coverage run -m pytest $(or $(ARGS),tests/unit)
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 
-check: $(CHECKS) ## Check everything but the tests: format, lint, types, spelling, dependencies, workflows
+check: $(CHECKS) ## Run all checks except tests: format, lint, types, imports, spelling, dependencies, workflows
 
-format: environment ## Format the code, and fix what the linter can fix
+format: environment ## Format the code, and apply the linter's fixes
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-bench: environment ## Measure the speed against singer-io's tap, in half an hour; ARGS=--quick in two minutes
+bench: environment ## Compare the speed with singer-io's tap in half an hour; with ARGS=--quick in two minutes
 	$(RUN) python -m tests.benchmark $(ARGS)
 
 docs: environment ## Write the generated parts of README.md
@@ -73,7 +74,7 @@ check-schemas: environment
 	$(RUN) check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(RUN) check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
-# Compiled, because the tests start Python hundreds of times.
+# Bytecode is compiled because the tests start Python hundreds of times.
 environment: $(MISSING_UV)
 	@$(UV) sync --quiet --compile-bytecode
 

@@ -15,7 +15,7 @@ _SECONDS_PER_REQUEST = 0.2
 
 
 class ApiReader:
-    """Fetches pages, while a made-up clock goes on.
+    """Fetches pages, and advances a made-up clock with each request.
 
     Args:
         account: The account that the API serves.
@@ -37,6 +37,6 @@ class ApiReader:
         self.requests += 1
         self._now += _SECONDS_PER_REQUEST
         params = {name: str(value) for name, value in parameters(query).items()}
-        answer = self._api.answer("GET", f"/v1/{self._stream}", params, {}, "Bearer token")
-        assert answer.status == 200, answer.content
-        return [{**row, **{key: normalize_timestamp(row[key]) for key in TIME_KEYS}} for row in answer.content]
+        response = self._api.answer("GET", f"/v1/{self._stream}", params, {}, "Bearer token")
+        assert response.status == 200, response.content
+        return [{**row, **{key: normalize_timestamp(row[key]) for key in TIME_KEYS}} for row in response.content]

@@ -42,31 +42,31 @@ class Database:
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The URL in the form that target-postgres asks for."""
+        """The URL in the format of target-postgres."""
         return self.url.replace("postgresql://", "postgresql+psycopg://", 1)
 
     def query(self, text: str) -> list[dict[str, Any]]:
-        """Return the rows of a query, with times in UTC."""
+        """Return the rows of a query, with timestamps in UTC."""
         with psycopg.connect(self.url, options="-c timezone=UTC", row_factory=dict_row) as connection:
             return connection.execute(text.encode()).fetchall()
 
 
 @contextmanager
 def server(**settings: str) -> Iterator[str]:
-    """Run a server, or find one, and yield its URL.
+    """Yield the URL of the server in the environment, or of a temporary one.
 
     Args:
-        settings: Settings of a server that is run, besides those that all have.
+        settings: Additional settings of a temporary server.
 
     Raises:
-        MissingServerError: There is none, and none is installed.
+        MissingServerError: None is in the environment, and PostgreSQL is not installed.
     """
     if url := os.environ.get(VARIABLE):
         yield url
         return
     programs = _programs()
     folder = Path(mkdtemp(prefix="postgres-"))
-    user = "postgres" if os.geteuid() == 0 else None  # It refuses to run as root.
+    user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root.
     try:
         if user:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
@@ -84,7 +84,7 @@ def server(**settings: str) -> Iterator[str]:
 
 @contextmanager
 def database(server_url: str) -> Iterator[Database]:
-    """Make an empty database, and drop it in the end."""
+    """Create an empty database, and drop it at the end."""
     name = f"tap_wootric_{uuid4().hex}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -103,7 +103,7 @@ def _programs() -> Path:
 
 
 def _run(folder: Path, user: str | None, program: Path, *arguments: str) -> None:
-    # Its output goes to a file: the server keeps it open.
+    # The output goes to a file, because the server keeps it open.
     with (folder / "output").open("ab") as output:
         done = subprocess.run(
             [program, *arguments, f"--pgdata={folder / 'data'}"],

@@ -1,4 +1,4 @@
-"""Runs the programs that people use with the tap: Meltano and targets, from PyPI through uvx."""
+"""Runs the programs that people use with the tap: Meltano and targets, from PyPI with uvx."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.tap import environment
 
 ROOT = Path(__file__).parent.parent
 
-_TIMEOUT = 300
+_TIMEOUT_SECONDS = 300
 
 
 def meltano_yml() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def plugin(kind: str, name: str) -> dict[str, Any]:
 
 
 def uvx(package: str, *command: str) -> list[str]:
-    """Return the command line of a program that a package holds."""
+    """Return the command line of a program in a package."""
     return [shutil.which("uvx") or "uvx", "--quiet", "--from", package, *command]
 
 
@@ -45,14 +45,14 @@ def target(name: str) -> list[str]:
 
 
 def meltano(*arguments: str) -> list[str]:
-    """Return the command line of Meltano, as the workflow that extracts has it."""
+    """Return the command line of Meltano, in the version of the workflow that extracts."""
     workflow = (ROOT / ".github" / "workflows" / "extract.yml").read_text()
     (package,) = re.findall(r"uvx --from '(.*?)' meltano run", workflow)
     return uvx(package, "meltano", *arguments)
 
 
 def with_targets(folder: Path) -> dict[str, str]:
-    """Put the targets of meltano.yml into a folder, and return an environment in which they are found."""
+    """Put the targets of meltano.yml into a folder, and return an environment with this folder on the PATH."""
     for name in (loader["name"] for loader in meltano_yml()["plugins"]["loaders"]):
         (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(target(name))} "$@"\n')
         (folder / name).chmod(0o755)
@@ -62,7 +62,7 @@ def with_targets(folder: Path) -> dict[str, str]:
 def run(
     *command: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, text: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with a text as its input, and with this environment's programs on the PATH."""
+    """Run a command to its end, with a text as its input and this environment's programs on the PATH."""
     return subprocess.run(
         command,
         capture_output=True,
@@ -71,7 +71,7 @@ def run(
         encoding="utf-8",
         env={**environment(), "PATH": _path(), **(env or {})},
         input=text,
-        timeout=_TIMEOUT,
+        timeout=_TIMEOUT_SECONDS,
     )
 
 

@@ -1,6 +1,6 @@
 """Writes the generated parts of the README, from the settings and the schemas: `python -m tests.readme`.
 
-Also finds its code blocks, for the tests that run them.
+It also finds code blocks, for the tests that run them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FORMATS = {"date-time": "time", "date": "date"}
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Return the language and the text of each block of code that is written by hand."""
+    """Return the language and the text of each code block that is not generated."""
     return [(language, text) for language, text in _BLOCK.findall(README.read_text()) if language != "mermaid"]
 
 

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 DEFAULTS: dict[str, Any] = {}
-"""Settings of every run that does not set them itself."""
+"""Settings for runs that do not set them."""
 
-_TIMEOUT = 120
+_TIMEOUT_SECONDS = 120
 
 _COMMAND = "tap_wootric"
 _SLEEPLESS = "tests.runners.sleepless"
@@ -72,10 +72,10 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
 
     Args:
         arguments: Options of the command.
-        config: The settings, which are written into a file; so are the state and the catalog.
+        config: The settings. Like the state and the catalog, they are written into a file.
         state: The state.
         catalog: The catalog.
-        env: Environment variables to add.
+        env: Additional environment variables.
         sleepless: Whether pauses are logged instead of taken; see `Run.slept`.
         runner: The module to run in place of the command; see `tests.runners`.
     """
@@ -94,7 +94,7 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
             check=False,
             encoding="utf-8",
             env={**environment(), **(env or {})},
-            timeout=_TIMEOUT,
+            timeout=_TIMEOUT_SECONDS,
         )
     return Run(done.returncode, done.stdout, done.stderr)
 
@@ -125,7 +125,7 @@ def full_table(*streams: str) -> dict[str, Any]:
 
 
 def seen(records: list[dict[str, Any]]) -> dict[int, tuple[str, int]]:
-    """Return the latest version of each row by its id, as a target has it: last update and number of updates."""
+    """Return the latest version of each row by its id, as a target keeps it; compare with `Table.versions`."""
     return {record["id"]: (record["updated_at"], _properties(record)["revision"]) for record in records}
 
 
@@ -135,6 +135,6 @@ def _properties(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without the tap's settings. Bytecode is kept, because the SDK imports slowly without."""
+    """Return the environment without the tap's settings. Bytecode is written: without it, the SDK imports slowly."""
     dropped = ("TAP_WOOTRIC_", "PYTHONDONTWRITEBYTECODE")
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

@@ -1,4 +1,4 @@
-"""Prints the tables of the benchmark, as the README has them."""
+"""Prints the tables of the benchmark for the README."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _HASTE = 20
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run of a program took: seconds, seconds of CPU, and megabytes at the most."""
+    """The cost of a run: seconds, CPU seconds, and the peak memory in megabytes."""
 
     seconds: float
     cpu: float
@@ -45,7 +45,7 @@ class Cost:
 
 
 class Programs:
-    """The command lines of what is measured; the old tap has an environment of its own in a folder."""
+    """The command lines of the measured programs. The old tap is installed into an environment of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,13 +79,13 @@ class Programs:
         return options
 
     def run(self, command: list[str]) -> Cost:
-        """Run a program to its end, and measure it."""
-        begun = time.monotonic()
+        """Run a program to its end, and measure its cost."""
+        start = time.monotonic()
         with self.out.open("wb") as out, (self.folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=out, stderr=log, cwd=ROOT, env=environment())
             _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)  # Popen does not know that it has ended.
-        seconds = time.monotonic() - begun
+            process.returncode = os.waitstatus_to_exitcode(status)  # Popen did not see it end.
+        seconds = time.monotonic() - start
         if process.returncode:
             raise RuntimeError((self.folder / "log").read_text()[-2_000:])
         with self.out.open() as lines:
@@ -93,7 +93,7 @@ class Programs:
         return Cost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1_024, rows)
 
     def records(self) -> list[dict[str, Any]]:
-        """What the last program printed."""
+        """Return the records that the last program printed."""
         return [message["record"] for message in self._messages("RECORD")]
 
     def state(self) -> Any:
@@ -133,7 +133,7 @@ def table(title: str, head: list[str], rows: list[list[str]]) -> None:
 
 
 def spread(values: list[float]) -> str:
-    """The median, with the least and the most."""
+    """Return the median, minimum and maximum."""
     return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
@@ -146,10 +146,10 @@ def cycles(programs: Programs, rows: int, times: int) -> None:
                 costs[name].append(programs.run(command))
     lines = []
     for name, runs in costs.items():
-        to_old = [one.cpu / other.cpu for one, other in zip(runs, costs["old tap"], strict=True)]
-        to_floor = [one.cpu / other.cpu for one, other in zip(runs, costs["floor"], strict=True)]
-        rate = median(one.rows / one.seconds for one in runs)
-        cpu = median(one.cpu / one.rows * 100_000 for one in runs)
+        to_old = [cost.cpu / old.cpu for cost, old in zip(runs, costs["old tap"], strict=True)]
+        to_floor = [cost.cpu / floor.cpu for cost, floor in zip(runs, costs["floor"], strict=True)]
+        rate = median(cost.rows / cost.seconds for cost in runs)
+        cpu = median(cost.cpu / cost.rows * 100_000 for cost in runs)
         lines.append([name, f"{rate:,.0f}", f"{cpu:.1f}", spread(to_old), spread(to_floor)])
     head = ["", "rows a second", "CPU seconds for 100,000 rows", "CPU, to the old tap's", "CPU, to the floor's"]
     table(f"{rows:,} rows, from a server that answers at once", head, lines)
@@ -165,9 +165,9 @@ def latencies(programs: Programs, rows: int, milliseconds: list[int]) -> None:
                 cost = programs.run(command)
                 asked = requests_of(url)
             old_seconds = old_seconds or cost.seconds
-            what = name if name == "old tap" else f"this tap, `concurrency` {name}"
+            label = name if name == "old tap" else f"this tap, `concurrency` {name}"
             lines.append(
-                [f"{latency} ms", what, f"{cost.seconds:.1f}", f"{old_seconds / cost.seconds:.1f} x", f"{asked:,}"]
+                [f"{latency} ms", label, f"{cost.seconds:.1f}", f"{old_seconds / cost.seconds:.1f} x", f"{asked:,}"]
             )
     head = ["an answer takes", "", "seconds", "faster than the old tap", "requests"]
     table(f"{rows:,} rows, no limit (at best {rows // 50:,} requests)", head, lines)
@@ -189,7 +189,11 @@ def limits(programs: Programs, rows: int) -> None:
 
 def memory(programs: Programs, sizes: list[int]) -> None:
     lines = []
-    for name, concurrency, latency in (("one window", 1, 0), ("`concurrency` 4", 4, 20), ("`concurrency` 8", 8, 20)):
+    for name, concurrency, latency in (
+        ("`concurrency` 1", 1, 0),
+        ("`concurrency` 4", 4, 20),
+        ("`concurrency` 8", 8, 20),
+    ):
         peaks = []
         for rows in sizes:
             with serving(rows=rows, latency=latency) as url:
@@ -205,20 +209,20 @@ def losses(programs: Programs, rows: int) -> None:
         account = Account(rows // 2)
         account.crowd(account.end_users, rows // 2)
         with Sandbox(account, updates=2) as sandbox:
-            held: dict[int, Any] = {}
+            loaded: dict[int, Any] = {}
             state: Any = None
             for _ in range(2):
                 make = programs.old if name == "old tap" else programs.tap
                 programs.run(make(sandbox.url, "end_users", state=state))
-                held |= {row["id"]: (row["updated_at"], row["properties"]["revision"]) for row in programs.records()}
+                loaded |= {row["id"]: (row["updated_at"], row["properties"]["revision"]) for row in programs.records()}
                 state = programs.state()
                 sandbox.switches.updates = 0
-            stand = sandbox.account.end_users.as_it_stands()
-        missing = len(stand.keys() - held.keys())
-        stale = sum(held[one][1] != row[1] for one, row in stand.items() if one in held)
-        lines.append([name, f"{len(stand):,}", str(missing), str(stale)])
+            current = sandbox.account.end_users.versions()
+        missing = len(current.keys() - loaded.keys())
+        stale = sum(loaded[row_id][1] != row[1] for row_id, row in current.items() if row_id in loaded)
+        lines.append([name, f"{len(current):,}", str(missing), str(stale)])
     head = ["", "rows in the account", "missing", "with an old value"]
-    title = "Half of the rows in one second; a sync in which each request changes two rows, and one in peace"
+    title = "Half of the rows in one second; a sync in which each request changes two rows, and one without changes"
     table(title, head, lines)
 
 

@@ -1,4 +1,4 @@
-"""The least that a tap can do: ask, read, print. It goes on from no state, and ends in a crowded second."""
+"""The least that a tap can do: request, decode, print. It has no state, and stops at a second that fills a page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(url: str, stream: str) -> None:
         rows = session.get(f"{url}/v1/{stream}", params={**params, "updated[gte]": begin}, timeout=60).json()
         for row in rows:
             if row["id"] not in seen:
-                print(json.dumps({"type": "RECORD", "stream": stream, "record": row}))  # noqa: T201 - As a tap does.
+                print(json.dumps({"type": "RECORD", "stream": stream, "record": row}))  # noqa: T201 - The output.
         last = rows[-1]["updated_at"]
         seen = {row["id"] for row in rows if row["updated_at"] == last}
         begin = int(datetime.strptime(last, "%Y-%m-%d %H:%M:%S %z").timestamp())

@@ -1,4 +1,4 @@
-"""Has a program's clock run fast, so that a minute's limit takes seconds: `python haste.py TIMES FILE|-m MODULE …`."""
+"""Runs a program with a fast clock, so that a limit per minute takes seconds: `haste.py FACTOR FILE|-m MODULE …`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import sys
 import time
 
 
-def hurry(times: float) -> None:
-    """Have `time` go some times faster from now on."""
+def speed_up(factor: float) -> None:
+    """Make the clocks of `time` run faster from now on."""
     sleep, monotonic, now = time.sleep, time.monotonic, time.time
-    begun, began = monotonic(), now()
-    time.sleep = lambda seconds: sleep(float(seconds) / times)
-    time.monotonic = lambda: begun + (monotonic() - begun) * times
-    time.time = lambda: began + (now() - began) * times
+    start_monotonic, start = monotonic(), now()
+    time.sleep = lambda seconds: sleep(float(seconds) / factor)
+    time.monotonic = lambda: start_monotonic + (monotonic() - start_monotonic) * factor
+    time.time = lambda: start + (now() - start) * factor
 
 
 if __name__ == "__main__":
-    hurry(float(sys.argv[1]))
+    speed_up(float(sys.argv[1]))
     program = sys.argv[2]
     del sys.argv[:2]
     if program == "-m":

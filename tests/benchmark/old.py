@@ -1,4 +1,4 @@
-"""Runs singer-io's tap against another server, for one stream: its URLs are constants, patched from outside."""
+"""Runs singer-io's tap against another server, for one stream. Its URLs are constants, which are patched."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import requests
 
 
 def main(url: str, stream: str) -> None:
-    """Run the tap's command with the options that are left."""
+    """Run the tap's command with the remaining options."""
     old: Any = import_module("tap_wootric")
     post = requests.post
     requests.post = lambda _url, **options: post(f"{url}/oauth/token", **options)

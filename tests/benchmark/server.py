@@ -1,6 +1,6 @@
-"""A server for measurements, never the bottleneck: rows are not stored, but made when they are asked for.
+"""A server for measurements that is never the bottleneck: rows are not stored, but created for each response.
 
-It knows one list, under both names, whose rows are spread evenly over a year, in the same order on both clocks.
+It has one list, under both names. Its rows are spread evenly over a year, and each is updated soon after its creation.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ class Server(asyncio.Protocol):
             path = urlsplit(target).path
             self._counts[path] = self._counts.get(path, 0) + 1
             if method == "GET":
-                headers, is_over = self._limit(path)
-                status = "429 Too Many Requests" if is_over else status
-                content = b"[]" if is_over else self._page(dict(parse_qsl(urlsplit(target).query)))
+                headers, is_exceeded = self._limit(path)
+                status = "429 Too Many Requests" if is_exceeded else status
+                content = b"[]" if is_exceeded else self._page(dict(parse_qsl(urlsplit(target).query)))
         date = formatdate(self._now(), usegmt=True)
         head = f"HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Length: {len(content)}\r\n{headers}"
         self._transport.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + content)
@@ -110,27 +110,27 @@ class Server(asyncio.Protocol):
     def _page(self, query: dict[str, str]) -> bytes:
         first, last = 0, self._rows
         for name, value in query.items():
-            clock, _, operator = name.removesuffix("]").partition("[")
+            column, _, operator = name.removesuffix("]").partition("[")
             if operator in {"gt", "gte"}:
-                first = max(first, self._index(clock, int(value) + (operator == "gt")))
+                first = max(first, self._index(column, int(value) + (operator == "gt")))
             elif operator in {"lt", "lte"}:
-                last = min(last, self._index(clock, int(value) + (operator == "lte")))
-        size, number = int(query.get("per_page", 25)), int(query.get("page", 1))
-        begin = first + (number - 1) * size
-        rows = [self._row(one) for one in range(begin, min(begin + size, last))]
+                last = min(last, self._index(column, int(value) + (operator == "lte")))
+        size, page = int(query.get("per_page", 25)), int(query.get("page", 1))
+        begin = first + (page - 1) * size
+        rows = [self._row(number) for number in range(begin, min(begin + size, last))]
         return f"[{', '.join(rows)}]".encode()
 
-    def _index(self, clock: str, second: int) -> int:
+    def _index(self, column: str, second: int) -> int:
         """Return the number of the first row that is not before a second."""
-        return max(0, -((self._stamp(clock, 0) - second) * self._rows // YEAR))
+        return max(0, -((self._timestamp(column, 0) - second) * self._rows // YEAR))
 
-    def _stamp(self, clock: str, row: int) -> int:
-        return BEGIN + (13 if clock == "updated" else 0) + row * YEAR // self._rows
+    def _timestamp(self, column: str, row: int) -> int:
+        return BEGIN + (13 if column == "updated" else 0) + row * YEAR // self._rows
 
     def _row(self, row: int) -> str:
         created, updated = (
-            datetime.fromtimestamp(self._stamp(clock, row), _PACIFIC).strftime("%Y-%m-%d %H:%M:%S -0800")
-            for clock in ("created", "updated")
+            datetime.fromtimestamp(self._timestamp(column, row), _PACIFIC).strftime("%Y-%m-%d %H:%M:%S -0800")
+            for column in ("created", "updated")
         )
         return f'{{"id": {row + 1}, "created_at": "{created}", "updated_at": "{updated}", {_REST}}}'
 

@@ -1,4 +1,4 @@
-"""The benchmark runs, so that its tables can be made anew at any time. What it measures is no matter of a test."""
+"""The benchmark runs, so that its tables can be renewed at any time. Its results are not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is released: a wheel and an sdist with all that the tap needs, for each Python that it is said to run on."""
+"""The wheel and the sdist contain everything that the tap needs, and work on each supported Python."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from tests.sandbox import Account, Sandbox
 from tests.tap import catalog_of, seen
 
 PYTHONS = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel, which is built from the sdist, and the sdist."""
+    """Build the sdist, and the wheel from it, and return their folder."""
     folder = tmp_path_factory.mktemp("dist")
     done = run("uv", "build", "--quiet", f"--out-dir={folder}", str(ROOT))
     assert done.returncode == 0, done.stderr
@@ -62,29 +63,30 @@ def test_the_wheel_works_in_an_empty_environment(version: str, built: Path, tmp_
         synced = run(command, "--config", str(tmp_path / "config.json"))
     assert synced.returncode == 0, synced.stderr
     messages = [json.loads(line) for line in synced.stdout.splitlines()]
-    records = [one["record"] for one in messages if one.get("stream") == "end_users" and one["type"] == "RECORD"]
+    records = [
+        message["record"] for message in messages if message["type"] == "RECORD" and message["stream"] == "end_users"
+    ]
     assert seen(records).keys() == account.end_users.rows.keys()
 
 
-@pytest.mark.parametrize("version", [one for one in PYTHONS if sys.version_info[:2] != tuple(map(int, one.split(".")))])
+@pytest.mark.parametrize("version", [version for version in PYTHONS if version != THIS_PYTHON])
 def test_the_unit_tests_pass_on_every_supported_python(version: str) -> None:
-    """The rest of the suite runs in them in the workflow's matrix."""
-    files = ["tests/unit"]
+    """CI's matrix runs the other tests on every version."""
     isolated = ("uv", "run", "--quiet", "--isolated", f"--python={python(version)}")
-    done = run(*isolated, "pytest", "--override-ini=addopts=", "-p", "no:cacheprovider", *files, cwd=ROOT)
+    done = run(*isolated, "pytest", "--override-ini=addopts=", "-p", "no:cacheprovider", "tests/unit", cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Python {version}." in done.stdout
 
 
 def python(version: str) -> str:
-    """The interpreter of a version; where there is none, the test is skipped, and says so."""
+    """Return the interpreter of a version, or skip the test if it is not installed."""
     for candidate in _candidates(version):
         if (
             shutil.which(candidate)
             and not subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode
         ):
             return candidate
-    pytest.skip(f"There is no Python {version} here")
+    pytest.skip(f"Python {version} is not installed")
 
 
 def _candidates(version: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Meltano, as people run it: the README's first command, and what meltano.yml says of the tap."""
+"""Meltano runs the demo, and meltano.yml has the settings and capabilities of the tap."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_meltano_yml_has_the_taps_settings_and_capabilities() -> None:
 
 
 def _setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """A setting in Meltano's words."""
-    kind = next(one for one in schema["type"] if one != "null")
+    """Return a setting as Meltano describes it."""
+    kind = next(type_ for type_ in schema["type"] if type_ != "null")
     regions = {"us": "United States", "eu": "Europe", "au": "Australia"}
     setting = {
         "name": name,
@@ -53,7 +53,10 @@ def _setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     if schema.get("secret"):
         setting["sensitive"] = True
     if "enum" in schema:
-        setting |= {"kind": "options", "options": [{"label": regions[one], "value": one} for one in schema["enum"]]}
+        setting |= {
+            "kind": "options",
+            "options": [{"label": regions[value], "value": value} for value in schema["enum"]],
+        }
     return setting
 
 

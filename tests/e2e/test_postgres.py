@@ -1,4 +1,4 @@
-"""`meltano run tap-wootric target-postgres`, and what is in the database after it."""
+"""`meltano run tap-wootric target-postgres` loads every row and value into the database."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from tests.tap import full_table, tap
 
 
 def loaded(database: Database, table: str, schema: str = "tap_wootric") -> dict[int, dict[str, Any]]:
-    """The rows of a table by their id; a row that is there twice is a failure."""
+    """Return the rows of a table by id, after checking that no id is there twice."""
     rows = database.query(f"SELECT * FROM {schema}.{table}")  # noqa: S608 - The names are the test's own.
     by_id = {row["id"]: row for row in rows}
     assert len(by_id) == len(rows)
     return by_id
 
 
-def stood(stamp: int) -> datetime:
-    """A stamp of the account as target-postgres stores it: without a zone."""
-    return datetime.fromtimestamp(stamp // SECOND, UTC).replace(tzinfo=None)
+def in_postgres(timestamp: int) -> datetime:
+    """Return a timestamp of the account as target-postgres stores it: in UTC, without a time zone."""
+    return datetime.fromtimestamp(timestamp // SECOND, UTC).replace(tzinfo=None)
 
 
 def expected(row: Row) -> dict[str, Any]:
-    """What the database is to hold of an account's row: what the API sends, but for the form of times, and NUL."""
+    """Return an account's row as it should be in the database: timestamps in another format, and NUL replaced."""
     body = {name: _in_utc(name, value) for name, value in row.body.items()}
     if body.get("text"):
         body["text"] = body["text"].replace("\0", "\ufffd")
     if body.get("last_surveyed"):
         body["last_surveyed"] = datetime.fromisoformat(body["last_surveyed"]).replace(tzinfo=None)
-    return {"id": row.id, "created_at": stood(row.created), "updated_at": stood(row.updated), **body}
+    return {"id": row.id, "created_at": in_postgres(row.created), "updated_at": in_postgres(row.updated), **body}
 
 
 def _in_utc(name: str, value: Any) -> Any:
     if isinstance(value, Mapping) and name != "properties":
-        return {inner: _in_utc(inner, one) for inner, one in value.items()}
+        return {field: _in_utc(field, content) for field, content in value.items()}
     if isinstance(value, str) and name in {"created_at", "last_surveyed"}:
         moment = datetime.strptime(value, "%Y-%m-%d %H:%M:%S %z").astimezone(UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -56,17 +56,17 @@ def _in_utc(name: str, value: Any) -> Any:
 
 
 def assert_holds(database: Database, account: Account, schema: str = "tap_wootric") -> None:
-    """Check each value of each row; a column that the API did not send is null."""
+    """Check each value of each row. Columns that the API did not send must be null."""
     for name, table in account.tables.items():
         found = loaded(database, name, schema)
         assert found.keys() == table.rows.keys()
         for row in table.rows.values():
-            values = {column: one for column, one in found[row.id].items() if not column.startswith("_sdc_")}
+            values = {column: value for column, value in found[row.id].items() if not column.startswith("_sdc_")}
             assert {**dict.fromkeys(values), **expected(row)} == values
 
 
 def nps(rows: Iterable[Row]) -> tuple[Decimal, int]:
-    """The NPS of responses, and how many of them count."""
+    """Return the NPS of responses, and how many of them count."""
     scores = [
         row.body["score"]
         for row in rows
@@ -74,48 +74,49 @@ def nps(rows: Iterable[Row]) -> tuple[Decimal, int]:
         and not row.body["excluded_from_calculations"]
         and (row.body.get("metric") or (row.body.get("survey") or {}).get("metric", "NPS")) == "NPS"
     ]
-    return rounded(100 * (sum(one >= 9 for one in scores) - sum(one <= 6 for one in scores)), len(scores)), len(scores)
+    promoters, detractors = sum(score >= 9 for score in scores), sum(score <= 6 for score in scores)
+    return rounded_ratio(100 * (promoters - detractors), len(scores)), len(scores)
 
 
-def rounded(one: int, other: int) -> Decimal:
-    """A quotient with a digit behind the point, as PostgreSQL rounds it."""
-    return (Decimal(one) / other).quantize(Decimal("0.1"), ROUND_HALF_UP)
+def rounded_ratio(dividend: int, divisor: int) -> Decimal:
+    """Return a quotient with one decimal place, rounded like PostgreSQL."""
+    return (Decimal(dividend) / divisor).quantize(Decimal("0.1"), ROUND_HALF_UP)
 
 
 def by(key: Callable[[Row], Any], rows: Iterable[Row]) -> dict[Any, list[Row]]:
-    return {one: list(group) for one, group in groupby(sorted(rows, key=lambda row: repr(key(row))), key)}
+    return {value: list(group) for value, group in groupby(sorted(rows, key=lambda row: repr(key(row))), key)}
 
 
 def month(row: Row) -> datetime:
-    return stood(row.created).replace(day=1, hour=0, minute=0, second=0)
+    return in_postgres(row.created).replace(day=1, hour=0, minute=0, second=0)
 
 
-def assert_recipes_are_right(database: Database, account: Account, **gone: Row) -> None:
-    """Check what each of the README's queries answers, with a row of some streams that was found to be deleted."""
+def assert_recipes_are_right(database: Database, account: Account, **deleted: Row) -> None:
+    """Check the results of the README's queries, where `deleted` has a deleted row of some streams."""
     responses, users = account.responses.rows, dict(account.end_users.rows)
-    if "end_users" in gone:
-        users[gone["end_users"].id] = gone["end_users"]
+    if "end_users" in deleted:
+        users[deleted["end_users"].id] = deleted["end_users"]
 
     def department(row: Row) -> Any:
         user = users.get(row.body["end_user_id"])
         return user and (user.body["properties"] or {}).get("Department")
 
     found = database.query(block("count(*) AS responses\nFROM tap_wootric.responses\nWHERE"))
-    counted = {one: nps(rows) for one, rows in by(month, responses.values()).items() if nps(rows)[1]}
-    assert {row["month"]: (row["nps"], row["responses"]) for row in found} == counted
-    assert [row["month"] for row in found] == sorted(counted)
+    scores = {month_: nps(rows) for month_, rows in by(month, responses.values()).items() if nps(rows)[1]}
+    assert {row["month"]: (row["nps"], row["responses"]) for row in found} == scores
+    assert [row["month"] for row in found] == sorted(scores)
 
     found = database.query(block("GROUP BY department"))
-    counted = {one: nps(rows) for one, rows in by(department, responses.values()).items()}
-    assert len(counted) == 3
-    assert {row["department"]: (row["nps"], row["responses"]) for row in found} == counted
+    scores = {name: nps(rows) for name, rows in by(department, responses.values()).items()}
+    assert len(scores) == 3
+    assert {row["department"]: (row["nps"], row["responses"]) for row in found} == scores
 
     found = database.query(block("was_answered"))
     answered, declined = by(month, responses.values()), by(month, account.declines.rows.values())
     for row in found:
-        answers, surveys = (len(one.get(row["month"], [])) for one in (answered, declined))
-        surveys += answers
-        assert (row["response_rate"], row["surveys"]) == (rounded(100 * answers, surveys), surveys)
+        answers = len(answered.get(row["month"], []))
+        surveys = answers + len(declined.get(row["month"], []))
+        assert (row["response_rate"], row["surveys"]) == (rounded_ratio(100 * answers, surveys), surveys)
     assert [row["month"] for row in found] == sorted({*answered, *declined})
 
     found = database.query(block("end_user_deleted_at"))
@@ -125,19 +126,19 @@ def assert_recipes_are_right(database: Database, account: Account, **gone: Row) 
         user = users.get(body["end_user_id"])
         assert row["email"] == ((user and user.body["email"]) or body["end_user"]["email"])
         assert row["external_id"] == ((user and user.body["external_id"]) or body["end_user"]["external_id"])
-        assert bool(row["end_user_deleted_at"]) == (user is not None and user is gone.get("end_users"))
+        assert bool(row["end_user_deleted_at"]) == (user is not None and user is deleted.get("end_users"))
 
     found = database.query(block("found_at"))
-    assert {(row["stream"], row["id"]) for row in found} == {(stream, row.id) for stream, row in gone.items()}
+    assert {(row["stream"], row["id"]) for row in found} == {(stream, row.id) for stream, row in deleted.items()}
 
 
-def nasty_account() -> Account:
+def account_with_unusual_values() -> Account:
     account = Account(80, 120, declines=40)
     account.responses.rows[2].body["excluded_from_calculations"] = True
     account.responses.rows[6].body["score"] = None
     account.responses.rows[8].body |= {"metric": "CSAT", "score": 5}
     account.responses.rows[9].body |= {"survey": {"channel": "web", "metric": "CES"}, "score": 7}
-    account.crowd(account.responses, 60, both_clocks=True)
+    account.crowd(account.responses, 60, created_too=True)
     comment = account.responses.rows[1]
     comment.body |= {
         "text": "NUL \0, tab \t, søt 高い 🙂, 'quote' \"quote\" \\",
@@ -151,7 +152,7 @@ def nasty_account() -> Account:
 
 
 def test_meltano_loads_every_value_then_the_changes_and_marks_deleted_rows(database: Database, tmp_path: Path) -> None:
-    account, project = nasty_account(), Project(tmp_path)
+    account, project = account_with_unusual_values(), Project(tmp_path)
     with Sandbox(account, Clock(NOW, step=0)) as sandbox:
         env = {**settings(sandbox), "TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url}
 
@@ -166,28 +167,28 @@ def test_meltano_loads_every_value_then_the_changes_and_marks_deleted_rows(datab
 
         sandbox.clock.advance(600)
         now = int(NOW + 600) * SECOND
-        changed, gone, gone_later = (account.responses.rows[number] for number in (3, 4, 5))
+        changed, deleted, deleted_later = (account.responses.rows[number] for number in (3, 4, 5))
         account.responses.update(changed, now)
-        late = account.responses.insert(int(NOW - 200) * SECOND)  # Its commit came behind the first sync's end.
+        late = account.responses.insert(int(NOW - 200) * SECOND)  # It was committed after the first sync.
         new = account.responses.insert(now)
         asked = len(sandbox.requests)
         meltano("tap-wootric")
         assert_holds(database, account)
         assert len(sandbox.requests) - asked <= 6  # A token, one for end users, and two each for the other lists.
-        again = {one["id"] for one in loaded(database, "responses").values() if one != first.get(one["id"])}
+        again = {row["id"] for row in loaded(database, "responses").values() if row != first.get(row["id"])}
         assert again >= {changed.id, late.id, new.id}
-        assert len(again) <= 4  # Besides, the row that the bookmark stands at.
+        assert len(again) <= 4  # Also the row of the bookmark.
 
-        account.responses.delete(gone)
+        account.responses.delete(deleted)
         forgotten = account.end_users.rows[7]
         account.end_users.delete(forgotten)
         meltano("tap-wootric-full")
         rows = loaded(database, "responses")
-        assert {one for one, row in rows.items() if row["_sdc_deleted_at"]} == {gone.id}
-        assert_recipes_are_right(database, account, responses=gone, end_users=forgotten)
+        assert {row_id for row_id, row in rows.items() if row["_sdc_deleted_at"]} == {deleted.id}
+        assert_recipes_are_right(database, account, responses=deleted, end_users=forgotten)
 
         sandbox.clock.advance(60)
-        account.responses.delete(gone_later)
+        account.responses.delete(deleted_later)
         meltano("tap-wootric-full", TARGET_POSTGRES_HARD_DELETE="true")
         assert_holds(database, account)
 
@@ -217,7 +218,7 @@ def test_streams_not_selected_by_default_load(database: Database, tmp_path: Path
         begin = datetime(2024, 1, 1)  # noqa: DTZ001 - As target-postgres stores it.
         assert rows("SELECT * FROM tap_wootric.segments ORDER BY name") == [
             {**segment, "created_at": begin, "extra_fields": None}
-            for segment in sorted(account.segments, key=lambda one: str(one["name"]))
+            for segment in sorted(account.segments, key=lambda segment: str(segment["name"]))
         ]
         account.survey_templates[1]["custom_samplings"] = [{'a "b", {c}': ["NUL \ufffd", 1.5]}, None]
         assert rows("SELECT * FROM tap_wootric.survey_templates ORDER BY id") == [
@@ -253,7 +254,7 @@ def test_streams_not_selected_by_default_load(database: Database, tmp_path: Path
         )
         found = database.query(block("tap_wootric.nps_summary"))
         assert {row["month"].date(): (row["nps"], row["responses"]) for row in found if row["responses"]} == {
-            one: nps(group) for one, group in months.items()
+            month_: nps(group) for month_, group in months.items()
         }
 
         sandbox.clock.advance(86_400)
@@ -319,7 +320,7 @@ def test_rows_read_before_a_failure_are_loaded_and_the_next_run_continues(databa
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_flattened_rows_load(depth: int, database: Database, tmp_path: Path) -> None:
     config = {"flattening_enabled": True, "flattening_max_depth": depth} if depth else {}
-    account = nasty_account()
+    account = account_with_unusual_values()
     with Sandbox(account, Clock(NOW)) as sandbox:
         full = tap(config={**sandbox.config, **config}, catalog=full_table("end_users", "responses"))
         incremental = tap(config={**sandbox.config, **config}, state=tap(config={**sandbox.config, **config}).state)

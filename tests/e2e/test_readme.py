@@ -1,4 +1,4 @@
-"""The README is true: its tables are made from the tap, its errors exist, and tests use all of its blocks of code."""
+"""The README is true: its tables are generated, its log lines exist, and tests run all of its code blocks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_its_generated_parts_are_up_to_date() -> None:
     assert README.read_text() == generated(README.read_text()), "run: uv run python -m tests.readme"
 
 
-def test_each_of_its_blocks_is_used_by_a_test() -> None:
+def test_a_test_uses_each_of_its_code_blocks() -> None:
     sources = "".join(file.read_text() for file in Path(__file__).parent.parent.rglob("test_*.py"))
     parts = [ast.literal_eval(part) for part in re.findall(r"""block\(("[^"]+"|'[^']+')\)""", sources)]
     assert [text for _, text in blocks() if not any(part in text for part in parts)] == []
@@ -39,17 +39,17 @@ def test_its_links_have_targets() -> None:
 
 
 def _anchor(title: str) -> str:
-    """What GitHub makes of a title."""
+    """Return the anchor that GitHub gives a title."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def test_its_log_lines_exist_in_the_code() -> None:
     code = "".join(file.read_text() for file in (ROOT / "tap_wootric").glob("**/*.py"))
-    code = re.sub(r'"\s+f?"', "", code)  # Texts that go on in the next line.
+    code = re.sub(r'"\s+f?"', "", code)  # Join texts that continue on the next line.
     table = README.read_text().partition("| the log says |")[2].partition("\n\n")[0]
-    told = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))
-    assert len(told) >= 15
-    for line in told:
+    log_lines = re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))
+    assert len(log_lines) >= 15
+    for line in log_lines:
         for part in re.split(r" ?… ?|: | SIGTERM| 404 ", line):
             assert part.strip("() :") in code.replace("{option}", "--state"), line
 
@@ -65,7 +65,7 @@ def test_its_blocks_and_commands_for_meltano_set_up_a_project(database: Database
     text = README.read_text().partition("copy the blocks")[2].partition("Then:")[0]
     copied = re.findall(r"`((?:tap|target)-[\w-]+)`", text)
     for kind, plugins in content["plugins"].items():
-        content["plugins"][kind] = [one for one in plugins if one["name"] in copied]
+        content["plugins"][kind] = [entry for entry in plugins if entry["name"] in copied]
     content["plugins"]["extractors"][0]["pip_url"] = str(ROOT)
     (project.folder / "meltano.yml").write_text(yaml.safe_dump(content))
     commands = block("meltano config set tap-wootric client_id …") + block("meltano run tap-wootric-full")
@@ -104,8 +104,8 @@ def test_its_commands_without_meltano_install_the_tap_and_continue_from_a_state(
         done = run("bash", "-ec", commands, cwd=tmp_path, env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
         assert done.returncode == 0, done.stderr
     assert len(json.loads((tmp_path / "catalog.json").read_text())["streams"]) == len(STREAMS)
-    begun = [request.query["updated[gte]"] for request in sandbox.pages("end_users")]
-    assert int(begun[-1]) > int(begun[0])
+    starts = [request.query["updated[gte]"] for request in sandbox.pages("end_users")]
+    assert int(starts[-1]) > int(starts[0])
     state = json.loads((tmp_path / "states.jsonl").read_text().splitlines()[-1])
     assert (
         state["bookmarks"]["end_users"] == json.loads((tmp_path / "state.json").read_text())["bookmarks"]["end_users"]

@@ -1,4 +1,4 @@
-"""Scheduled extraction: the workflow's script, and the README's script for cron, with what may befall them."""
+"""Scheduled extraction, with GitHub's workflow and with the README's script for cron, survives failures."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def workflow() -> dict[str, Any]:
 
 
 def step() -> dict[str, Any]:
-    """The step of the workflow that extracts."""
-    one: dict[str, Any] = workflow()["jobs"]["extract"]["steps"][-1]
-    return one
+    """Return the step of the workflow that extracts."""
+    extract: dict[str, Any] = workflow()["jobs"]["extract"]["steps"][-1]
+    return extract
 
 
 SECRETS = [name for name, value in step()["env"].items() if "secrets." in value]
@@ -63,8 +63,8 @@ def test_the_workflow_keeps_its_state_in_a_database_and_can_read_the_full_table(
             if runner == 1:
                 account.end_users.delete(account.end_users.rows[1])
     assert [asked[0], asked[1] - asked[0], asked[2] - asked[1]] == [3, 1, 4]
-    gone = database.query("SELECT id FROM tap_wootric.end_users WHERE _sdc_deleted_at IS NOT NULL")
-    assert gone == [{"id": 1}]
+    deleted = database.query("SELECT id FROM tap_wootric.end_users WHERE _sdc_deleted_at IS NOT NULL")
+    assert deleted == [{"id": 1}]
     assert len(database.query("SELECT * FROM tap_wootric.end_users")) == 120
 
 
@@ -82,16 +82,16 @@ def test_the_workflow_runs_alone_with_least_permissions_and_a_time_limit() -> No
     assert content["permissions"] == {"contents": "read"}
     assert content["concurrency"]["cancel-in-progress"] is False
     assert content["jobs"]["extract"]["timeout-minutes"] <= 360
-    for one in content["jobs"]["extract"]["steps"][:-1]:
-        assert "secrets." not in json.dumps(one)
+    for other_step in content["jobs"]["extract"]["steps"][:-1]:
+        assert "secrets." not in json.dumps(other_step)
 
 
 def test_every_action_is_pinned_to_a_commit() -> None:
     for file in WORKFLOWS.glob("*.yml"):
         for job in yaml.safe_load(file.read_text())["jobs"].values():
-            for one in job["steps"]:
-                _, _, commit = one.get("uses", f"@{'0' * 40}").partition("@")
-                assert len(commit) == 40, one
+            for step_ in job["steps"]:
+                _, _, commit = step_.get("uses", f"@{'0' * 40}").partition("@")
+                assert len(commit) == 40, step_
 
 
 class Folder:
@@ -104,7 +104,7 @@ class Folder:
         self.script.write_text(block("extract.sh FOLDER"))
         (folder / "config.json").write_text(json.dumps({**sandbox.config, "concurrency": 1}))
         (folder / "target.json").write_text(json.dumps({"destination_path": str(folder)}))
-        # Files are quicker to look into than a database, and the pipe is the same.
+        # Files are faster to check than a database, and the pipe is the same.
         shutil.copy(folder / "target-jsonl", folder / "target-postgres")
 
     @property
@@ -119,22 +119,22 @@ class Folder:
         """Start the script in a session of its own."""
         with (self.folder / "log").open("wb") as log:  # The script keeps a copy of the descriptor.
             return subprocess.Popen(
-                ["bash", str(self.script), str(self.folder)],  # noqa: S607 - As a shell finds it.
+                ["bash", str(self.script), str(self.folder)],  # noqa: S607 - Found on the PATH.
                 env={**environment(), **self.env},
                 start_new_session=True,
                 stderr=log,
             )
 
     def loaded(self, stream: str = "end_users") -> set[int]:
-        """The ids in the files that the target wrote."""
+        """Return the ids in the files that the target wrote."""
         files = self.folder.glob(f"{stream}-*.jsonl")
         return {json.loads(line)["id"] for file in files for line in file.read_text().splitlines()}
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with Sandbox(Account(400, 60, declines=20), Clock(NOW)) as one:
-        yield one
+    with Sandbox(Account(400, 60, declines=20), Clock(NOW)) as sandbox:
+        yield sandbox
 
 
 def test_the_script_continues_where_the_last_run_ended(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_the_script_continues_where_the_last_run_ended(sandbox: Sandbox, tmp_pat
     assert folder.state["bookmarks"].keys() == first["bookmarks"].keys()
 
 
-def test_the_script_keeps_what_was_loaded_before_the_tap_failed(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_script_keeps_the_state_of_the_rows_loaded_before_the_tap_failed(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
     sandbox.fault = lambda path, number: "403" if path == "/v1/end_users" and number == 6 else ""
     assert folder.run().returncode == 1
@@ -170,7 +170,7 @@ def test_the_script_keeps_its_state_if_the_tap_fails_at_once(sandbox: Sandbox, t
     assert folder.state == state
 
 
-DEATHS = {
+FAILURES = {
     "at once": "exit 3",
     "in the middle": "head -n 30 > /dev/null; exit 3",
     "by a signal": "kill -KILL $$",
@@ -179,17 +179,17 @@ DEATHS = {
 }
 
 
-@pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS.keys())
-def test_the_script_keeps_its_state_if_the_target_fails(death: str, sandbox: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+def test_the_script_keeps_its_state_if_the_target_fails(failure: str, sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
     assert folder.run().returncode == 0
     state = folder.state
-    works = (tmp_path / "target-postgres").read_text()
-    (tmp_path / "target-postgres").write_text(f"#!/bin/sh\n{death}\n")
+    working = (tmp_path / "target-postgres").read_text()
+    (tmp_path / "target-postgres").write_text(f"#!/bin/sh\n{failure}\n")
     sandbox.account.end_users.insert(int(NOW + 1) * 1_000_000)
     assert folder.run().returncode != 0
     assert folder.state == state
-    (tmp_path / "target-postgres").write_text(works)
+    (tmp_path / "target-postgres").write_text(working)
     assert folder.run().returncode == 0
     assert folder.loaded() == set(sandbox.account.end_users.rows)
 
@@ -217,8 +217,8 @@ def test_the_script_and_its_settings_load_into_postgresql(database: Database, sa
     assert rows[1]["text"] == "a\ufffdb"
 
 
-def held(folder: Folder, sandbox: Sandbox) -> subprocess.Popen[bytes]:
-    """Start the script with a tap that waits for long after five pages."""
+def start_with_waiting_tap(folder: Folder, sandbox: Sandbox) -> subprocess.Popen[bytes]:
+    """Start the script, and return when its tap has read five pages and waits for the rate limit."""
     sandbox.switches.limit, sandbox.switches.limit_seconds = 5, 3_600
     process = folder.start()
     while len(sandbox.pages("end_users")) < 5 and process.poll() is None:
@@ -227,13 +227,13 @@ def held(folder: Folder, sandbox: Sandbox) -> subprocess.Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["the script", "all of its session"])
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the script", "to its session"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_the_script_loads_what_was_read_before_a_signal(
+def test_the_script_loads_the_rows_read_before_a_signal(
     signum: signal.Signals, send: Callable[[int, int], None], sandbox: Sandbox, tmp_path: Path
 ) -> None:
     folder = Folder(tmp_path, sandbox)
-    process = held(folder, sandbox)
+    process = start_with_waiting_tap(folder, sandbox)
     send(process.pid, signum)
     assert process.wait(30) in {130, 143}, (tmp_path / "log").read_text()
     assert folder.state["bookmarks"]["end_users"]["replication_key_value"]
@@ -244,10 +244,11 @@ def test_the_script_loads_what_was_read_before_a_signal(
     assert folder.loaded() == set(sandbox.account.end_users.rows)
 
 
-def test_the_script_waits_for_a_target_that_loads_when_a_signal_comes(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_script_waits_for_a_loading_target_despite_a_signal(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
-    works = (tmp_path / "target-postgres").read_text()
-    lines = works.replace("exec ", "cat > all; touch loading; sleep 2; ").replace('"$@"', '"$@" < all')
+    working = (tmp_path / "target-postgres").read_text()
+    # In the first second, the tap exits: a signal would still change its status.
+    lines = working.replace("exec ", "cat > all; sleep 1; touch loading; sleep 2; ").replace('"$@"', '"$@" < all')
     (tmp_path / "target-postgres").write_text(lines)
     process = folder.start()
     while not (tmp_path / "loading").exists() and process.poll() is None:
@@ -258,9 +259,9 @@ def test_the_script_waits_for_a_target_that_loads_when_a_signal_comes(sandbox: S
     assert folder.state["bookmarks"]["end_users"]["replication_key_value"]
 
 
-def test_the_script_does_not_run_twice_at_a_time(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_script_refuses_to_run_twice_at_the_same_time(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
-    process = held(folder, sandbox)
+    process = start_with_waiting_tap(folder, sandbox)
     try:
         second = run("timeout", "20", "bash", str(folder.script), str(folder.folder), env=folder.env)
     finally:

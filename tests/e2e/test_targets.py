@@ -1,4 +1,4 @@
-"""What the tap prints is Singer: other programs take it, and stream maps can change it."""
+"""Other Singer programs accept the output of the tap, and stream maps can change it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TARGET_CSV = ("meltanolabs-target-csv==0.5.0", "target-csv")
 
 
 def outputs(account: Account) -> list[Run]:
-    """A full-table sync, a first incremental one, and one that finds a row changed."""
+    """Return a full-table sync, a first incremental one, and one that finds a changed row."""
     with Sandbox(account, Clock(NOW)) as sandbox:
         full = tap(config=sandbox.config, catalog=full_table("end_users", "responses"))
         first = tap(config=sandbox.config)
@@ -85,7 +85,7 @@ def test_the_readmes_stream_maps_remove_personal_data(through: str, tmp_path: Pa
         assert users[row.id]["email"] == (hashlib.sha256(f"{salt}{mail}".encode()).hexdigest() if mail else None)
         assert users[row.id]["properties"] == row.properties
     responses = {record["id"]: record for record in output.records("responses")}
-    assert {number: one["score"] for number, one in responses.items()} == {
+    assert {row_id: record["score"] for row_id, record in responses.items()} == {
         row.id: row.body["score"] for row in account.responses.rows.values()
     }
     dropped = ("@example.com", '"text"', "127.0.0.1", "+1415555", "phone_number", '"end_user"', "a note on")

@@ -1,4 +1,4 @@
-"""Ties in the orders that a real PostgreSQL gives them, which is most likely what the API does."""
+"""Ties are read completely in whatever order a real PostgreSQL, which the API most likely uses, returns them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ TIE = (BEGIN + END) // 2 // SECOND * SECOND
 """The second in which rows are inserted by one statement, in microseconds."""
 
 APART = 50 * SECOND
-LARGE = {"shared_buffers": "1MB"}
-"""A table of a few hundred blocks is large to such a server, and scans of it are synchronized."""
+SMALL_BUFFERS = {"shared_buffers": "1MB"}
+"""With so little memory, the server treats a table of a few hundred blocks as large, and synchronizes its scans."""
 
 PLANS = {
     "the planner's own": Options(),
     "the planner's own, without indexes": Options(indexes=False),
-    "drawn for each request": Options(random_plans=True),
+    "random for each request": Options(random_plans=True),
     "scans that start anywhere": Options(indexes=False, other_scans=True, padding=1_000),
 }
 
 
 @pytest.fixture(scope="module")
 def server_url() -> Iterator[str]:
-    """A server of its own, because the settings matter; any other where one is named."""
+    """A server with these settings, or the one named in the environment."""
     if url := os.environ.get(postgres.VARIABLE):
         yield url
         return
     try:
-        with postgres.server(**LARGE) as url:
+        with postgres.server(**SMALL_BUFFERS) as url:
             yield url
     except postgres.MissingServerError as error:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"There is no PostgreSQL: {error}")
@@ -95,32 +95,32 @@ def test_no_row_that_stays_is_lost_while_others_are_updated_at_every_request(
     account: DatabaseAccount, ties: int
 ) -> None:
     fill(account.responses, ties, 300)
-    before = account.responses.as_it_stands()
-    came = set(Reader(account, updates=1).incremental())
-    after = account.responses.as_it_stands()
-    assert {row for row in before if before[row] == after.get(row)} - came == set()
+    before = account.responses.versions()
+    read_ids = set(Reader(account, updates=1).incremental())
+    after = account.responses.versions()
+    assert {row for row in before if before[row] == after.get(row)} - read_ids == set()
 
 
 def test_a_full_table_keeps_rows_that_a_long_transaction_rewrites_meanwhile(account: DatabaseAccount) -> None:
-    """They come to light with the time at which the transaction began, behind a reader that goes by update time."""
+    """When it commits, their update time is that of its start: a reader by update time would already be past it."""
     table = account.responses
     fill(table, 300, 0)
     for number, row in enumerate(table.rows.values()):
         table.update(row, TIE + number * SECOND)  # Each in a second of its own.
     reader = Reader(account)
     requests_before_commit = 4
-    came: set[int] = set()
+    read_ids: set[int] = set()
     with table.transaction() as writer:
         rewritten = list(table.rows.values())[-20:]
         for row in rewritten:
             writer.update(row, int((NOW - 60) * SECOND))
         records = keyset.read(reader.fetch, Query("created_at", settled_until=int(NOW) - 300))
         for record in records:
-            came.add(record["id"])
+            read_ids.add(record["id"])
             if reader.requests >= requests_before_commit:
                 break
-    came |= {record["id"] for record in records}
-    assert came == table.rows.keys()
+    read_ids |= {record["id"] for record in records}
+    assert read_ids == table.rows.keys()
 
 
 @pytest.mark.parametrize("is_full", [False, True])

@@ -1,4 +1,4 @@
-"""The whole tap shares one token, replaces it when the API refuses it, and never logs a secret."""
+"""The whole tap shares one token, replaces it when the API rejects it, and never logs a secret."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tokens(sandbox: Sandbox) -> list[Request]:
     return [request for request in sandbox.requests if request.path == "/oauth/token"]
 
 
-def test_one_token_serves_both_streams_and_no_secret_is_in_a_url() -> None:
+def test_all_streams_share_one_token_and_no_url_contains_a_secret() -> None:
     with Sandbox(Account(120, 120)) as sandbox:
         run = tap(config=sandbox.config)
     assert run.status == 0
@@ -29,7 +29,7 @@ def test_one_token_serves_both_streams_and_no_secret_is_in_a_url() -> None:
 
 
 def test_a_token_refused_during_a_sync_is_replaced_once() -> None:
-    # The server's time goes by a tenth of a token's life at each request; the tap's own clock all but stands still.
+    # The server's time advances by a tenth of a token's lifetime with each request, the tap's by almost nothing.
     with Sandbox(Account(1_000), Clock(NOW, step=720)) as sandbox:
         run = tap(config={**sandbox.config, "concurrency": 1})
     assert run.status == 0, run.log
@@ -62,7 +62,7 @@ def test_wrong_credentials_end_the_sync_at_once_with_one_line(setting: str) -> N
     assert len(sandbox.requests) == 1
 
 
-def test_no_secret_no_token_and_no_row_is_in_the_log_of_a_sync() -> None:
+def test_the_debug_log_contains_no_secret_token_or_row() -> None:
     with Sandbox(Account(100, 100)) as sandbox:
         run = tap(config=sandbox.config, env={"TAP_WOOTRIC_LOGLEVEL": "DEBUG"})
     assert run.status == 0

@@ -16,8 +16,8 @@ from tests.sandbox import Account, Sandbox
 from tests.tap import Run, catalog_of, selecting, tap
 
 SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
-GOOD = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1:9"}
-"""Settings with which nothing is wrong but that nobody answers there."""
+VALID = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1:9"}
+"""Valid settings, except that nothing listens at that address."""
 
 
 def test_discover_needs_neither_settings_nor_the_api() -> None:
@@ -39,7 +39,7 @@ def test_discover_needs_neither_settings_nor_the_api() -> None:
 
 
 def test_discover_prints_the_same_catalog_with_settings() -> None:
-    assert json.loads(tap("--discover", config=GOOD).out) == catalog_of()
+    assert json.loads(tap("--discover", config=VALID).out) == catalog_of()
 
 
 def test_about_lists_every_setting_in_every_format() -> None:
@@ -133,16 +133,16 @@ def test_settings_come_from_files_and_the_environment() -> None:
 )
 @pytest.mark.parametrize("mode", [[], ["--test"]], ids=["sync", "test"])
 def test_an_invalid_setting_is_refused_with_one_line(settings: dict[str, Any], name: str, mode: list[str]) -> None:
-    config = {key: value for key, value in {**GOOD, **settings}.items() if value is not None}
+    config = {key: value for key, value in {**VALID, **settings}.items() if value is not None}
     refused(tap(*mode, config=config), name)
 
 
-def refused(run: Run, complaint: str) -> None:
-    """Check that a run ended before it asked anything, with one line that says why, and without the secret."""
+def refused(run: Run, reason: str) -> None:
+    """Check that a run ended before its first request, with one line that says why, and without the secret."""
     assert run.status == 1
     assert run.out == ""
     (error,) = run.errors
-    assert error.startswith(complaint)
+    assert error.startswith(reason)
     assert "Traceback" not in run.log
     assert SECRET not in run.log
 
@@ -165,27 +165,27 @@ def test_region_or_account_token_selects_the_host_unless_api_url_is_set(settings
 
 
 def test_an_invalid_number_in_the_environment_is_refused_with_one_line() -> None:
-    run = tap("--config", "ENV", config=GOOD, env={"TAP_WOOTRIC_LOOKBACK_WINDOW": "five"})
+    run = tap("--config", "ENV", config=VALID, env={"TAP_WOOTRIC_LOOKBACK_WINDOW": "five"})
     refused(run, "lookback_window (from TAP_WOOTRIC_LOOKBACK_WINDOW) must be a whole number")
 
 
 def test_a_misspelt_setting_in_the_environment_is_logged() -> None:
     with Sandbox(Account(1)) as sandbox:
         run = tap("--config", "ENV", config=sandbox.config, env={"TAP_WOOTRIC_STRAT_DATE": "2025-01-01"})
-    told = "Ignoring unknown setting TAP_WOOTRIC_STRAT_DATE; did you mean TAP_WOOTRIC_START_DATE?"
-    assert told in run.log
+    warning = "Ignoring unknown setting TAP_WOOTRIC_STRAT_DATE; did you mean TAP_WOOTRIC_START_DATE?"
+    assert warning in run.log
     assert run.log.count("Ignoring") == 1
 
 
 def test_invalid_json_in_the_environment_is_refused_with_one_line() -> None:
-    run = tap("--config", "ENV", config=GOOD, env={"TAP_WOOTRIC_STREAM_MAPS": "{"})
+    run = tap("--config", "ENV", config=VALID, env={"TAP_WOOTRIC_STREAM_MAPS": "{"})
     refused(run, "stream_maps (from TAP_WOOTRIC_STREAM_MAPS) must be JSON")
 
 
-@pytest.mark.parametrize("nothing", [{"start_date": None, "lookback_window": None}, {"start_date": "", "region": ""}])
-def test_a_null_or_empty_setting_counts_as_not_set(nothing: dict[str, Any]) -> None:
+@pytest.mark.parametrize("unset", [{"start_date": None, "lookback_window": None}, {"start_date": "", "region": ""}])
+def test_a_null_or_empty_setting_counts_as_not_set(unset: dict[str, Any]) -> None:
     with Sandbox(Account(1)) as sandbox:
-        run = tap(config={**sandbox.config, **nothing})
+        run = tap(config={**sandbox.config, **unset})
     assert len(run.records("end_users")) == 1
 
 
@@ -194,19 +194,19 @@ def test_a_null_or_empty_setting_counts_as_not_set(nothing: dict[str, Any]) -> N
 def test_a_file_without_a_json_object_is_refused_with_one_line(option: str, content: str, tmp_path: Path) -> None:
     file = tmp_path / "given.json"
     file.write_text(content)
-    refused(tap(option, str(file), config=GOOD), f"Invalid {option} file: ")
+    refused(tap(option, str(file), config=VALID), f"Invalid {option} file: ")
 
 
 @pytest.mark.parametrize("option", ["--config", "--state", "--catalog"])
 def test_a_missing_file_is_named(option: str, tmp_path: Path) -> None:
-    run = tap(option, str(tmp_path / "missing.json"), config=GOOD)
+    run = tap(option, str(tmp_path / "missing.json"), config=VALID)
     assert run.status == (1 if option == "--config" else 2)
     assert "missing.json" in run.log.splitlines()[-1]
     assert "Traceback" not in run.log
 
 
 @pytest.mark.parametrize(
-    ("state", "complaint"),
+    ("state", "reason"),
     [
         ({"bookmarks": [1]}, "Invalid state: bookmarks must be a JSON object"),
         ({"bookmarks": {"end_users": "x"}}, "Invalid state: the bookmark of end_users must be a JSON object"),
@@ -219,12 +219,12 @@ def test_a_missing_file_is_named(option: str, tmp_path: Path) -> None:
             {"bookmarks": {"end_users": {"replication_key": "id", "replication_key_value": 7}}},
             "Invalid state: the bookmark of end_users is not a value of updated_at",
         ),
-        (GOOD, 'Invalid state: it has neither "bookmarks" nor a stream\'s name, but '),
+        (VALID, 'Invalid state: it has neither "bookmarks" nor a stream\'s name, but '),
         ({"streams": []}, "Invalid state: it is a catalog"),
     ],
 )
-def test_an_invalid_state_is_refused_with_one_line(state: Any, complaint: str) -> None:
-    refused(tap(config=GOOD, state=state), complaint)
+def test_an_invalid_state_is_refused_with_one_line(state: Any, reason: str) -> None:
+    refused(tap(config=VALID, state=state), reason)
 
 
 @pytest.mark.parametrize(
@@ -236,13 +236,13 @@ def test_an_invalid_state_is_refused_with_one_line(state: Any, complaint: str) -
         {"type": "STATE", "value": {"end_users": "2025-06-01"}},
         {"singer_state": {"bookmarks": {"end_users": {"updated_at": "2025-06-01"}}}},
     ],
-    ids=["singer-io's tap", "singer-python's bookmarks", "the SDK's", "a whole message", "Meltano's"],
+    ids=["singer-io's tap", "singer-python", "the SDK", "a STATE message", "Meltano"],
 )
-def test_a_sync_continues_from_a_state_of_each_known_form(state: Any) -> None:
+def test_a_sync_continues_from_a_state_in_any_known_format(state: Any) -> None:
     with Sandbox(Account(100)) as sandbox:
         run = tap(config=sandbox.config, state=state)
-    stamps = [row[0] for row in sandbox.account.end_users.as_it_stands().values()]
-    expected = sorted(stamp for stamp in stamps if stamp >= "2025-06-01T00:00:00Z")
+    updates = [updated_at for updated_at, _ in sandbox.account.end_users.versions().values()]
+    expected = sorted(updated_at for updated_at in updates if updated_at >= "2025-06-01T00:00:00Z")
     assert [record["updated_at"] for record in run.records("end_users")] == expected
 
 
@@ -276,7 +276,7 @@ def test_a_misspelt_stream_in_a_state_is_logged(is_message: bool) -> None:  # no
     ],
 )
 def test_an_invalid_catalog_is_refused_with_one_line(catalog: Any) -> None:
-    refused(tap(config=GOOD, catalog=catalog), "Invalid catalog: ")
+    refused(tap(config=VALID, catalog=catalog), "Invalid catalog: ")
 
 
 def test_an_unknown_setting_is_logged() -> None:
@@ -306,7 +306,7 @@ def test_an_unknown_setting_is_logged() -> None:
     ],
 )
 def test_a_stream_map_that_names_what_is_not_there_is_refused(settings: dict[str, Any], complaint: str) -> None:
-    refused(tap(config={**GOOD, **settings}), complaint)
+    refused(tap(config={**VALID, **settings}), complaint)
 
 
 @pytest.mark.parametrize("name", ["declines", "*"])
@@ -422,7 +422,7 @@ def test_get_records_starts_where_a_sync_starts() -> None:
 
 
 def test_inline_settings_are_refused_without_being_printed() -> None:
-    refused(tap("--config", json.dumps(GOOD)), "--config expects the path of a file or ENV, not the settings")
+    refused(tap("--config", json.dumps(VALID)), "--config expects the path of a file or ENV, not the settings")
 
 
 def test_a_future_bookmark_is_refused_with_one_line() -> None:
@@ -449,7 +449,7 @@ def _served() -> Any:
         yield
 
 
-_EVERYTHING = TapWootric(config=GOOD).catalog_dict
+_EVERYTHING = TapWootric(config=VALID).catalog_dict
 for _entry in _EVERYTHING["streams"]:
     _entry["metadata"] = [{"breadcrumb": [], "metadata": {"selected": True}}]
 

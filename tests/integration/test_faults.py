@@ -1,4 +1,4 @@
-"""Temporary faults are retried, permanent ones fail at once, and both are logged in one clear line."""
+"""Temporary faults are retried, permanent ones fail at once, and each is logged on one line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tests.tap import Run, full_table, seen, tap
 pytestmark = pytest.mark.usefixtures("concurrency")
 
 FAULT_NAMES = [name for name in FAULTS if name not in {"", "403", "404"}]
-"""The faults that pass."""
+"""Temporary faults."""
 DEBUG = {"TAP_WOOTRIC_LOGLEVEL": "DEBUG"}
 
 
 def checked(run: Run) -> Run:
-    """See that a run printed no traceback, secret, token or customer's row, at whatever level it logs."""
+    """Check that a run logged no traceback, secret, token or customer's data, at whatever level."""
     assert "Traceback" not in run.log
     for secret in (
         CLIENT_ID,
@@ -38,13 +38,13 @@ def checked(run: Run) -> Run:
 
 
 @pytest.mark.parametrize("fault", FAULT_NAMES)
-def test_two_faults_at_any_request_cost_no_row(fault: str) -> None:
+def test_two_faults_in_a_row_lose_no_row(fault: str) -> None:
     with Sandbox(Account(700, 700, declines=100), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: fault if path != "/oauth/token" and n in {1, 2, 4, 5, 8, 9, 15, 16} else ""
         run = checked(tap(config=sandbox.config, sleepless=True, env=DEBUG))
     assert run.status == 0, run.log
     for stream, table in sandbox.account.tables.items():
-        assert seen(run.records(stream)) == table.as_it_stands()
+        assert seen(run.records(stream)) == table.versions()
         assert len(run.records(stream)) == len(table.rows)
 
 
@@ -59,9 +59,9 @@ def test_a_permanent_fault_fails_within_six_minutes_and_the_next_sync_continues(
         assert "Giving up after" in first.errors[-1]
         sandbox.fault = lambda *_: ""
         second = checked(tap(config=sandbox.config, state=first.state))
-    rows = [run.records("end_users") for run in (first, second)]
-    assert seen([*rows[0], *rows[1]]) == sandbox.account.end_users.as_it_stands()
-    assert [len(one) for one in rows] == [246, 455]  # Five pages, the rest, and the row of the bookmark's second.
+    records = [run.records("end_users") for run in (first, second)]
+    assert seen([*records[0], *records[1]]) == sandbox.account.end_users.versions()
+    assert [*map(len, records)] == [246, 455]  # Five pages; the rest, and again the row of the bookmark's second.
 
 
 @pytest.mark.parametrize("fault", FAULT_NAMES)
@@ -96,7 +96,7 @@ def password_config(sandbox: Sandbox, **more: str) -> dict[str, str]:
 
 
 def test_the_password_grant_sends_the_account_token_and_renews_with_the_refresh_token() -> None:
-    # The server's time goes by a tenth of a token's life at each request.
+    # The server's time advances by a tenth of a token's lifetime with each request.
     with Sandbox(Account(1_000), Clock(NOW, step=720)) as sandbox:
         run = checked(tap(config=password_config(sandbox, account_token="NPS-1a2b3c"), env=DEBUG))  # noqa: S106
     assert run.status == 0, run.log
@@ -154,13 +154,13 @@ def test_a_rate_limit_is_never_exceeded_and_costs_little_extra_waiting() -> None
     account = Account(4_000)
     with Sandbox(account, limit=20, limit_seconds=3) as sandbox:
         run = checked(tap(config=sandbox.config))
-    assert seen(run.records("end_users")) == account.end_users.as_it_stands()
+    assert seen(run.records("end_users")) == account.end_users.versions()
     assert not [request for request in sandbox.requests if request.status == 429]
-    windows = len(sandbox.pages("end_users")) // 20
-    # The waiting, not the whole run: a busy machine makes the run longer, but not the waiting.
+    full_windows = len(sandbox.pages("end_users")) // 20
+    # A busy machine makes the run longer, but not the waiting.
     waited = re.search(r"end_users: done, .*, including (\d+) s of waiting for the rate limit", run.log)
     assert waited, run.log
-    assert int(waited[1]) <= windows * 3 * 4 / 3
+    assert int(waited[1]) <= full_windows * 3 * 4 / 3
 
 
 def test_a_rate_limit_used_up_by_others_is_waited_for() -> None:
@@ -173,10 +173,10 @@ def test_a_rate_limit_used_up_by_others_is_waited_for() -> None:
 
 @pytest.mark.parametrize("stream", ["responses", "declines"])
 @pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
-def test_an_older_deployment_is_read_by_creation_and_changes_still_arrive(method: str, stream: str) -> None:
+def test_an_older_deployment_is_read_by_creation_and_loses_no_update(method: str, stream: str) -> None:
     account = Account(**{stream: 700})
     table = account.tables[stream]
-    account.crowd(table, 120, both_clocks=True)
+    account.crowd(table, 120, created_too=True)
     catalog = full_table(stream) if method == "FULL_TABLE" else None
     with Sandbox(account, Clock(NOW), ignores_updated=True, updates=3, deletes=0.5) as sandbox:
         first = checked(tap(config=sandbox.config, catalog=catalog))
@@ -193,7 +193,7 @@ def test_an_older_deployment_is_read_by_creation_and_changes_still_arrive(method
         )
     assert f"{stream}: this API does not filter by updated_at" in first.log
     target = seen(first.records(stream) + second.records(stream))
-    assert {one: target.get(one) for one in table.rows} == table.as_it_stands()
+    assert {row_id: target.get(row_id) for row_id in table.rows} == table.versions()
     if method == "INCREMENTAL":
         assert len(second.records(stream)) < 300
         assert "2025-12-30" < second.bookmark(stream) <= "2025-12-31T01:16:40Z"

@@ -1,4 +1,4 @@
-"""Parallel reading, by the command and against the sandbox."""
+"""The command reads in parallel."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def test_the_setting_concurrency_is_the_number_of_requests_in_parallel(
     with Sandbox(Account(rows), Clock(NOW)) as sandbox:
         run = sync(sandbox, concurrency)
     assert run.status == 0, run.log
-    assert sandbox.at_once == concurrency
-    assert seen(run.records("end_users")) == sandbox.account.end_users.as_it_stands()
-    stamps = [record["updated_at"] for record in run.records("end_users")]
-    assert stamps == sorted(stamps)
+    assert sandbox.max_concurrency == concurrency
+    assert seen(run.records("end_users")) == sandbox.account.end_users.versions()
+    updates = [record["updated_at"] for record in run.records("end_users")]
+    assert updates == sorted(updates)
     assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 1
 
 
@@ -66,7 +66,7 @@ def test_a_limit_announced_during_a_sync_ends_parallel_reading_and_loses_nothing
         run = sync(sandbox)
         late = sandbox.pages("end_users")[announced_at + 8 :]
     assert run.status == 0, run.log
-    assert seen(run.records("end_users")) == sandbox.account.end_users.as_it_stands()
+    assert seen(run.records("end_users")) == sandbox.account.end_users.versions()
     assert len(run.records("end_users")) == 4_000
     assert len(sandbox.pages("end_users")) <= 1.08 * 4_000 / 50 + 10 + 8
     assert [request.status for request in late].count(429) == 0

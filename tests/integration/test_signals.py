@@ -32,8 +32,8 @@ def command(sandbox: Sandbox, folder: Path, **settings: Any) -> list[str]:
 
 
 @contextmanager
-def unread(folder: Path, log: int, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a tap whose messages nobody reads; in so many seconds after its first requests the pipe is full."""
+def tap_with_full_pipe(folder: Path, log: int, seconds: float) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a tap whose stdout nobody reads, and wait some seconds after its first requests, until the pipe is full."""
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
         line = command(sandbox, folder)
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=log, env=environment()) as process:
@@ -43,22 +43,22 @@ def unread(folder: Path, log: int, seconds: float) -> Iterator[subprocess.Popen[
             yield process
 
 
-def ended(sandbox: Sandbox, state: Any, signum: int, at_request: int, folder: Path) -> Run:
-    """Run the tap until it has made some requests, then send it a signal; its output goes to a file."""
+def run_with_signal(sandbox: Sandbox, state: Any, signum: int, at_request: int, folder: Path) -> Run:
+    """Run the tap, and send it a signal when it has made some requests. Its output goes to a file."""
     (folder / "state.json").write_text(json.dumps(state or {}))
     line = [*command(sandbox, folder, request_timeout=5), "--state", str(folder / "state.json")]
-    while sandbox.on_their_way:  # Of a tap that was killed.
+    while sandbox.requests_in_progress:  # By a tap that was killed.
         time.sleep(0.001)
-    begun = len(sandbox.requests)
+    before = len(sandbox.requests)
     out, log = folder / "out", folder / "log"
     with out.open("w") as stdout, log.open("w") as stderr:
         process = subprocess.Popen(line, stdout=stdout, stderr=stderr, env=environment())
-        while len(sandbox.requests) - begun < at_request and process.poll() is None:
+        while len(sandbox.requests) - before < at_request and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(signum)
         status = process.wait(90)
-    whole = out.read_text().rpartition("\n")[0]  # A killed tap may leave half a line.
-    return Run(status, whole, log.read_text())
+    complete_lines = out.read_text().rpartition("\n")[0]  # A killed tap may leave an incomplete one.
+    return Run(status, complete_lines, log.read_text())
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_ten_signals_at_random_points_lose_nothing_and_cost_few_requests(
     state: Any = None
     with Sandbox(account, Clock(NOW)) as sandbox:
         for _ in range(10):
-            run = ended(sandbox, state, signum, rng.randrange(2, 30), tmp_path)
+            run = run_with_signal(sandbox, state, signum, rng.randrange(2, 30), tmp_path)
             assert run.status == status, run.log
             assert "Traceback" not in run.log
             if signum != signal.SIGKILL:
@@ -86,13 +86,13 @@ def test_ten_signals_at_random_points_lose_nothing_and_cost_few_requests(
         last = tap(config=sandbox.config, state=state)
         assert last.status == 0
         asked = len(sandbox.pages("end_users"))
-    assert seen(records + last.records("end_users")) == account.end_users.as_it_stands()
-    # What other windows hold is read in vain, where a sync is killed before their turn comes.
+    assert seen(records + last.records("end_users")) == account.end_users.versions()
+    # A sync that is killed has read later partitions in vain.
     assert asked <= (1.5 if concurrency == 1 else 2) * 10_000 / 49 + 20
 
 
 def test_a_signal_during_a_blocked_write_leaves_complete_messages(tmp_path: Path) -> None:
-    with unread(tmp_path, subprocess.PIPE, 0.3) as process:  # It is in the middle of a write.
+    with tap_with_full_pipe(tmp_path, subprocess.PIPE, 0.3) as process:  # It is blocked in a write.
         process.send_signal(signal.SIGTERM)
         out, log = process.communicate(timeout=30)
     assert process.returncode == 143, log
@@ -102,13 +102,13 @@ def test_a_signal_during_a_blocked_write_leaves_complete_messages(tmp_path: Path
 
 
 def test_a_second_signal_kills_a_tap_that_cannot_write_its_state(tmp_path: Path) -> None:
-    with unread(tmp_path, subprocess.DEVNULL, 1) as process:
-        for _ in range(2):  # At once: a shell that forwards it.
+    with tap_with_full_pipe(tmp_path, subprocess.DEVNULL, 1) as process:
+        for _ in range(2):  # Without a pause, as when a shell forwards the signal.
             process.send_signal(signal.SIGTERM)
         time.sleep(1.2)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == -signal.SIGTERM  # Which shells report as 143.
+        assert process.wait(10) == -signal.SIGTERM  # Shells report it as 143.
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
@@ -122,10 +122,10 @@ def test_a_non_blocking_pipe_gets_every_message(unbuffered: str, tmp_path: Path)
         with subprocess.Popen(line, stdout=writer, stderr=subprocess.DEVNULL, env=env) as process:
             os.close(writer)
             time.sleep(1)  # The pipe is full by now.
-            with open(reader) as out:  # noqa: PTH123 - It is no path.
+            with open(reader) as out:  # noqa: PTH123 - A file descriptor.
                 messages = [json.loads(line) for line in out]
     assert process.returncode == 0
-    assert len([one for one in messages if one["type"] == "RECORD"]) == 1_000
+    assert len([message for message in messages if message["type"] == "RECORD"]) == 1_000
 
 
 def test_a_dead_target_ends_the_tap_with_one_line(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ TODAY = date(2025, 12, 31)
 
 
 def sync(sandbox: Sandbox, *streams: str, state: Any = None, **settings: Any) -> Run:
-    """Sync some streams, and see that it succeeds, and that each record is valid."""
+    """Sync some streams, and check that it succeeds and that each record is valid."""
     run = tap(config={**sandbox.config, **settings}, catalog=selecting(*streams), state=state)
     assert run.status == 0, run.log
     for stream in streams:
@@ -40,7 +40,7 @@ def sync(sandbox: Sandbox, *streams: str, state: Any = None, **settings: Any) ->
 
 
 def days_asked(sandbox: Sandbox, since: int = 0, stream: str = "nps_summary") -> list[tuple[str, str]]:
-    """The ranges of days in the requests from the n-th on, in their order."""
+    """Return the sorted ranges of days in the requests from the n-th on."""
     first, last = {
         "nps_summary": ("date[start]", "date[end]"),
         "email_stats": ("date_range[start_date]", "date_range[end_date]"),
@@ -53,7 +53,7 @@ def each_day(first: date, last: date = TODAY) -> list[str]:
     return [str(first + timedelta(days=number)) for number in range((last - first).days + 1)]
 
 
-def test_the_streams_that_most_people_want_are_selected_by_default() -> None:
+def test_end_users_responses_and_declines_are_selected_by_default() -> None:
     with Sandbox(Account(3, 3, declines=3)) as sandbox:
         run = tap(config=sandbox.config)
     assert {message["stream"] for message in run.of_type("SCHEMA")} == BY_DEFAULT
@@ -172,8 +172,8 @@ def test_nps_summary_has_a_row_for_each_day_from_the_start_date_to_today(concurr
     for record, day in zip(run.records("nps_summary"), days, strict=True):
         assert record == {"date": day, **account.nps(date.fromisoformat(day)), "extra_fields": None}
     assert sum(record["responses"] for record in run.records("nps_summary")) > 10
-    assert (sandbox.at_once > 1) == (concurrency > 1)
-    assert sandbox.at_once <= concurrency
+    assert (sandbox.max_concurrency > 1) == (concurrency > 1)
+    assert sandbox.max_concurrency <= concurrency
     assert run.of_type("SCHEMA")[0]["key_properties"] == ["date"]
     assert run.of_type("SCHEMA")[0]["bookmark_properties"] == ["date"]
 
@@ -195,7 +195,7 @@ def test_the_last_seven_days_are_read_again_because_late_answers_change_them(lat
     assert len(days_asked(sandbox, asked)) == later + 8  # Today, and seven days before the last sync.
 
 
-def test_a_sync_continues_from_a_bookmark_of_any_known_form() -> None:
+def test_a_sync_continues_from_a_bookmark_in_any_known_format() -> None:
     for state in (
         {"nps_summary": "2025-12-01"},
         {"bookmarks": {"nps_summary": {"replication_key": "date", "replication_key_value": "2025-12-01"}}},
@@ -207,7 +207,7 @@ def test_a_sync_continues_from_a_bookmark_of_any_known_form() -> None:
         assert run.bookmark("nps_summary") == "2025-12-24"
 
 
-def test_a_bookmark_of_today_leaves_the_last_seven_days_to_be_read() -> None:
+def test_a_bookmark_of_today_still_rereads_the_last_seven_days() -> None:
     with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
         run = sync(sandbox, "nps_summary", state={"nps_summary": "2025-12-31"})
     assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 24))]
@@ -222,7 +222,7 @@ def test_a_start_date_within_the_last_seven_days_is_respected() -> None:
     assert days_asked(sandbox, 2) == [(day, day) for day in each_day(date(2025, 12, 30))]
 
 
-ODD_SUMS = {
+REPLACEMENTS = {
     "as documented": ('"nps":', '"nps":'),
     "more fields": ('"nps":', '"metric": "NPS", "number": 7, "nps":'),
     "rates of days without responses": ('"email_response_rate": 0', '"email_response_rate": 31'),
@@ -233,15 +233,15 @@ ODD_SUMS = {
 
 
 @pytest.mark.usefixtures("concurrency")
-@pytest.mark.parametrize("odd", ODD_SUMS.values(), ids=ODD_SUMS.keys())
+@pytest.mark.parametrize("replacement", REPLACEMENTS.values(), ids=REPLACEMENTS.keys())
 @pytest.mark.parametrize("ends_before", [False, True])
 def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(
-    odd: tuple[str, str],
+    replacement: tuple[str, str],
     ends_before: bool,  # noqa: FBT001
 ) -> None:
     account = Account(responses=300)
     with Sandbox(account, Clock(NOW), ends_before=ends_before) as sandbox:
-        sandbox.rewrite = lambda text: text.replace(*odd)
+        sandbox.rewrite = lambda text: text.replace(*replacement)
         records = sync(sandbox, "nps_summary", start_date="2025-12-01").records("nps_summary")
     assert [record["date"] for record in records] == each_day(date(2025, 12, 1))
     for record in records:
@@ -251,7 +251,7 @@ def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(
 def test_the_sums_are_right_if_a_catalog_has_only_one_of_them() -> None:
     account = Account(responses=300)
     catalog = selecting("nps_summary")
-    (entry,) = [one for one in catalog["streams"] if one["tap_stream_id"] == "nps_summary"]
+    (entry,) = [entry for entry in catalog["streams"] if entry["tap_stream_id"] == "nps_summary"]
     entry["schema"]["properties"] = {name: entry["schema"]["properties"][name] for name in ("date", "nps")}
     with Sandbox(account, Clock(NOW), ends_before=True) as sandbox:
         run = tap(config={**sandbox.config, "start_date": "2025-12-01"}, catalog=catalog)
@@ -292,9 +292,9 @@ def test_a_failed_sync_abandons_threads_blocked_on_a_request() -> None:
 
     catalog = selecting("nps_summary")
     with Hanging(Account(responses=3_000), Clock(NOW)) as sandbox:
-        begun = time.monotonic()
+        start = time.monotonic()
         run = tap(config={**sandbox.config, "start_date": "2025-12-01", "concurrency": 8}, catalog=catalog)
-        assert time.monotonic() - begun < 6
+        assert time.monotonic() - start < 6
     assert run.status == 1
 
 
@@ -360,7 +360,7 @@ def test_days_are_requested_one_at_a_time_under_an_announced_limit() -> None:
         start = datetime.now(UTC) - timedelta(days=20)
         run = sync(sandbox, "nps_summary", start_date=start.isoformat(), concurrency=8)
     assert len(run.records("nps_summary")) == 21
-    assert sandbox.at_once == 1
+    assert sandbox.max_concurrency == 1
 
 
 @pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
@@ -390,7 +390,7 @@ def test_a_bookmark_on_a_future_day_is_refused() -> None:
 
 
 def expected_stats(account: Account, day: str) -> dict[str, Any]:
-    """The record of a day, but for the times in `raw_results`."""
+    """Return the record of a day, except for the times in `raw_results`."""
     content = account.email_stats(date.fromisoformat(day), date.fromisoformat(day))
     stats = content.pop("email_stats")
     not_eligible, _, share = stats["not_eligible"].partition(" ")
@@ -423,7 +423,7 @@ def test_email_stats_has_a_row_with_numbers_for_each_day(concurrency: int, ends_
         expected = {**expected_stats(account, day), "send_date": record["send_date"]}
         assert record == expected
     assert sum(record["emails_sent"] for record in run.records("email_stats")) > 100
-    assert sandbox.at_once <= concurrency
+    assert sandbox.max_concurrency <= concurrency
     assert run.of_type("SCHEMA")[0]["key_properties"] == ["date"]
     assert run.of_type("SCHEMA")[0]["bookmark_properties"] == ["date"]
     assert run.bookmark("email_stats") == "2025-12-24"
@@ -435,7 +435,7 @@ def test_the_last_seven_days_of_email_stats_are_read_again_because_emails_are_op
         first = sync(sandbox, "email_stats", start_date="2025-12-01")
         asked = len(sandbox.pages("email_stats"))
         late = int((NOW - 7 * 86_400) * SECOND)
-        account.emails = [Email(one.at, "answered") if one.at >= late else one for one in account.emails]
+        account.emails = [Email(email.at, "answered") if email.at >= late else email for email in account.emails]
         second = sync(sandbox, "email_stats", state=first.state, start_date="2025-12-01")
     assert days_asked(sandbox, asked, "email_stats") == [(day, day) for day in each_day(date(2025, 12, 24))]
     rows = {record["date"]: record for run in (first, second) for record in run.records("email_stats")}
@@ -520,7 +520,7 @@ def test_a_stream_that_becomes_forbidden_keeps_its_bookmark_and_its_rows() -> No
 def test_a_failed_sync_of_a_reused_tap_leaves_the_bookmarks_unchanged() -> None:
     account = Account(3, 3, declines=3)
     for table in account.tables.values():
-        table.insert(int(NOW) * SECOND)  # Past the bookmark_limit, which each request moves.
+        table.insert(int(NOW) * SECOND)  # After the bookmark limit, which each request moves.
     with Sandbox(account, Clock(NOW, step=30)) as sandbox:
         done = run(
             sys.executable,

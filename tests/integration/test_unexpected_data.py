@@ -16,10 +16,10 @@ from tests.sandbox.server import Clock
 from tests.tap import Run, tap
 
 
-def read(stream: str, *odd: dict[str, Any]) -> Run:
-    """Sync rows that differ from the made-up ones in some fields, and see that each record is valid."""
+def read(stream: str, *changes: dict[str, Any]) -> Run:
+    """Sync rows, some with changed fields, and check that each record is valid."""
     account = Account(5, 5)
-    for fields in odd:
+    for fields in changes:
         account.tables[stream].insert(int(NOW - 5_000) * SECOND).body.update(fields)
     with Sandbox(account, Clock(NOW)) as sandbox:
         run = tap(config=sandbox.config)
@@ -27,7 +27,7 @@ def read(stream: str, *odd: dict[str, Any]) -> Run:
     (schema,) = run.of_type("SCHEMA", stream)
     for record in run.records(stream):
         Draft7Validator(schema["schema"]).validate({**record, "properties": {}})
-    assert len(run.records(stream)) == 5 + len(odd)
+    assert len(run.records(stream)) == 5 + len(changes)
     return run
 
 
@@ -76,7 +76,7 @@ def test_a_lone_surrogate_sent_as_raw_bytes_becomes_the_replacement_character() 
 
 
 def run_with_number(number: str) -> Run:
-    """Sync an end user with a JSON text under `properties` that json.dumps cannot write: it is put in on its way."""
+    """Sync an end user with a number in `properties` that json.dumps cannot write: it goes into the response's text."""
     account = Account()
     account.end_users.insert(int(NOW - 5_000) * SECOND).properties["n"] = "NUMBER"
     with Sandbox(account, Clock(NOW)) as sandbox:
@@ -131,8 +131,8 @@ def test_unexpected_values_are_kept_and_do_not_stop_the_sync(fields: dict[str, A
     kept = json.dumps([record, json.dumps(record["extra_fields"])], ensure_ascii=False)
     for value in fields.values():
         assert isinstance(value, dict | list | type(None)) or str(value) in kept
-    odd = [line for line in run.log.splitlines() if "goes into extra_fields" in line]
-    assert len(odd) == len(record["extra_fields"] or {})
+    lines = [line for line in run.log.splitlines() if "goes into extra_fields" in line]
+    assert len(lines) == len(record["extra_fields"] or {})
 
 
 def test_a_row_without_an_id_ends_the_sync_with_one_line() -> None:

@@ -1,1 +1,1 @@
-"""Variants of the command `tap-wootric`, which `tests.tap` runs in its place."""
+"""Variants of the command `tap-wootric`, which `tests.tap` can run instead of it."""

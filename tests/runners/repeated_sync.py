@@ -1,4 +1,4 @@
-"""Syncs one tap object three times, the second time against a wrong URL: `repeated_sync CONFIG WRONG_URL`.
+"""Syncs a single tap object three times, the second time with a wrong URL: `repeated_sync CONFIG WRONG_URL`.
 
 Prints a JSON line for each sync: the error's type, or null, and the bookmarks.
 """

@@ -1,4 +1,4 @@
-"""The command without pauses: it logs each of them on stderr instead, as `SLEPT seconds`."""
+"""The command without pauses. It logs each of them to stderr instead, as `SLEPT seconds`."""
 
 from __future__ import annotations
 

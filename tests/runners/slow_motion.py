@@ -1,4 +1,4 @@
-"""The command with a clock that each look moves by 0.1 seconds, so that a few thousand rows take long."""
+"""The command with a clock that advances 0.1 seconds whenever it is read, so that a few thousand rows take minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fake Wootric API on localhost, for the tests and to try the tap without an account."""
+"""A fake Wootric API on localhost, for tests and for trying the tap without an account."""
 
 from tests.sandbox.account import Account
 from tests.sandbox.api import Api, Switches

@@ -22,7 +22,7 @@ def main() -> int:
     )
     for table in account.tables.values():
         account.crowd(table, options.crowd)
-        account.crowd(table, options.crowd_both, both_clocks=True)
+        account.crowd(table, options.crowd_both, created_too=True)
     sandbox = Sandbox(
         account,
         updates=options.updates,
@@ -35,9 +35,9 @@ def main() -> int:
         settings = {f"TAP_WOOTRIC_{name.upper()}": value for name, value in sandbox.config.items()}
         if not options.command:
             return _serve(settings)
-        begun = time.time()
+        start = time.time()
         status = subprocess.run(options.command, env={**os.environ, **settings}, check=False).returncode
-        _report(sandbox, status, begun)
+        _report(sandbox, status, start)
     return status
 
 
@@ -80,13 +80,13 @@ def _serve(settings: dict[str, str]) -> int:
         return 0
 
 
-def _report(sandbox: Sandbox, status: int, begun: float) -> None:
+def _report(sandbox: Sandbox, status: int, start: float) -> None:
     """Report on stderr how many of the account's rows were written, and where."""
     lines = ["", "It worked." if status == 0 else f"The command failed with status {status}."]
     for name, table in sandbox.account.tables.items():
         line = f"  {name}: {len(table.rows)} in the account, requests: {len(sandbox.pages(name))}"
         file = Path("output") / f"{name}.jsonl"
-        if file.exists() and file.stat().st_mtime >= begun - 1:
+        if file.exists() and file.stat().st_mtime >= start - 1:
             with file.open(encoding="utf-8") as rows:
                 ids = {json.loads(row)["id"] for row in rows}
             line += f", in {file}: {len(ids & table.rows.keys())}"

@@ -6,18 +6,21 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 SECOND = 1_000_000
-"""Stamps are microseconds since 1970."""
+"""Timestamps are microseconds since 1970: a second has this many."""
 
 BEGIN = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp()) * SECOND
 END = int(datetime(2025, 12, 31, tzinfo=UTC).timestamp()) * SECOND
-"""The years that accounts are made up for. They are fixed, so that a second sync of one finds nothing new."""
+"""The time range of made-up rows. It is fixed, so that a second sync finds nothing new."""
 
 NOW = END / SECOND + 1_000
-"""A server's time at which all of an account is old, Unix seconds. What changes from then on is within the horizon."""
+"""The server's time when a test begins, in Unix seconds. All rows of a new account are older than the lookback window,
+and all changes from then on are within it."""
 
 _ZONE = ZoneInfo("America/Los_Angeles")
 _WORDS = ("fast", "slow", "kind", "dear", "søt", "高い", "prima", "🙂", "clear", "odd")
@@ -36,14 +39,15 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
 OPERATORS = frozenset(_COMPARE)
 
 
-def shown(stamp: int) -> str:
+@lru_cache(100_000)
+def shown(timestamp: int) -> str:
     """Return a timestamp as the API shows it: in seconds, with an offset that follows daylight saving time."""
-    return datetime.fromtimestamp(stamp // SECOND, _ZONE).strftime("%Y-%m-%d %H:%M:%S %z")
+    return datetime.fromtimestamp(timestamp // SECOND, _ZONE).strftime("%Y-%m-%d %H:%M:%S %z")
 
 
-def in_utc(stamp: int) -> str:
+def in_utc(timestamp: int) -> str:
     """Return a timestamp as the tap writes it."""
-    return datetime.fromtimestamp(stamp // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(timestamp // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(slots=True)
@@ -54,9 +58,6 @@ class Row:
     body: Body
     properties: Body
     """A part of the body; it holds the number of the row's updates as `revision`."""
-
-    def stamp(self, column: str) -> int:
-        return self.updated if column == "updated" else self.created
 
     def rendered(self) -> Body:
         return {
@@ -74,7 +75,7 @@ class Filter:
     operator: str
     """One of `OPERATORS`."""
     bound: int
-    """A stamp."""
+    """A timestamp, in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +112,11 @@ class Table:
 
     def page(self, selection: Selection) -> list[Row]:
         """Return the rows of a page."""
-
-        def stored(row: Row, column: str) -> int:
-            stamp = row.stamp(column)
-            return stamp // SECOND * SECOND if selection.whole_seconds else stamp
-
+        precision = SECOND if selection.whole_seconds else 1
         rows = list(self._rows.values())
         for filter_ in selection.filters:
-            compare = _COMPARE[filter_.operator]
-            rows = [row for row in rows if compare(stored(row, filter_.column), filter_.bound)]
+            compare, timestamp = _COMPARE[filter_.operator], attrgetter(filter_.column)
+            rows = [row for row in rows if compare(timestamp(row) // precision * precision, filter_.bound)]
         if selection.shuffle_ties:
             self._rng.shuffle(rows)
         if selection.ignores_sort:
@@ -127,8 +124,8 @@ class Table:
         elif selection.key == "email":
             rows.sort(key=lambda row: row.body["email"] or "", reverse=selection.descending)
         else:
-            column = selection.key.removesuffix("_at")
-            rows.sort(key=lambda row: stored(row, column), reverse=selection.descending)
+            timestamp = attrgetter(selection.key.removesuffix("_at"))
+            rows.sort(key=lambda row: timestamp(row) // precision, reverse=selection.descending)
         return rows[selection.offset : selection.offset + selection.limit]
 
     def insert(self, created: int, updated: int | None = None) -> Row:
@@ -147,12 +144,12 @@ class Table:
         del self._rows[row.id]
 
     def some(self, count: int) -> list[Row]:
-        """Return random rows."""
+        """Return so many random rows, or all if there are fewer."""
         rows = self._rows
         return [rows[row_id] for row_id in self._rng.sample(list(rows), min(count, len(rows)))]
 
-    def as_it_stands(self) -> dict[int, tuple[str, int]]:
-        """Return what a complete sync has of each row: its last update and its number of updates."""
+    def versions(self) -> dict[int, tuple[str, int]]:
+        """Return the current version of each row by its id: the time of its last update and the number of updates."""
         return {row.id: (in_utc(row.updated), row.properties["revision"]) for row in self.rows.values()}
 
 
@@ -161,7 +158,7 @@ class Email:
     """A request to send a survey by email."""
 
     at: int
-    """A stamp."""
+    """A timestamp, in microseconds."""
     outcome: str
     """One of `OUTCOMES`."""
 
@@ -213,26 +210,26 @@ class Account:
                 {"id": 3, "name": "Q3_file.csv", "date": "Jul 09, 2024  10:04PM"},
             ],
         }
-        emails_rng = random.Random(seed)  # Its own, so that emails do not change the rows of the lists.
+        emails_rng = random.Random(seed)  # Another one, so that emails do not change the rows of the lists.
         self.emails = [Email(emails_rng.randrange(BEGIN, END), emails_rng.choice(OUTCOMES)) for _ in range(emails)]
         for table, count in zip(self.tables.values(), (end_users, responses, declines), strict=True):
             for _ in range(count):
-                table.insert(*self.stamps())
+                table.insert(*self.timestamps())
 
     def _table(self, _name: str, make: Make) -> Table:
         return Table(make, self.rng)
 
-    def nps(self, first: date, behind: date | None = None) -> Body:
-        """The metrics of a day, or of those to before another, in the account's time zone."""
-        behind = behind or first + timedelta(days=1)
+    def nps(self, first: date, before: date | None = None) -> Body:
+        """Return the metrics of a day, or of the days until before another one, in the account's time zone."""
+        before = before or first + timedelta(days=1)
 
-        def of(table: Table) -> list[Row]:
+        def in_range(table: Table) -> list[Row]:
             moments = ((row, datetime.fromtimestamp(row.created // SECOND, self.zone)) for row in table.rows.values())
-            return [row for row, moment in moments if first <= moment.date() < behind]
+            return [row for row, moment in moments if first <= moment.date() < before]
 
-        counted = (row.body for row in of(self.responses) if not row.body["excluded_from_calculations"])
+        counted = (row.body for row in in_range(self.responses) if not row.body["excluded_from_calculations"])
         scores = [body["score"] for body in counted if body["score"] is not None]
-        asked = len(scores) + len(of(self.declines))
+        asked = len(scores) + len(in_range(self.declines))
         promoters, detractors = sum(score >= 9 for score in scores), sum(score <= 6 for score in scores)
         return {
             "nps": round(100 * (promoters - detractors) / max(1, len(scores))),
@@ -245,16 +242,16 @@ class Account:
         }
 
     def email_stats(self, first: date, last: date, *, ends_before: bool = False) -> Body:
-        """The statistics of the emails of some days, in the account's time zone.
+        """Return the statistics of the emails of some days, in the account's time zone.
 
         Args:
             first: The first day.
             last: The last day.
-            ends_before: Whether the last day is left out.
+            ends_before: Whether to exclude the last day.
         """
-        behind = last if ends_before else last + timedelta(days=1)
+        end = last if ends_before else last + timedelta(days=1)
         days = ((email, datetime.fromtimestamp(email.at // SECOND, self.zone).date()) for email in self.emails)
-        found = [email.outcome for email, day in days if first <= day < behind]
+        found = [email.outcome for email, day in days if first <= day < end]
         requests, opted_out, bounced = len(found), found.count("opted out"), found.count("bounced")
         answered = found.count("answered")
         opened = found.count("opened") + answered
@@ -292,18 +289,18 @@ class Account:
             "reminder_send": None,
         }
 
-    def stamps(self) -> tuple[int, int]:
-        """A creation, and an update after it."""
+    def timestamps(self) -> tuple[int, int]:
+        """Return a random time of creation, and one of an update after it."""
         created = self.rng.randrange(BEGIN, END)
         return created, self.rng.randrange(created, END)
 
-    def crowd(self, table: Table, count: int, *, both_clocks: bool = False) -> int:
-        """Insert rows that were all updated (or created and updated) in one second, and return that second."""
+    def crowd(self, table: Table, count: int, *, created_too: bool = False) -> int:
+        """Insert rows that were all updated (or created and updated) in one second, and return that Unix second."""
         second = self.rng.randrange(END - 90 * 86_400 * SECOND, END) // SECOND * SECOND
         for _ in range(count):
-            created = second if both_clocks else self.rng.randrange(BEGIN, second - SECOND)
+            created = second if created_too else self.rng.randrange(BEGIN, second - SECOND)
             fraction = sorted(self.rng.randrange(SECOND) for _ in range(2))
-            if both_clocks:
+            if created_too:
                 table.insert(second + fraction[0], second + fraction[1])
             else:
                 table.insert(created, second + fraction[1])
@@ -317,14 +314,14 @@ def _end_user(rng: random.Random, number: int) -> tuple[Body, Body]:
         "plan.name": rng.choice(_WORDS),
         "": rng.random(),
     }
-    known_by_mail = rng.random() < 0.95
+    has_email = rng.random() < 0.95
     body: Body = {
-        "email": f"user-{number}@example.com" if known_by_mail else None,
+        "email": f"user-{number}@example.com" if has_email else None,
         "last_surveyed": shown(rng.randrange(BEGIN, END)) if rng.random() < 0.5 else None,
         "external_created_at": rng.randrange(BEGIN, END) // SECOND,
         "last_seen_at": None,
         "properties": properties,
-        "phone_number": None if known_by_mail else f"+1415555{number % 10_000:04}",
+        "phone_number": None if has_email else f"+1415555{number % 10_000:04}",
         "external_id": f"external-{number}",
         "last_response": {
             "id": number,
@@ -342,7 +339,7 @@ def _end_user(rng: random.Random, number: int) -> tuple[Body, Body]:
         },
     }
     if number % 7 == 0:
-        body |= {"user_id": 1, "page_views_count": rng.randrange(100)}  # As older payloads have it.
+        body |= {"user_id": 1, "page_views_count": rng.randrange(100)}  # As in older payloads.
     return body, properties
 
 
@@ -364,7 +361,7 @@ def _decline(rng: random.Random, number: int) -> tuple[Body, Body]:
     user, properties = _of_end_user(rng, 1 + number % 100)
     body = {"end_user_id": user["id"], "survey_id": 1 + number % 3, "end_user": user}
     if number % 2:
-        body |= {"ip_address": "127.0.0.1", "origin_url": "https://example.com"}  # At times.
+        body |= {"ip_address": "127.0.0.1", "origin_url": "https://example.com"}  # Only some have them.
     return body, properties
 
 

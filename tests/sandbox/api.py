@@ -18,10 +18,10 @@ USERNAME = "sandbox@example.com"
 PASSWORD = "sandbox-password"  # noqa: S105 - The same.
 
 PATHS = {"email_stats": "/v2/email_stats", "email_sources": "/v2/email_stats/sources"}
-"""The paths of what is not at `/v1/` and its name."""
+"""The paths that are not `/v1/` and the name."""
 
 LAST_PAGE = 30
-MOST_ROWS = 50
+MAX_PAGE_SIZE = 50
 
 _FILTER = re.compile(r"(created|updated)\[(\w+)\]")
 _SORT_KEYS = {
@@ -43,7 +43,7 @@ class Switches:
     """Behaviour of the real API that is uncertain, or that makes it hard to read."""
 
     updates: float = 0
-    """Rows updated after each page of a list; 0.5 is a row at about every second page."""
+    """Rows updated after each page of a list; 0.5 means a row after about every second page."""
     deletes: float = 0
     inserts: float = 0
     whole_seconds: bool = False
@@ -72,9 +72,9 @@ class Api:
     account: Account
     switches: Switches
     clock: Callable[[], float]
-    """The server's time, Unix seconds."""
+    """The server's time, in Unix seconds."""
     tokens: dict[str, float] = field(default_factory=dict)
-    """Each token with its end, Unix seconds."""
+    """When each token expires, in Unix seconds."""
 
     def __post_init__(self) -> None:
         self._counts: Counter[tuple[str, int]] = Counter()
@@ -99,8 +99,8 @@ class Api:
             return _error(HTTPStatus.NOT_FOUND, "record_not_found", "There is nothing here")
         if self.tokens.get(authorization.removeprefix("Bearer "), 0) <= self.clock():
             return _error(HTTPStatus.UNAUTHORIZED, "unauthorized", "The access token is invalid")
-        headers, is_over = self._count(name)
-        if is_over:
+        headers, is_exceeded = self._count(name)
+        if is_exceeded:
             return Answer(HTTPStatus.TOO_MANY_REQUESTS, {"error": "Too many requests"}, headers)
         try:
             content = self._reads[name](query) if name in self._reads else self._list(name, query)
@@ -111,7 +111,7 @@ class Api:
     def _list(self, name: str, query: Mapping[str, str]) -> list[Body]:
         table = self.account.tables[name]
         rendered = [row.rendered() for row in self._page(name, table, query)]
-        self._live_on(table)
+        self._change_rows(table)
         return rendered
 
     def _survey_templates(self, _query: Mapping[str, str]) -> Body:
@@ -168,7 +168,7 @@ class Api:
         return Answer(HTTPStatus.OK, {name: value for name, value in changed.items() if value is not None})
 
     def _page(self, name: str, table: Table, query: Mapping[str, str]) -> list[Row]:
-        number, size = int(query.get("page", 1)), min(int(query.get("per_page", 25)), MOST_ROWS)
+        number, size = int(query.get("page", 1)), min(int(query.get("per_page", 25)), MAX_PAGE_SIZE)
         if not 1 <= number <= LAST_PAGE or size < 1:
             raise ValueError(f"page must be between 1 and {LAST_PAGE}")
         key = query.get("sort_key", _SORT_KEYS[name][0])
@@ -176,7 +176,7 @@ class Api:
             raise ValueError("sort_key is unknown")
         if self.switches.ignores_updated and name != "end_users":
             key = "created_at"
-            query = {one: value for one, value in query.items() if not one.startswith("updated[")}
+            query = {parameter: value for parameter, value in query.items() if not parameter.startswith("updated[")}
         order = query.get("sort_order", "asc" if name == "end_users" else "desc")
         return table.page(
             Selection(
@@ -191,22 +191,23 @@ class Api:
             )
         )
 
-    def _live_on(self, table: Table) -> None:
-        """Change the account, as happens while it is read."""
+    def _change_rows(self, table: Table) -> None:
+        """Change rows, as people do while the account is read."""
         now = int(self.clock() * SECOND)
-        for row in table.some(self._whole(self.switches.updates)):
+        for row in table.some(self._random_round(self.switches.updates)):
             table.update(row, now)
-        for row in table.some(self._whole(self.switches.deletes)):
+        for row in table.some(self._random_round(self.switches.deletes)):
             table.delete(row)
-        for _ in range(self._whole(self.switches.inserts)):
+        for _ in range(self._random_round(self.switches.inserts)):
             table.insert(now)
 
-    def _whole(self, number: float) -> int:
+    def _random_round(self, number: float) -> int:
+        """Round so that the average is the number."""
         return int(number) + (self.account.rng.random() < number % 1)
 
 
 def path_of(name: str) -> str:
-    """Return the path at which the API has a list, or another thing to read."""
+    """Return the path of a list, or of other data."""
     return PATHS.get(name, f"/v1/{name}")
 
 

@@ -1,7 +1,7 @@
 """An account whose lists are tables of a PostgreSQL database, which may return ties in any order.
 
-Each page is one `SELECT … ORDER BY key LIMIT … OFFSET …` with nothing else in the order. So rows with equal keys come
-as the plan of that one request leaves them: a top-N heap for a page near the head, a full sort for a later one, an
+Each page is a single `SELECT … ORDER BY key LIMIT … OFFSET …` without a tiebreaker. The order of rows with equal keys
+therefore depends on the plan of that request: a top-N heap for a page near the head, a full sort for a later page, an
 index scan, a parallel plan, or a sequential scan that starts in the middle of the table.
 """
 
@@ -59,15 +59,15 @@ _INSERT_MANY = """
         ) AS emails
 """
 
-_LIKE_LARGE = {
+_AS_IF_LARGE = {
     "min_parallel_table_scan_size": "0",
     "min_parallel_index_scan_size": "0",
     "parallel_setup_cost": "0",
     "parallel_tuple_cost": "0",
 }
-"""With these, the planner takes small tables for large ones."""
+"""These settings make the planner treat small tables like large ones."""
 
-_DRAWN = {
+_RANDOM_SETTINGS = {
     "enable_indexscan": ("on", "off"),
     "enable_bitmapscan": ("on", "off"),
     "enable_seqscan": ("on", "off"),
@@ -76,22 +76,22 @@ _DRAWN = {
     "work_mem": ("64kB", "4MB"),
     "max_parallel_workers_per_gather": ("0", "2"),
 }
-"""What each request draws from, where plans are random."""
+"""Settings to choose from at random for each request, if plans are random."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the database is made, and what makes it hard to read."""
+    """How the tables are built, and what makes them hard to read."""
 
     indexes: bool = True
     """Whether there are indexes on `created_at` and `updated_at`."""
     random_plans: bool = False
-    """Whether each request draws the planner's settings anew. Else the planner chooses."""
+    """Whether each request gets random planner settings. Otherwise the planner has its defaults."""
     other_scans: bool = False
-    """Whether another client's sequential scan stops anywhere before each request, and the next one starts there.
-    PostgreSQL does so with large tables: call `DatabaseTable.enlarge`."""
+    """Whether another client's sequential scan stops at a random row before each request, so that the next scan starts
+    there. PostgreSQL only does so with large tables: call `DatabaseTable.enlarge`."""
     padding: int = 0
-    """Bytes by which each row is longer, 7,900 at most: there is one row to a block then."""
+    """Bytes to add to each row, at most 7,900: then each block holds a single row."""
 
 
 class Writer:
@@ -114,20 +114,20 @@ class Writer:
         self.execute(_DELETE, (row.id,))
 
     def execute(self, text: str, values: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Execute a statement in which `{table}` is the table, and return its rows if it has any."""
+        """Execute a statement, in which `{table}` stands for the table, and return its rows, if any."""
         statement = sql.SQL(text).format(table=sql.Identifier(self._name))
         cursor = self._connection.execute(statement, values)
         return cursor.fetchall() if cursor.description else []
 
 
 class DatabaseTable(Table):
-    """The rows of one list, in a table of a database.
+    """The rows of one list, stored in a table of a database.
 
-    A `Row` is a copy of what is stored: only the methods of the table change what is stored.
+    A `Row` is a copy: only the methods of the table change the stored row.
 
     Attributes:
-        explains: Whether the plan of each page goes to `plans`.
-        plans: The types of a plan's nodes, the uppermost first.
+        explains: Whether to add the plan of each page to `plans`.
+        plans: The node types of each plan, topmost first.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class DatabaseTable(Table):
         self._name = name
         self._options = options
         self._writer = Writer(connection, name, options.padding)
-        self._request_rng = copy(rng)  # So the same seed makes the same rows as in memory.
+        self._request_rng = copy(rng)  # A copy, so that the same seed creates the same rows as in memory.
         self._writer.execute(_CREATE)
         self._writer.execute(
             "ALTER TABLE {table} ALTER padding SET STORAGE PLAIN"
@@ -152,18 +152,20 @@ class DatabaseTable(Table):
 
     @property
     def rows(self) -> dict[int, Row]:
-        """A copy of each row with its id."""
+        """A copy of each row by its id."""
         return {row.id: row for row in map(_row, self._writer.execute(_SELECT + " ORDER BY id"))}
 
     def page(self, selection: Selection) -> list[Row]:
         if selection.whole_seconds or selection.shuffle_ties or selection.ignores_sort:
-            raise NotImplementedError("A database keeps its stamps and orders its rows in its own way")
+            raise NotImplementedError("A database stores timestamps and orders rows in its own way")
         self._prepare()
         conditions: list[sql.Composable] = [
             sql.SQL("{} {} {}").format(
-                sql.Identifier(f"{one.column}_at"), sql.SQL(_COMPARE[one.operator]), sql.Literal(_moment(one.bound))
+                sql.Identifier(f"{filter_.column}_at"),
+                sql.SQL(_COMPARE[filter_.operator]),
+                sql.Literal(_moment(filter_.bound)),
             )
-            for one in selection.filters
+            for filter_ in selection.filters
         ]
         select = sql.SQL("{} WHERE {} ORDER BY {} {} LIMIT {} OFFSET {}").format(
             sql.SQL(_SELECT).format(table=sql.Identifier(self._name)),
@@ -176,7 +178,7 @@ class DatabaseTable(Table):
         if self.explains:
             [[plan]] = self._connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(select)).fetchall()
             self.plans.append(" < ".join(_nodes(plan[0]["Plan"])))
-        return [_row(one) for one in self._connection.execute(select).fetchall()]
+        return [_row(columns) for columns in self._connection.execute(select).fetchall()]
 
     def insert(self, created: int, updated: int | None = None) -> Row:
         row = self.prepared(created, updated)
@@ -184,27 +186,27 @@ class DatabaseTable(Table):
         return row
 
     def prepared(self, created: int, updated: int | None = None) -> Row:
-        """Return a new row that is still to be inserted, by a `Writer`."""
-        row = self._made(self._next_id, created, created if updated is None else updated)
+        """Return a new row, which a `Writer` has yet to insert."""
+        row = self._make_row(self._next_id, created, created if updated is None else updated)
         self._next_id += 1
         return row
 
     def insert_many(
         self, count: int, created: int, updated: int | None = None, *, apart: int = 0, without_email: float = 0.0
     ) -> range:
-        """Insert rows by one statement, and return their ids.
+        """Insert rows with one statement, and return their ids.
 
         Args:
             count: The number of rows.
-            created: The stamp of the first row's creation.
-            updated: The stamp of its update; that of the creation by default.
-            apart: Microseconds from one row's stamps to the next one's. Where it is 0, all are equal on both clocks.
-            without_email: The share of end users whose e-mail is null. The other e-mails are distinct, and their
-                order is not that of the rows.
+            created: When the first row was created.
+            updated: When it was updated; by default when it was created.
+            apart: Microseconds between the timestamps of consecutive rows. With 0, all rows have the same timestamps.
+            without_email: The share of end users whose e-mail address is null. The other addresses are distinct, and
+                not in the order of the rows.
         """
         ids = range(self._next_id, self._next_id + count)
         self._next_id += count
-        body = self._made(ids.start, created, created).body
+        body = self._make_row(ids.start, created, created).body
         self._writer.execute(
             _INSERT_MANY,
             {
@@ -229,23 +231,23 @@ class DatabaseTable(Table):
         self._writer.delete(row)
 
     def some(self, count: int) -> list[Row]:
-        ids = [one for (one,) in self._writer.execute("SELECT id FROM {table} ORDER BY id")]
+        ids = [row_id for (row_id,) in self._writer.execute("SELECT id FROM {table} ORDER BY id")]
         chosen = self._rng.sample(ids, min(count, len(ids)))
         found = {row.id: row for row in map(_row, self._writer.execute(_SELECT + " WHERE id = ANY(%s)", (chosen,)))}
-        return [found[one] for one in chosen]
+        return [found[row_id] for row_id in chosen]
 
     @contextmanager
     def transaction(self) -> Iterator[Writer]:
-        """Begin a transaction on a connection of its own, and commit it in the end.
+        """Begin a transaction on another connection, and commit it at the end.
 
-        What it writes appears late: give it the stamp of its beginning, as `now()` does. A row that it wrote is locked
-        until then.
+        Its changes appear late, when it commits. Pass the timestamp of its start, as `now()` returns it in PostgreSQL.
+        Until then, the rows that it changed are locked.
         """
         with psycopg.connect(_url(self._connection)) as connection:
             yield Writer(connection, self._name, self._options.padding)
 
     def analyze(self) -> None:
-        """Collect the statistics by which the planner chooses."""
+        """Collect the statistics that the planner uses."""
         self._writer.execute("ANALYZE {table}")
 
     def vacuum(self) -> None:
@@ -253,7 +255,7 @@ class DatabaseTable(Table):
         self._writer.execute("VACUUM (TRUNCATE off) {table}")
 
     def enlarge(self) -> None:
-        """Add empty blocks until sequential scans may start anywhere: to more than a quarter of `shared_buffers`."""
+        """Add empty blocks until the table exceeds a quarter of `shared_buffers`, and scans may start anywhere."""
         [[missing]] = self._writer.execute(
             "SELECT setting::integer / 4 + 1 - pg_relation_size(%s::regclass) / current_setting('block_size')::integer"
             " FROM pg_settings WHERE name = 'shared_buffers'",
@@ -266,16 +268,16 @@ class DatabaseTable(Table):
         )
         self._writer.execute("DELETE FROM {table} WHERE id < 0")
 
-    def _made(self, number: int, created: int, updated: int) -> Row:
+    def _make_row(self, number: int, created: int, updated: int) -> Row:
         body, properties = self._make(self._rng, number)
         properties["revision"] = 0
         return Row(number, created, updated, body, properties)
 
     def _prepare(self) -> None:
-        """Bring about the order of the next page."""
+        """Influence the order of the next page."""
         if self._options.random_plans:
-            drawn = {name: self._request_rng.choice(values) for name, values in _DRAWN.items()}
-            for name, value in {**_LIKE_LARGE, **drawn}.items():
+            chosen = {name: self._request_rng.choice(values) for name, values in _RANDOM_SETTINGS.items()}
+            for name, value in {**_AS_IF_LARGE, **chosen}.items():
                 self._connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
         if self._options.other_scans:
             self._writer.execute(_SCAN, (self._request_rng.randrange(self._next_id),))
@@ -285,9 +287,9 @@ class DatabaseAccount(Account):
     """An account whose lists are tables of an empty database; a context manager.
 
     Args:
-        url: The database.
-        seed: Where the rows come from, as with `Account`.
-        options: What the tables are like.
+        url: The URL of the database.
+        seed: The same seed creates the same rows, also in an `Account`.
+        options: How the tables are built.
     """
 
     end_users: DatabaseTable
@@ -295,9 +297,9 @@ class DatabaseAccount(Account):
     declines: DatabaseTable
 
     def __init__(self, url: str, seed: int = 0, options: Options | None = None) -> None:
-        # Client-side parameters: a plan is made for the values of each request.
+        # With client-side parameters, each request is planned for its values.
         self._connection = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor)
-        self._connection.execute("SET lock_timeout = '10s'")  # A row may be locked by `transaction` of the same test.
+        self._connection.execute("SET lock_timeout = '10s'")  # A `transaction` of the same test may have locked a row.
         self._options = options or Options()
         super().__init__(seed=seed)
 
@@ -313,19 +315,19 @@ class DatabaseAccount(Account):
         return DatabaseTable(self._connection, name, make, self.rng, self._options)
 
 
-def _moment(stamp: int) -> datetime:
-    return _EPOCH + stamp * _MICROSECOND
+def _moment(timestamp: int) -> datetime:
+    return _EPOCH + timestamp * _MICROSECOND
 
 
-def _stamp(moment: datetime) -> int:
+def _timestamp(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def _row(found: tuple[Any, ...]) -> Row:
-    number, created, updated, revision, body = found
+def _row(columns: tuple[Any, ...]) -> Row:
+    number, created, updated, revision, body = columns
     properties: Body = body["properties"] if "properties" in body else body["end_user"]["properties"]
     properties["revision"] = revision
-    return Row(number, _stamp(created), _stamp(updated), body, properties)
+    return Row(number, _timestamp(created), _timestamp(updated), body, properties)
 
 
 def _url(connection: psycopg.Connection[Any]) -> str:

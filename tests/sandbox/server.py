@@ -80,8 +80,8 @@ class Sandbox:
 
     Attributes:
         latency: Seconds until a response, for all sandboxes.
-        at_once: The highest number of concurrent requests so far.
-        on_their_way: The number of requests in progress.
+        max_concurrency: The highest number of concurrent requests so far.
+        requests_in_progress: The number of requests in progress.
     """
 
     latency = 0.0
@@ -93,11 +93,11 @@ class Sandbox:
         self.api = Api(account, self.switches, self.clock)
         self.requests: list[Request] = []
         self.fault: Callable[[str, int], str] = lambda _path, _number: ""
-        """The name of the fault that the n-th request (from 1) for a path meets; see `FAULTS`."""
+        """Returns the fault of the n-th request (from 1) for a path; see `FAULTS`."""
         self.rewrite: Callable[[str], str] = lambda text: text
-        """Changes the JSON text of a response, to something json.dumps cannot write."""
-        self.at_once = 0
-        self.on_their_way = 0
+        """Changes the JSON text of a response, also into text that json.dumps cannot produce."""
+        self.max_concurrency = 0
+        self.requests_in_progress = 0
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -137,11 +137,11 @@ class Sandbox:
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         form = dict(parse_qsl(body.decode()))
         with self._lock:
-            self.on_their_way += 1
-            self.at_once = max(self.at_once, self.on_their_way)
+            self.requests_in_progress += 1
+            self.max_concurrency = max(self.max_concurrency, self.requests_in_progress)
         time.sleep(self.latency)
         with self._lock:
-            self.on_their_way -= 1
+            self.requests_in_progress -= 1
             self.clock.tick()
             number = sum(request.path == url.path for request in self.requests) + 1
             answer = self.api.answer(method, url.path, query, form, headers.get("authorization", ""))
@@ -154,7 +154,7 @@ class Sandbox:
 def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = 65536  # One write an answer.
+        wbufsize = 65536  # Bytes: one write per response.
 
         def do_GET(self) -> None:
             self._answer(b"")

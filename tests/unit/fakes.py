@@ -1,4 +1,4 @@
-"""A tap without an API: a function answers its requests."""
+"""A tap without an API: a function responds to its requests."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def completed(**fields: Any) -> dict[str, Any]:
     return dict(entry)
 
 
-def test_an_entry_with_nothing_but_its_id_becomes_whole() -> None:
+def test_an_entry_with_only_its_id_is_completed() -> None:
     automatic = {"inclusion": "automatic"}
     assert completed() == {
         "tap_stream_id": "end_users",
@@ -49,7 +49,7 @@ def test_an_entry_with_nothing_but_its_id_becomes_whole() -> None:
     }
 
 
-def test_keys_and_types_are_the_streams_and_missing_fields_are_left_out_at_any_depth() -> None:
+def test_keys_and_types_come_from_the_stream_and_missing_fields_stay_out_at_any_depth() -> None:
     given = {"properties": {"email": {"type": "integer"}, "survey": {"properties": {"metric": {}}}, "new": {}}}
     properties = completed(schema=given, key_properties=["email"])["schema"]["properties"]
     assert properties == {
@@ -81,7 +81,9 @@ def test_keys_cannot_be_deselected() -> None:
         ),
     ],
 )
-def test_the_metadata_choose_the_replication_method_and_then_the_entry(fields: dict[str, Any], method: str) -> None:
+def test_the_replication_method_comes_from_the_metadata_or_else_from_the_entry(
+    fields: dict[str, Any], method: str
+) -> None:
     assert completed(**fields)["replication_method"] == method
 
 
@@ -132,7 +134,7 @@ def test_entries_of_other_streams_are_dropped_and_named() -> None:
     assert catalog.unknown_streams(None, STREAMS) == []
 
 
-def test_no_catalog_stays_none_and_a_catalog_object_is_read() -> None:
+def test_a_missing_catalog_stays_none_and_a_catalog_object_is_accepted() -> None:
     assert catalog.complete(None, STREAMS) is None
     given = Catalog.from_dict({"streams": [{"tap_stream_id": "end_users", "metadata": [], "schema": SCHEMA}]})
     assert catalog.complete(given, STREAMS)["streams"][0]["key_properties"] == ["id"]

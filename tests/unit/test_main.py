@@ -1,4 +1,4 @@
-"""The command ends with a status, and with lines instead of a traceback for errors that its user can fix."""
+"""The exit status and the log lines of the command. Errors that users can fix have no traceback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _recursion_limit() -> Iterator[None]:
 
 
 def run(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the command, which meets an error."""
+    """Run the command, which raises an error."""
 
     def cli() -> None:
         raise error
@@ -47,7 +47,7 @@ def run(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_an_error_that_its_user_can_fix_is_logged_in_its_lines_and_the_status_is_1(
+def test_an_error_that_users_can_fix_is_logged_without_a_traceback_and_the_status_is_1(
     error: Exception, lines: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -58,7 +58,7 @@ def test_an_error_that_its_user_can_fix_is_logged_in_its_lines_and_the_status_is
     ]
 
 
-def test_a_target_that_closes_its_pipe_is_named_and_nothing_more_is_written_to_it(
+def test_a_target_that_closes_its_pipe_is_logged_and_nothing_more_is_written_to_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     discarded: list[bool] = []
@@ -84,7 +84,9 @@ def test_any_other_error_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None
         run(ZeroDivisionError(), monkeypatch)
 
 
-def test_deeply_nested_properties_and_urls_in_debug_lines_are_provided_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recursion_is_deep_enough_for_nested_properties_and_urllib3_does_not_log_urls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(logging.getLogger("urllib3"), "level", logging.DEBUG)
     with pytest.raises(SystemExit):
         run(InvalidInputError([]), monkeypatch)

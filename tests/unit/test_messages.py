@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from singer_sdk.singerlib import RecordMessage, SchemaMessage, StateMessage
 
-from tap_wootric.messages import MessageWriter, TargetClosedError
+from tap_wootric.messages import MessageWriter, TargetClosedError, discard_stdout
 from tap_wootric.signals import Terminated
 from tests.unit.fakes import messages
 
@@ -18,10 +19,10 @@ SIGTERM = 15
 class Pipe:
     """A stdout that accepts so many bytes at a time, or is closed."""
 
-    def __init__(self, at_once: int = 1 << 20) -> None:
+    def __init__(self, max_bytes: int = 1 << 20) -> None:
         self.content = b""
         self.writes = 0
-        self.at_once = at_once
+        self.max_bytes = max_bytes
         self.is_closed = False
         self.on_write: Any = None
         self.buffer = SimpleNamespace(write=self._write)
@@ -32,8 +33,8 @@ class Pipe:
         if self.on_write:
             self.on_write()
         self.writes += 1
-        self.content += block[: self.at_once]
-        return min(len(block), self.at_once)
+        self.content += block[: self.max_bytes]
+        return min(len(block), self.max_bytes)
 
     def flush(self) -> None:
         """Nothing is buffered here."""
@@ -82,8 +83,8 @@ def test_a_repeated_state_is_written_only_if_a_record_came_in_between(pipe: Pipe
     assert pipe.types == ["STATE", "RECORD", "STATE", "STATE"]
 
 
-def test_a_stdout_that_accepts_a_part_gets_everything(pipe: Pipe) -> None:
-    pipe.at_once = 7
+def test_a_stdout_that_accepts_partial_writes_gets_everything(pipe: Pipe) -> None:
+    pipe.max_bytes = 7
     writer = MessageWriter()
     writer.write_message(record("a longer text"))
     writer.write_message(state())
@@ -129,3 +130,13 @@ def test_a_termination_that_got_lost_is_raised_again_with_the_next_record(pipe: 
         writer.write_message(record())
     writer.write_message(state())
     assert pipe.types == ["RECORD", "STATE"]
+
+
+def test_discarded_output_goes_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "out").open("w") as stdout:
+        monkeypatch.setattr("tap_wootric.messages.sys", SimpleNamespace(stdout=stdout))
+        stdout.write("before")
+        stdout.flush()
+        discard_stdout()
+        stdout.write("after")
+    assert (tmp_path / "out").read_text() == "before"

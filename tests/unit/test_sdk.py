@@ -1,4 +1,4 @@
-"""What `tap_wootric.sdk` relies on in the SDK. When an upgrade turns a test red, look at its seam."""
+"""Contract tests: `tap_wootric.sdk` relies on this in the SDK. If one fails after an upgrade, adapt the override."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tap_wootric.messages import MessageWriter
 from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, expression_functions
 from tests.unit.fakes import messages
 
-STAMPS = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
+UPDATES = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
 
 
 class Rows(SdkStream):
@@ -41,8 +41,8 @@ class Rows(SdkStream):
         self.handled: list[Exception] = []
 
     def get_records(self, context: Context | None) -> Iterable[dict[str, Any]]:  # noqa: ARG002
-        for number, stamp in enumerate(STAMPS):
-            yield {"id": number, "updated_at": stamp}
+        for number, timestamp in enumerate(UPDATES):
+            yield {"id": number, "updated_at": timestamp}
         if self.error:
             self.write_state()
             raise self.error
@@ -137,7 +137,7 @@ def test_the_methods_still_have_their_names_and_parameters(owner: type, name: st
 
 
 @pytest.mark.parametrize("base", [Tap, Stream])
-def test_everything_that_overrides_is_marked_and_overrides_something(base: type) -> None:
+def test_every_method_that_overrides_one_of_the_sdk_is_marked(base: type) -> None:
     ours = SdkTap if base is Tap else SdkStream
     for name, member in vars(ours).items():
         function = member.fget if isinstance(member, property) else member
@@ -162,7 +162,7 @@ def test_the_sdk_uses_the_prepared_config_and_adds_the_defaults() -> None:
     assert FakeTap(validate_config=False).calls[0][2] is False
 
 
-def test_a_sync_goes_through_the_seam_and_each_state_moves_the_bookmarks_before(
+def test_a_sync_calls_its_override_and_bookmarks_move_before_each_state(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tap = make_tap()
@@ -174,17 +174,17 @@ def test_a_sync_goes_through_the_seam_and_each_state_moves_the_bookmarks_before(
     assert tap.calls.count("move_bookmarks") >= 2
 
 
-def test_records_do_not_move_the_bookmark_not_even_if_they_are_out_of_order() -> None:
+def test_records_do_not_move_the_bookmark_even_if_they_are_out_of_order() -> None:
     tap = make_tap()
     tap.sync_all()
     assert tap.state == {"bookmarks": {"rows": {}}}
 
 
-def test_the_state_manager_moves_it_and_a_sorted_stream_needs_no_progress_markers() -> None:
+def test_the_state_manager_moves_the_bookmark_without_progress_markers() -> None:
     stream = make_tap().streams["rows"]
-    for stamp in STAMPS[:2]:
-        stream.state_manager.increment_state({"updated_at": stamp}, replication_key="updated_at")
-        assert stream.stream_state == {"replication_key": "updated_at", "replication_key_value": stamp}
+    for timestamp in UPDATES[:2]:
+        stream.state_manager.increment_state({"updated_at": timestamp}, replication_key="updated_at")
+        assert stream.stream_state == {"replication_key": "updated_at", "replication_key_value": timestamp}
 
 
 def test_a_state_that_is_the_same_as_the_last_one_is_written_if_records_came_in_between(
@@ -218,7 +218,7 @@ def test_any_other_error_ends_the_sync() -> None:
         tap.sync_all()
 
 
-def test_there_is_no_state_to_write_without_records(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_records_no_state_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     make_tap().streams["rows"].write_state()
     assert types(capsys) == []
 
@@ -231,6 +231,7 @@ def test_records_carry_the_table_version_and_its_activation_comes_when_it_is_cal
     stream.forced_replication_method = "FULL_TABLE"
     stream.activate_table_version()
     stream.table_version = 7
+    assert stream.table_version == 7
     stream.sync()
     stream.activate_table_version()
     written = messages(capsys.readouterr().out)
@@ -251,7 +252,7 @@ def test_the_connection_test_reads_a_record_of_the_selected_streams(capsys: pyte
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_the_sdk_handles_both_signals_with_the_seam(signum: signal.Signals) -> None:
+def test_the_sdk_passes_both_signals_to_the_override(signum: signal.Signals) -> None:
     tap = make_tap()
     handler = signal.getsignal(signum)
     assert callable(handler)

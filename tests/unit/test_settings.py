@@ -11,18 +11,18 @@ from tap_wootric import settings
 from tap_wootric.settings import SCHEMA, Settings
 
 SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
-GOOD = {"client_id": "the-id", "client_secret": SECRET}
+VALID = {"client_id": "the-id", "client_secret": SECRET}
 DEFAULTS = {"lookback_window": 300, "concurrency": 4, "request_timeout": 60}
 PROPERTIES = {**SCHEMA["properties"], "stream_maps": {"type": ["object", "null"]}}
 NOW = 1_700_000_000
 
 
 def errors(**changed: Any) -> list[str]:
-    return settings.errors({**GOOD, **changed}, PROPERTIES, now=NOW)
+    return settings.errors({**VALID, **changed}, PROPERTIES, now=NOW)
 
 
 def built(**changed: Any) -> Settings:
-    return Settings.from_config({**GOOD, **DEFAULTS, **changed}, default_user_agent="tap-wootric/1.2.3")
+    return Settings.from_config({**VALID, **DEFAULTS, **changed}, default_user_agent="tap-wootric/1.2.3")
 
 
 def test_every_property_has_a_title_and_a_description() -> None:
@@ -42,7 +42,7 @@ def test_every_property_has_a_title_and_a_description() -> None:
         {"unknown_and_unlike_any": 1},
     ],
 )
-def test_nothing_is_wrong_with_these(changed: dict[str, Any]) -> None:
+def test_valid_settings_have_no_errors(changed: dict[str, Any]) -> None:
     assert errors(**changed) == []
 
 
@@ -64,6 +64,8 @@ def test_nothing_is_wrong_with_these(changed: dict[str, Any]) -> None:
         ({"region": "asia"}, "region must be one of us, eu, au"),
         ({"api_url": f"https://user:{SECRET}@api.wootric.com"}, "api_url must be a URL such as"),
         ({"api_url": "https://api.wootric.com?key=1"}, "api_url must be a URL such as"),
+        ({"api_url": "https://api.wootric.com:port"}, "api_url must be a URL such as"),
+        ({"user_agent": "日本"}, "user_agent must contain ASCII characters only"),
         ({"client_secert": SECRET}, "Unknown setting client_secert; did you mean client_secret?"),
     ],
 )
@@ -111,34 +113,34 @@ def test_the_sdk_sees_the_start_date_in_utc() -> None:
         ({"region": "au", "api_url": "http://localhost:8080/wootric/"}, "http://localhost:8080/wootric"),
     ],
 )
-def test_the_api_url_comes_from_itself_or_the_region_or_the_account_token(
+def test_the_api_url_is_the_setting_or_that_of_the_region_or_account_token(
     changed: dict[str, Any], api_url: str
 ) -> None:
     assert built(**changed).api_url == api_url
 
 
 def test_settings_are_typed_frozen_and_keep_their_secrets() -> None:
-    ours = built(start_date="2024-01-01", account_token="NPS-EU-1a2b")  # noqa: S106 - Nobody's.
-    assert ours.start_date == 1_704_067_200
-    assert ours.credentials == GOOD
-    assert (ours.lookback_seconds, ours.concurrency, ours.request_timeout_seconds) == (300, 4, 60)
-    assert ours.user_agent == "tap-wootric/1.2.3"
-    assert SECRET not in repr(ours)
-    assert "NPS-EU" not in repr(ours)
+    typed = built(start_date="2024-01-01", account_token="NPS-EU-1a2b")  # noqa: S106 - Made up.
+    assert typed.start_date == 1_704_067_200
+    assert typed.credentials == VALID
+    assert (typed.lookback_seconds, typed.concurrency, typed.request_timeout_seconds) == (300, 4, 60)
+    assert typed.user_agent == "tap-wootric/1.2.3"
+    assert SECRET not in repr(typed)
+    assert "NPS-EU" not in repr(typed)
     with pytest.raises(FrozenInstanceError):
-        ours.concurrency = 5  # type: ignore[misc]
+        typed.concurrency = 5  # type: ignore[misc]
 
 
-def test_the_password_grant_and_a_user_agent_are_taken_over() -> None:
+def test_the_password_grant_and_a_user_agent_are_accepted() -> None:
     config = {"username": "ada", "password": SECRET, "user_agent": "ours/2", **DEFAULTS}
-    ours = Settings.from_config(config, default_user_agent="tap-wootric/1.2.3")
-    assert ours.credentials == {"username": "ada", "password": SECRET}
-    assert (ours.start_date, ours.account_token) == (None, None)
-    assert ours.user_agent == "ours/2"
+    typed = Settings.from_config(config, default_user_agent="tap-wootric/1.2.3")
+    assert typed.credentials == {"username": "ada", "password": SECRET}
+    assert (typed.start_date, typed.account_token) == (None, None)
+    assert typed.user_agent == "ours/2"
 
 
 def test_settings_without_effect_are_warned_about() -> None:
-    assert settings.warnings({**GOOD, "comment": 1}, PROPERTIES) == ["Ignoring unknown setting comment"]
+    assert settings.warnings({**VALID, "comment": 1}, PROPERTIES) == ["Ignoring unknown setting comment"]
 
 
 def test_the_environment_is_checked_before_the_sdk_parses_it() -> None:
@@ -149,7 +151,7 @@ def test_the_environment_is_checked_before_the_sdk_parses_it() -> None:
     ]
 
 
-def test_a_misspelt_variable_is_warned_about_and_unlike_ones_are_not() -> None:
+def test_a_misspelt_variable_is_warned_about_and_dissimilar_ones_are_not() -> None:
     environment = {"TAP_X_STRAT_DATE": "", "TAP_X_LOGLEVEL": "", "TAP_X_REGION": "", "STRAT_DATE": ""}
     assert [*settings.environment_warnings(environment, PROPERTIES, "TAP_X_")] == [
         "Ignoring unknown setting TAP_X_STRAT_DATE; did you mean TAP_X_START_DATE?"

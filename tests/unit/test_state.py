@@ -35,17 +35,17 @@ MIGRATED = {
         "singer-io's tap",
         "singer-python",
         "the SDK",
-        "a message",
+        "a STATE message",
         "Meltano",
-        "both, of which the newer format wins",
-        "ours",
+        "two formats, the newer wins",
+        "migrated",
     ],
 )
 def test_each_known_format_becomes_the_sdks(given: dict[str, Any]) -> None:
     assert state.migrate(given, FORMATS) == MIGRATED
 
 
-def test_a_stream_keeps_its_own_form_of_bookmarks() -> None:
+def test_each_stream_has_its_own_format_of_bookmarks() -> None:
     migrated = state.migrate({"nps_summary": "2025-06-01T10:00:00Z"}, FORMATS)
     assert migrated["bookmarks"]["nps_summary"]["replication_key_value"] == "2025-06-01"
 
@@ -104,12 +104,12 @@ def test_an_empty_state_has_no_bookmarks(given: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_any_other_format_is_refused_with_the_reason(given: dict[str, Any], error: str) -> None:
+def test_any_other_format_is_rejected_with_a_reason(given: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=f"^{error}$"):
         state.migrate(given, FORMATS)
 
 
-def test_names_of_no_stream_are_found_in_flat_states_bookmarks_and_messages() -> None:
+def test_unknown_streams_are_found_in_flat_states_bookmarks_and_messages() -> None:
     given: dict[str, Any] = {
         "end_user": "2025-06-01",
         "currently_syncing": None,

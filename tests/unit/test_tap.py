@@ -75,7 +75,7 @@ def test_batches_are_not_offered() -> None:
         ({"config": CONFIG, "catalog": {}}, "Invalid catalog: it does not have the structure that --discover prints"),
     ],
 )
-def test_wrong_input_is_refused_when_the_tap_is_created(options: dict[str, Any], error: str) -> None:
+def test_invalid_input_is_rejected_when_the_tap_is_created(options: dict[str, Any], error: str) -> None:
     with pytest.raises(ConfigValidationError) as raised:
         TapWootric(**options)
     (line,) = raised.value.errors
@@ -175,7 +175,7 @@ def test_the_connection_test_reads_one_record_of_each_selected_stream(capsys: py
     assert records == ["end_users", "responses"]
 
 
-def test_the_connection_test_names_what_the_account_may_not_read() -> None:
+def test_the_connection_test_names_streams_that_the_account_may_not_read() -> None:
     with pytest.raises(AccessDeniedError, match="may not read responses"):
         make_tap(denying("/v1/responses")).run_connection_test()
 
@@ -202,7 +202,7 @@ def test_a_signal_ends_a_sync_with_the_state_of_the_records_that_were_written(
     assert bookmark == records[-1]["updated_at"]
 
 
-def test_after_a_signal_another_one_is_not_the_taps() -> None:
+def test_after_a_signal_the_tap_no_longer_handles_the_next_one() -> None:
     tap = make_tap()
     ours = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated):
@@ -228,6 +228,13 @@ def invoke(**options: Any) -> list[str]:
 def test_a_file_that_is_not_a_json_object_is_refused(option: str, content: str, error: str) -> None:
     (line,) = invoke(**{option: io.StringIO(content)})
     assert line.startswith(f"Invalid --{option} file: {error}")
+
+
+def test_valid_files_are_accepted() -> None:
+    tap = make_tap()
+    files = {"state": {"end_users": "2025-01-01"}, "catalog": tap.catalog_dict}
+    lines = invoke(**{option: io.StringIO(json.dumps(content)) for option, content in files.items()})
+    assert [line.partition(":")[0] for line in lines] == ["client_id is not set and client_secret is not set"]
 
 
 def test_the_command_reports_settings_in_lines_of_its_own() -> None:

@@ -92,3 +92,14 @@ def test_a_thread_far_ahead_waits_so_that_memory_is_bounded() -> None:
         consumed += 1
     assert consumed == 10_000
     assert most_waiting <= (60 + 2) * 50
+
+
+def test_a_signal_abandons_the_threads_because_it_may_have_interrupted_the_use_of_a_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results = flat_map_in_order(lambda item: [item], [1, 2], threads=1, max_started=2)
+    assert next(results) == 1
+    monkeypatch.setattr(threading.Thread, "join", lambda *_: pytest.fail("a thread was waited for"))
+    monkeypatch.setattr(threading.Semaphore, "release", lambda *_: pytest.fail("a semaphore was used"))
+    with pytest.raises(SystemExit):
+        results.throw(SystemExit(143))  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A clock that only sleeping moves, and an API without a network."""
+"""A clock that only sleeping advances, and an API without a network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def token(**fields: object) -> requests.Response:
 
 
 class FakeTime:
-    """Time that only sleeping moves."""
+    """Time that only sleeping advances."""
 
     def __init__(self) -> None:
         self.seconds = 1_000.0

@@ -27,7 +27,7 @@ def forms(api: FakeApi) -> list[dict[str, str]]:
     return [dict(parse_qsl(str(request.body))) for request in api.sent]
 
 
-def test_a_token_is_requested_with_a_form_that_alone_holds_the_credentials() -> None:
+def test_credentials_are_sent_only_in_the_form_of_the_token_request() -> None:
     api = FakeApi([token()])
     assert api.authenticator(FakeTime()).auth_header() == {"Authorization": "Bearer token-1"}
     (request,) = api.sent
@@ -77,7 +77,7 @@ def test_a_token_is_renewed_a_minute_before_it_expires_or_at_half_its_lifetime(
     assert authenticator.auth_header() == {"Authorization": "Bearer token-2"}
 
 
-def test_a_token_whose_response_tells_no_lifetime_lasts_two_hours_less_a_minute() -> None:
+def test_a_token_without_a_lifetime_lasts_two_hours_less_a_minute() -> None:
     time = FakeTime()
     api = FakeApi([response(content={"access_token": "token-1"}), token()])
     authenticator = api.authenticator(time)
@@ -231,7 +231,7 @@ def test_threads_that_need_a_token_at_the_same_time_share_one() -> None:
     assert len(api.sent) == 1
 
 
-def test_credentials_are_not_sent_on_to_where_the_api_redirects() -> None:
+def test_credentials_are_not_forwarded_to_a_redirect() -> None:
     api = FakeApi([response(307, b"", {"Location": "https://other.example.test/"})])
     with pytest.raises(FatalAPIError, match=r"redirects to https://other\.example\.test"):
         api.authenticator(FakeTime()).auth_header()

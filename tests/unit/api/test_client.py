@@ -136,7 +136,7 @@ def test_proxies_that_are_set_later_are_not_used(monkeypatch: pytest.MonkeyPatch
     assert api.proxies[-1].get("https") is None
 
 
-def test_the_servers_time_is_told_by_a_token_if_by_no_response_before() -> None:
+def test_the_servers_time_comes_from_a_token_response_if_there_was_no_other() -> None:
     api = FakeApi([token()])
     client_ = client(api)
     assert client_.server_time() == SERVER_TIME
@@ -144,7 +144,7 @@ def test_the_servers_time_is_told_by_a_token_if_by_no_response_before() -> None:
     assert len(api.sent) == 1
 
 
-def test_the_servers_time_needs_no_token_once_a_response_has_told_it() -> None:
+def test_the_servers_time_needs_no_token_after_a_response_with_a_date() -> None:
     api = FakeApi([token(expires_in=2), response()])
     time = FakeTime()
     client_ = client(api, time)
@@ -165,7 +165,7 @@ def test_the_servers_time_is_asked_for_again_after_a_fault(caplog: pytest.LogCap
     )
 
 
-def test_a_server_that_tells_no_time_has_the_local_time() -> None:
+def test_without_a_date_header_the_servers_time_is_the_local_time() -> None:
     answer = token()
     del answer.headers["Date"]
     assert client(FakeApi([answer])).server_time() == LOCAL_TIME

@@ -35,8 +35,8 @@ def slept_after(*responses: requests.Response, endpoint: str = ENDPOINT) -> list
     """Return the sleeps of two requests to an endpoint, after responses of ENDPOINT."""
     time = FakeTime()
     rate_limiter = time.rate_limiter()
-    for one in responses:
-        rate_limiter.update(ENDPOINT, one)
+    for received in responses:
+        rate_limiter.update(ENDPOINT, received)
     for _ in range(2):
         with rate_limiter.acquire(endpoint):
             pass
@@ -44,7 +44,7 @@ def slept_after(*responses: requests.Response, endpoint: str = ENDPOINT) -> list
     return time.slept
 
 
-def test_the_clock_tells_the_servers_time_and_goes_on_from_there() -> None:
+def test_the_clock_has_the_servers_time_and_continues_from_there() -> None:
     time = FakeTime()
     clock = server_clock(time)
     clock.update(date(SERVER_TIME))
@@ -75,7 +75,7 @@ def test_a_wrong_date_is_forgotten_after_twenty_responses() -> None:
 @pytest.mark.parametrize(
     "header", ["Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 01 Jan 99999 00:00:00 GMT", "soon", "", None]
 )
-def test_an_implausible_date_does_not_set_the_clock_which_tells_local_time_until_then(header: str | None) -> None:
+def test_an_implausible_date_does_not_set_the_clock_which_has_local_time_until_then(header: str | None) -> None:
     clock = server_clock(FakeTime())
     clock.update(header)
     assert clock.now() == LOCAL_TIME

@@ -81,7 +81,7 @@ def test_the_status_of_an_error_list_decides_whether_to_retry(status: int, error
 @pytest.mark.parametrize(
     ("status", "error_type"), [(403, AccessDeniedError), (404, AccessDeniedError), (502, RetriableAPIError)]
 )
-def test_an_error_that_is_not_json_is_told_by_its_status_alone(status: int, error_type: type[Exception]) -> None:
+def test_an_error_that_is_not_json_is_described_by_its_status_alone(status: int, error_type: type[Exception]) -> None:
     error = raised_by(response(status, b"<html>secret comment</html>"))
     assert type(error) is error_type
     assert str(error) == f"{status} Reason for /v1/responses"
@@ -149,7 +149,7 @@ def refused_connection() -> requests.RequestException:
     ],
     ids=range(10),
 )
-def test_any_error_is_told_in_one_line_without_parameters_of_urls(error: Exception, message: str) -> None:
+def test_any_error_is_described_in_one_line_without_parameters_of_urls(error: Exception, message: str) -> None:
     assert safe_message(error) == message
 
 

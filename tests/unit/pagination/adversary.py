@@ -1,12 +1,15 @@
-"""A list whose ties come in any order that a database, or an adversary, may give them."""
+"""A list whose ties are in any order that a database, or an adversary, may choose."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
+from typing import Any
 
-from tap_wootric.pagination.query import LAST_PAGE, Query, TimeRange
+from tap_wootric.pagination.query import LAST_PAGE, Query, SortKey
 from tap_wootric.records.timestamps import timestamp_of_second
 from tap_wootric.records.transform import Record
 
@@ -14,41 +17,48 @@ SECOND = 1_700_000_000
 """The Unix second in which tied rows were created and updated."""
 
 TIE = SECOND + 0.5
-"""The time at which they were."""
+"""When exactly they were."""
 
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """A row; its times are Unix seconds with fractions, which the API sorts by and does not show."""
+    """A row. Its timestamps are Unix seconds with fractions, by which the API sorts, but which it does not show."""
 
     id: int
     created: float
     updated: float
     email: str | None = None
 
-    def key(self, sort_key: str) -> tuple[bool, float | str]:
-        if sort_key == "email":
-            return self.email is None, self.email or ""
-        return False, self.created if sort_key == "created_at" else self.updated
-
     def record(self) -> Record:
-        stamps = {"created_at": self.created, "updated_at": self.updated}
-        return {"id": self.id, **{key: f"{timestamp_of_second(int(stamp))}Z" for key, stamp in stamps.items()}}
+        return {"id": self.id, "created_at": _shown(int(self.created)), "updated_at": _shown(int(self.updated))}
+
+
+SORT_VALUES: dict[SortKey, Callable[[Row], Any]] = {
+    "created_at": attrgetter("created"),
+    "updated_at": attrgetter("updated"),
+    "email": lambda row: (row.email is None, row.email or ""),
+}
+"""What the database compares to sort rows by a key."""
+
+
+@cache
+def _shown(second: int) -> str:
+    return f"{timestamp_of_second(second)}Z"
 
 
 Sort = Callable[[Query, list[Row], random.Random], list[Row]]
-"""Sorts rows by a query's sort key, and gives ties whatever order it likes."""
+"""Sorts rows by a query's sort key, with ties in any order."""
 
 
 @dataclass
 class TiedList:
-    """Answers queries as the API does, in the order that `sort` gives.
+    """Answers queries like the API, in the order of `sort`.
 
     Attributes:
-        rows: All rows there are, in the order in which a database would scan them.
-        leave: How many rows are updated or deleted after each request, on average.
-        deletes: Whether they are deleted.
-        max_lag: By how many seconds the time of an update may lie before its request, as with a late commit.
+        rows: All rows, in the order in which a database would scan them.
+        leave: How many rows are updated or deleted after each request on average.
+        deletes: Whether they are deleted instead of updated.
+        max_lag: How many seconds before its request an update may be dated, as with a late commit.
         requests: How many requests were made.
         changed: Ids of the rows that were updated or deleted.
     """
@@ -67,8 +77,11 @@ class TiedList:
         assert 1 <= query.page <= LAST_PAGE
         self.requests += 1
         self.now += 0.2
+        created, updated = query.created_at, query.updated_at
         rows = [
-            row for row in self.rows if _is_in(row.created, query.created_at) and _is_in(row.updated, query.updated_at)
+            row
+            for row in self.rows
+            if created.gte <= row.created < created.lt and updated.gte <= row.updated < updated.lt
         ]
         records = [row.record() for row in page_of(query, self.sort(query, rows, self.rng))]
         self._change()
@@ -87,13 +100,9 @@ class TiedList:
                 self.rows.append(row)
 
 
-def _is_in(stamp: float, time_range: TimeRange) -> bool:
-    return time_range.gte <= stamp < time_range.lt
-
-
 def stable(query: Query, rows: list[Row], _: random.Random) -> list[Row]:
     """Ties in the order of the scan, in both directions."""
-    return sorted(rows, key=lambda row: row.key(query.sort_key), reverse=query.descending)
+    return sorted(rows, key=SORT_VALUES[query.sort_key], reverse=query.descending)
 
 
 def reversible(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
@@ -101,8 +110,8 @@ def reversible(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
     return stable(query, rows[::-1] if query.descending else rows, rng)
 
 
-def anew(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
-    """Ties in a random order at each request."""
+def shuffled(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
+    """Ties in a new random order at each request."""
     return stable(query, rng.sample(rows, len(rows)), rng)
 
 
@@ -113,7 +122,7 @@ def rotated(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
 
 
 def by(*parts: str) -> Sort:
-    """Ties in a random order that only depends on some parts of the query."""
+    """Ties in a random order that depends only on some parts of the query."""
 
     def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
         seed = repr([getattr(query, part) for part in parts])
@@ -123,7 +132,7 @@ def by(*parts: str) -> Sort:
 
 
 def rotated_from(page: int, rows_moved: int) -> Sort:
-    """Ties in the order of the scan, but from a page on with the last rows first."""
+    """Ties in the order of the scan, but from some page on with the last rows first."""
 
     def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
         return stable(query, rows[-rows_moved:] + rows[:-rows_moved] if query.page >= page else rows, rng)
@@ -132,7 +141,7 @@ def rotated_from(page: int, rows_moved: int) -> Sort:
 
 
 def one_of(*sorts: Sort) -> Sort:
-    """Another order at each request, as where a database changes its plan."""
+    """Ties in one of several orders at each request, as if a database changed its plan."""
 
     def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
         return rng.choice(sorts)(query, rows, rng)
@@ -141,7 +150,7 @@ def one_of(*sorts: Sort) -> Sort:
 
 
 def hiding(count: int) -> Sort:
-    """Tied rows whose first few come before or after all others, wherever the page does not reach."""
+    """Ties whose first few rows are on no page: they come first or last, wherever the page does not reach."""
 
     def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
         hidden = [row for row in rows if row.created == row.updated == TIE][:count]
@@ -158,11 +167,11 @@ def page_of(query: Query, rows: list[Row]) -> list[Row]:
 
 
 def top_n_heap(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
-    """Ties as PostgreSQL orders them for LIMIT and OFFSET: from a heap near the head, from a full sort behind it."""
+    """Ties as PostgreSQL orders them for LIMIT and OFFSET: by a heap near the head, by a full sort further on."""
     bound = query.page * query.size
     if len(rows) <= 2 * bound:
-        key_of = [row.key(query.sort_key) for row in rows]
-        if key_of == sorted(key_of, reverse=query.descending):
+        values = [SORT_VALUES[query.sort_key](row) for row in rows]
+        if values == sorted(values, reverse=query.descending):
             return rows  # A sort that finds its input sorted leaves it as it is.
         seed = len(rows)  # A quicksort of the same rows is the same for all pages.
         return stable(query, random.Random(seed).sample(rows, len(rows)), rng)
@@ -170,11 +179,12 @@ def top_n_heap(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
 
 
 class _Heap:
-    """The bounded heap sort of PostgreSQL's tuplesort.c; the root is the row that leaves first."""
+    """The bounded heap sort of PostgreSQL's tuplesort.c. The root is the row to be replaced first."""
 
     def __init__(self, query: Query, bound: int) -> None:
         self._bound = bound
         self._query = query
+        self._value = SORT_VALUES[query.sort_key]
         self._heap: list[Row] = []
 
     def sort(self, rows: list[Row]) -> list[Row]:
@@ -192,9 +202,9 @@ class _Heap:
         return head
 
     def _compare(self, row: Row, other: Row) -> int:
-        """Compare in reverse, so that the last row of the order is the least."""
-        left, right = row.key(self._query.sort_key), other.key(self._query.sort_key)
-        order = (left < right) - (left > right)
+        """Compare in reverse, so that the last row in the order is the smallest."""
+        left, right = self._value(row), self._value(other)
+        order: int = (left < right) - (left > right)
         return -order if self._query.descending else order
 
     def _insert(self, row: Row) -> None:

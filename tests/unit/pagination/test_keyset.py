@@ -18,7 +18,7 @@ from tests.api_reader import ApiReader
 from tests.sandbox import Account
 from tests.sandbox.account import NOW
 
-CHANGES_A_REQUEST = {"updates": 6.0, "deletes": 0.5, "inserts": 0.5}
+CHANGES_PER_REQUEST = {"updates": 6.0, "deletes": 0.5, "inserts": 0.5}
 
 
 class AccountReader(ApiReader):
@@ -33,11 +33,11 @@ class AccountReader(ApiReader):
         query = Query(sort_key).with_range(sort_key, until)
         return list(keyset.read(self.fetch, query))
 
-    def unread_unchanged_ids(self, sort_key: TimeKey = "updated_at") -> set[int]:
-        """Read, and return the ids of rows that did not change meanwhile but were not read."""
-        before = self.table.as_it_stands()
+    def missed_ids(self, sort_key: TimeKey = "updated_at") -> set[int]:
+        """Read the list, and return the ids of rows that were not read although they did not change meanwhile."""
+        before = self.table.versions()
         read = {record["id"] for record in self.read(sort_key)}
-        unchanged = {row_id for row_id, row in self.table.as_it_stands().items() if before.get(row_id) == row}
+        unchanged = {row_id for row_id, row in self.table.versions().items() if before.get(row_id) == row}
         return unchanged - read
 
 
@@ -47,7 +47,7 @@ def accounts(draw: st.DrawFn) -> Account:
     account = Account(draw(st.integers(0, 230)), seed=draw(st.integers(0, 2**32)))
     sizes = st.integers(0, 260) | st.sampled_from([49, 50, 51, 99, 100, 101])
     for size in draw(st.lists(sizes, max_size=3)):
-        account.crowd(account.end_users, size, both_clocks=draw(st.booleans()))
+        account.crowd(account.end_users, size, created_too=draw(st.booleans()))
     return account
 
 
@@ -59,32 +59,30 @@ def test_each_row_of_an_unchanged_list_is_read_exactly_once(
 ) -> None:
     records = AccountReader(account, shuffle_ties=shuffle_ties, whole_seconds=whole_seconds).read(sort_key)
     assert sorted(record["id"] for record in records) == sorted(account.end_users.rows)
-    stamps = [record[sort_key] for record in records]
-    assert stamps == sorted(stamps)
+    sort_values = [record[sort_key] for record in records]
+    assert sort_values == sorted(sort_values)
 
 
 @pytest.mark.parametrize("sort_key", ["updated_at", "created_at"])
 @settings(deadline=None, max_examples=60)
 @given(
     account=accounts(),
-    live=st.sampled_from([CHANGES_A_REQUEST, {"deletes": 3}, {"updates": 0.3}]),
+    changes=st.sampled_from([CHANGES_PER_REQUEST, {"deletes": 3}, {"updates": 0.3}]),
     whole_seconds=st.booleans(),
 )
 def test_an_unchanged_row_is_read_although_others_change_at_every_request(
-    sort_key: TimeKey, account: Account, live: dict[str, float], *, whole_seconds: bool
+    sort_key: TimeKey, account: Account, changes: dict[str, float], *, whole_seconds: bool
 ) -> None:
-    assert AccountReader(account, whole_seconds=whole_seconds, **live).unread_unchanged_ids(sort_key) == set()
+    assert AccountReader(account, whole_seconds=whole_seconds, **changes).missed_ids(sort_key) == set()
 
 
 @settings(deadline=None, max_examples=30)
 @given(account=accounts(), whole_seconds=st.booleans())
-def test_an_unchanged_row_is_read_although_others_change_and_ties_come_in_a_new_order_each_time(
+def test_an_unchanged_row_is_read_although_others_change_and_ties_are_shuffled_at_every_request(
     account: Account, *, whole_seconds: bool
 ) -> None:
     assert (
-        AccountReader(
-            account, shuffle_ties=True, whole_seconds=whole_seconds, **CHANGES_A_REQUEST
-        ).unread_unchanged_ids()
+        AccountReader(account, shuffle_ties=True, whole_seconds=whole_seconds, **CHANGES_PER_REQUEST).missed_ids()
         == set()
     )
 
@@ -100,7 +98,7 @@ def test_a_crowded_second_costs_its_pages_and_a_few_requests(*, shuffle_ties: bo
 
 def test_a_second_crowded_by_both_times_is_read_while_it_can_be_counted() -> None:
     account = Account(10)
-    account.crowd(account.end_users, 1_499, both_clocks=True)
+    account.crowd(account.end_users, 1_499, created_too=True)
     assert len(AccountReader(account).read()) == 1_499 + 10
 
 
@@ -108,12 +106,12 @@ def test_a_second_crowded_by_both_times_is_read_while_it_can_be_counted() -> Non
     ("rows", "switches"),
     [
         pytest.param(1_500, {}, id="page 30 is full"),
-        pytest.param(1_700, {"shuffle_ties": True, "whole_seconds": True}, id="no order at all"),
+        pytest.param(1_700, {"shuffle_ties": True, "whole_seconds": True}, id="shuffled at every request"),
     ],
 )
-def test_a_second_that_cannot_be_proven_complete_stops_the_reading(rows: int, switches: dict[str, Any]) -> None:
+def test_a_second_that_cannot_be_proven_complete_is_an_error(rows: int, switches: dict[str, Any]) -> None:
     account = Account()
-    second = account.crowd(account.end_users, rows, both_clocks=True)
+    second = account.crowd(account.end_users, rows, created_too=True)
     with pytest.raises(
         UnprovenSecondError,
         match=rf"\d+ rows updated at {normalize_timestamp(second)} and created .* there may be more",
@@ -128,9 +126,10 @@ def test_an_empty_range_sends_no_request() -> None:
     assert list(keyset.read(fetch, Query("updated_at", updated_at=TimeRange(20, 10)))) == []
 
 
-def rows(*stamps: str | None, time_key: str = "updated_at") -> list[Record]:
+def rows(*timestamps: str | None, time_key: str = "updated_at") -> list[Record]:
     return [
-        {"id": number, "created_at": "2024-01-01T00:00:00Z", time_key: stamp} for number, stamp in enumerate(stamps)
+        {"id": number, "created_at": "2024-01-01T00:00:00Z", time_key: timestamp}
+        for number, timestamp in enumerate(timestamps)
     ]
 
 
@@ -143,7 +142,7 @@ def rows(*stamps: str | None, time_key: str = "updated_at") -> list[Record]:
         (rows(*[None] * 50), "without updated_at"),
     ],
 )
-def test_a_page_that_does_not_answer_its_query_stops_the_reading(page: list[Record], message: str) -> None:
+def test_a_page_that_does_not_answer_its_query_is_an_error(page: list[Record], message: str) -> None:
     january = TimeRange(1_704_067_200, 1_706_745_600)
     with pytest.raises(WrongAnswerError, match=message):
         list(keyset.read(lambda _: page, Query("updated_at", updated_at=january)))
@@ -165,7 +164,7 @@ def full_page(fetches: itertools.count[int]) -> Callable[[Query], list[Record]]:
     ]
 
 
-def test_an_api_that_ignores_the_filter_by_the_other_time_is_refused() -> None:
+def test_an_api_that_ignores_the_filter_by_the_other_time_is_an_error() -> None:
     fetch = full_page(itertools.count())
     with pytest.raises(WrongAnswerError, match="outside the range"):
         list(keyset.read(fetch, Query("updated_at")))

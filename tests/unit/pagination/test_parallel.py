@@ -206,6 +206,6 @@ def test_a_crowded_second_is_not_buffered_as_a_whole() -> None:
     asked = -1
     while asked < len(api.queries):
         asked = len(api.queries)
-        threading.Event().wait(0.3)
+        threading.Event().wait(0.1)
     assert asked < 110  # Of the 120 pages of that second, 60 are buffered.
     assert len(list(records)) == 399 + 6_000 + 1_000 - 301

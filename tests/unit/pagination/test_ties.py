@@ -1,4 +1,4 @@
-"""However a database orders ties, and whatever leaves meanwhile: all rows come, or an error says that they may not."""
+"""However a database orders ties, and whatever rows leave meanwhile: all rows are read, or there is an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAY_SECONDS = 86_400
 ORDERS: dict[str, Sort] = {
     "stable": adversary.stable,
     "reversible": adversary.reversible,
-    "a new order at each request": adversary.anew,
+    "a new order at each request": adversary.shuffled,
     "rotated at each request": adversary.rotated,
     "an order for each page": adversary.by("page"),
     "an order for each direction": adversary.by("descending"),
@@ -49,14 +49,14 @@ NEVER_COMPLETE = {"one row on no page", "three rows on no page"}
 
 
 def tied_rows(ties: int, *, others: int = 0, earlier_in_second: int = 0, rng: random.Random | None = None) -> list[Row]:
-    """Rows that are equal on both clocks, with rows before them in that second, and others before and after it."""
+    """Rows with equal timestamps, with rows before them in that second, and others before and after it."""
     rng = rng or random.Random(0)
-    stamps = [(SECOND + 0.1, SECOND + 0.1)] * earlier_in_second + [(TIE, TIE)] * ties
+    timestamps = [(SECOND + 0.1, SECOND + 0.1)] * earlier_in_second + [(TIE, TIE)] * ties
     for _ in range(others):
         created = SECOND - 1 - rng.random() * DAY_SECONDS
         updated = created + (SECOND - 1 - created) * rng.random()
-        stamps += [(created, updated), (2 * SECOND + 1 - updated, 2 * SECOND + 1 - created)]
-    return [Row(number, *stamp) for number, stamp in enumerate(stamps, start=1)]
+        timestamps += [(created, updated), (2 * SECOND + 1 - updated, 2 * SECOND + 1 - created)]
+    return [Row(number, *timestamp) for number, timestamp in enumerate(timestamps, start=1)]
 
 
 def incremental(tied: TiedList, sort_keys: tuple[SortKey, ...] = TIME_KEYS) -> Query:
@@ -92,44 +92,46 @@ def lists(draw: st.DrawFn) -> TiedList:
     )
 
 
-NO_SERVER = settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+MANY_EXAMPLES = settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 
 
-@NO_SERVER
+@MANY_EXAMPLES
 @given(lists())
-def test_a_row_that_does_not_change_comes_or_an_error_does(tied: TiedList) -> None:
+def test_an_unchanged_row_is_read_or_there_is_an_error(tied: TiedList) -> None:
     before = {row.id for row in tied.rows}
     try:
-        came = read(tied, incremental(tied))
+        read_ids = read(tied, incremental(tied))
     except UnprovenSecondError:
         return
-    assert before - tied.changed - set(came) == set()
+    assert before - tied.changed - set(read_ids) == set()
 
 
-@NO_SERVER
+@MANY_EXAMPLES
 @given(lists())
-def test_a_full_table_has_every_row_that_is_left_or_an_error_comes(tied: TiedList) -> None:
+def test_a_full_table_has_every_remaining_row_or_there_is_an_error(tied: TiedList) -> None:
     try:
-        came = read(tied, full_table(tied))
+        read_ids = read(tied, full_table(tied))
     except UnprovenSecondError:
         return
-    assert {row.id for row in tied.rows} - set(came) == set()
+    assert {row.id for row in tied.rows} - set(read_ids) == set()
 
 
-@NO_SERVER
+@MANY_EXAMPLES
 @given(lists())
-def test_an_older_deployment_loses_no_row_in_silence_either(tied: TiedList) -> None:
+def test_an_older_deployment_loses_no_row_without_an_error(tied: TiedList) -> None:
     try:
-        came = read(tied, older_deployment(tied))
+        read_ids = read(tied, older_deployment(tied))
     except UnprovenSecondError:
         return
-    assert {row.id for row in tied.rows} - set(came) == set()
+    assert {row.id for row in tied.rows} - set(read_ids) == set()
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.lists(st.integers(0, 59), unique=True, max_size=60), min_size=1, max_size=4), st.data())
-def test_no_order_that_hypothesis_finds_loses_a_row_in_silence(plans: list[list[int]], data: st.DataObject) -> None:
-    """Each request is answered by some plan, which may depend on anything: hypothesis chooses."""
+def test_no_order_that_hypothesis_finds_loses_a_row_without_an_error(
+    plans: list[list[int]], data: st.DataObject
+) -> None:
+    """Hypothesis chooses the plan of each request."""
 
     def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
         plan = plans[rng.randrange(len(plans))] if chooses_anew else plans[(query.page + query.size) % len(plans)]
@@ -140,15 +142,15 @@ def test_no_order_that_hypothesis_finds_loses_a_row_in_silence(plans: list[list[
     chooses_anew = data.draw(st.booleans())
     tied = TiedList(tied_rows(60), sort, random.Random(data.draw(st.integers(0, 100))))
     try:
-        came = read(tied, incremental(tied))
+        read_ids = read(tied, incremental(tied))
     except UnprovenSecondError:
         return
-    assert sorted(came) == [*range(1, 61)]
+    assert sorted(read_ids) == [*range(1, 61)]
 
 
 @pytest.mark.parametrize("ties", [60, 75, 114, 260])
 @pytest.mark.parametrize("name", [*ORDERS])
-def test_ties_are_read_whole_in_every_order_that_shows_them_somewhere(name: str, ties: int) -> None:
+def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(name: str, ties: int) -> None:
     tied = TiedList(tied_rows(ties, others=ties, earlier_in_second=1), ORDERS[name])
     if name in NEVER_COMPLETE:
         with pytest.raises(UnprovenSecondError, match="22:13:20Z were read, and there may be more"):
@@ -175,7 +177,7 @@ def test_a_row_that_a_rotated_page_hides_is_found_from_the_other_end() -> None:
     assert sorted(read(tied, incremental(tied))) == [*range(1, 61)]
 
 
-def test_end_users_that_hide_in_every_order_by_time_are_found_by_email() -> None:
+def test_end_users_hidden_in_every_order_by_time_are_found_by_email() -> None:
     def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
         return (adversary.stable if query.sort_key == "email" else adversary.hiding(3))(query, rows, rng)
 
@@ -184,15 +186,15 @@ def test_end_users_that_hide_in_every_order_by_time_are_found_by_email() -> None
 
 
 @pytest.mark.parametrize("ties", [120, 700])
-def test_updates_at_every_request_do_not_keep_a_second_from_being_proven(ties: int) -> None:
+def test_updates_at_every_request_do_not_prevent_the_proof(ties: int) -> None:
     tied = TiedList(tied_rows(ties, others=100), adversary.rotated, random.Random(1), leave=1)
     before = {row.id for row in tied.rows}
-    came = read(tied, incremental(tied))
-    assert before - tied.changed - set(came) == set()
+    read_ids = read(tied, incremental(tied))
+    assert before - tied.changed - set(read_ids) == set()
 
 
 def test_a_full_table_keeps_rows_whose_update_times_go_back() -> None:
-    """A long transaction rewrites rows with the time at which it began, behind a reader that goes by update time."""
+    """A long transaction gives rows the time of its start, which a reader by update time would already be past."""
     rows = [Row(number, TIE, SECOND + 10 * number) for number in range(1, 1_401)]
     tied = TiedList(rows, adversary.stable, random.Random(2), leave=3, max_lag=250)
     assert set(read(tied, full_table(tied))) == {row.id for row in tied.rows}
@@ -201,13 +203,13 @@ def test_a_full_table_keeps_rows_whose_update_times_go_back() -> None:
 @pytest.mark.parametrize("ties", [1_700, 4_000])
 def test_a_full_table_reads_a_created_second_that_cannot_be_counted(ties: int) -> None:
     rows = [Row(number, TIE, SECOND + 10 * number) for number in range(1, ties + 1)]
-    tied = TiedList(rows, adversary.anew, random.Random(3), leave=0.5, max_lag=250)
-    came = read(tied, full_table(tied))
-    assert set(came) == {row.id for row in tied.rows}
-    assert len(came) == len(set(came))
+    tied = TiedList(rows, adversary.shuffled, random.Random(3), leave=0.5, max_lag=250)
+    read_ids = read(tied, full_table(tied))
+    assert set(read_ids) == {row.id for row in tied.rows}
+    assert len(read_ids) == len(set(read_ids))
 
 
-def test_a_full_table_ends_though_rows_are_rewritten_faster_than_they_are_read() -> None:
+def test_a_full_table_gives_up_if_rows_are_rewritten_faster_than_they_are_read() -> None:
     rows = [Row(number, TIE, SECOND + number) for number in range(1, 1_701)]
     tied = TiedList(rows, adversary.stable, random.Random(4), leave=100)
     with pytest.raises(UnprovenSecondError, match=r"\d+ rows created at 2023-11-14T22:13:20Z were read"):
@@ -215,12 +217,12 @@ def test_a_full_table_ends_though_rows_are_rewritten_faster_than_they_are_read()
     assert tied.requests < 2_000
 
 
-def test_a_row_that_may_enter_does_not_stand_in_for_one_that_hides() -> None:
+def test_a_row_that_enters_is_not_mistaken_for_a_hidden_one() -> None:
     tied = TiedList(tied_rows(60), adversary.hiding(1))
 
     def fetch(query: Query) -> list[Record]:
         page = tied.fetch(query)
-        if tied.requests == 1:  # It counted 60 rows. From now on there are 60 that show, and one that hides.
+        if tied.requests == 1:  # It counted 60 rows. From now on, 60 rows are shown and one is hidden.
             tied.rows.append(Row(1_000, TIE, TIE))
         return page
 
@@ -229,7 +231,7 @@ def test_a_row_that_may_enter_does_not_stand_in_for_one_that_hides() -> None:
 
 
 @pytest.mark.parametrize("sort_keys", [TIME_KEYS, ("created_at",)])
-def test_a_late_commit_does_not_stand_in_for_a_row_that_hides_from_a_full_table(sort_keys: tuple[SortKey, ...]) -> None:
+def test_a_late_commit_is_not_mistaken_for_a_hidden_row_of_a_full_table(sort_keys: tuple[SortKey, ...]) -> None:
     tied = TiedList(tied_rows(60), adversary.hiding(1), now=SECOND + 30)
 
     def fetch(query: Query) -> list[Record]:
@@ -244,7 +246,7 @@ def test_a_late_commit_does_not_stand_in_for_a_row_that_hides_from_a_full_table(
 
 
 def rotated_in_reverse(rows_moved: int) -> Sort:
-    """Descending pages in exactly the reverse order of ascending ones, but for rows that come last in both."""
+    """Descending pages in exactly the reverse order of ascending ones, except for rows that are last in both."""
 
     def sort(query: Query, rows: list[Row], rng: random.Random) -> list[Row]:
         if query.descending:
@@ -256,10 +258,10 @@ def rotated_in_reverse(rows_moved: int) -> Sort:
 
 @pytest.mark.parametrize("ties", [PAGE_SIZE * LAST_PAGE, 2_000])
 @pytest.mark.parametrize(
-    "order", [adversary.stable, adversary.reversible, adversary.anew, adversary.hiding(1), rotated_in_reverse(100)]
+    "order", [adversary.stable, adversary.reversible, adversary.shuffled, adversary.hiding(1), rotated_in_reverse(100)]
 )
 @pytest.mark.parametrize("query", [incremental, full_table, older_deployment])
-def test_more_ties_than_can_be_counted_are_refused_in_any_order(ties: int, order: Sort, query: Any) -> None:
+def test_more_ties_than_can_be_counted_are_an_error_in_any_order(ties: int, order: Sort, query: Any) -> None:
     tied = TiedList(tied_rows(ties), order)
     with pytest.raises(UnprovenSecondError, match=r"\d+ rows .* there may be more: page 30 is full"):
         read(tied, query(tied))

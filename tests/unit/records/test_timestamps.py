@@ -1,4 +1,4 @@
-"""Timestamps come out in one form, and are the same instant as before."""
+"""Normalized timestamps have one format, and are the same instant as before."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tap_wootric.records.timestamps import SECOND_LENGTH, normalize_timestamp, timestamp_of_second, unix_seconds
 
 OFFSETS = st.integers(-14 * 4, 14 * 4).map(lambda quarters: timezone(timedelta(minutes=15 * quarters)))
-INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1), timezones=OFFSETS).map(  # noqa: DTZ001 - With one.
+INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1), timezones=OFFSETS).map(  # noqa: DTZ001 - See timezones.
     lambda instant: instant.replace(microsecond=0)
 )
 FORMATS = {
-    "as nearly always": "%Y-%m-%d %H:%M:%S %z",
+    "the usual format": "%Y-%m-%d %H:%M:%S %z",
     "with a T": "%Y-%m-%dT%H:%M:%S%z",
-    "without a blank": "%Y-%m-%d %H:%M:%S%z",
+    "without a space": "%Y-%m-%d %H:%M:%S%z",
 }
 
 
@@ -56,7 +56,7 @@ def test_a_timestamp_with_a_colon_in_its_offset_or_as_unix_seconds_is_the_same_i
         ("2015-04-20T04:46", "2015-04-20T04:46:00Z"),
     ],
 )
-def test_every_known_form_of_a_timestamp_is_understood(sent: object, expected: str) -> None:
+def test_every_known_format_is_understood(sent: object, expected: str) -> None:
     assert normalize_timestamp(sent) == expected
 
 

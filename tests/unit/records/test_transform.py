@@ -17,7 +17,6 @@ from jsonschema import Draft7Validator
 
 from tap_wootric.records.sanitize import sanitize_nested
 from tap_wootric.records.transform import RecordTransformer
-from tap_wootric.streams import STREAMS
 from tests.sandbox import Account
 
 JSON = st.recursive(
@@ -165,18 +164,6 @@ def test_unexpected_fields_and_values_go_into_extra_fields_and_are_reported_once
         ("last_response", True),
         ("extra_fields", False),
     ]
-
-
-@pytest.mark.parametrize("stream", STREAMS)
-def test_every_property_is_described_at_every_depth(stream: str) -> None:
-    def undescribed(schema: dict[str, Any], path: str) -> list[str]:
-        here = [] if schema.get("description") else [path]
-        inner = {**schema.get("properties", {}), **({"[]": schema["items"]} if "items" in schema else {})}
-        return here + [
-            inner_path for name, field in inner.items() for inner_path in undescribed(field, f"{path}.{name}")
-        ]
-
-    assert undescribed(schema_of(stream), stream) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What email surveys came to and where they came from, with nothing lost of what the API tells about them."""
+"""The statistics and sources of email surveys, with everything that the API sends about them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_percentages_come_as_sent_and_as_numbers() -> None:
         (None, None, "None"),
     ],
 )
-def test_a_percentage_is_read_in_any_known_form(value: object, text: str | None, percent: str) -> None:
+def test_a_percentage_is_read_in_any_known_format(value: object, text: str | None, percent: str) -> None:
     record = record_of(with_stats(open_rate=value))
     assert record["open_rate"] == text
     assert str(record["open_rate_percent"]) == percent
@@ -126,7 +126,7 @@ def test_a_number_that_cannot_be_read_is_kept_and_logged(value: str, caplog: pyt
     record = record_of(with_stats(open_rate=value))
     assert (record["open_rate"], record["open_rate_percent"]) == (value, None)
     assert record["extra_fields"]["open_rate_percent"] in value
-    assert [one.message for one in caplog.records if one.levelno == logging.WARNING] == [
+    assert [line.message for line in caplog.records if line.levelno == logging.WARNING] == [
         "email_stats: the field open_rate_percent has a value of an unexpected type; it goes into extra_fields"
     ]
 
@@ -160,7 +160,7 @@ def test_unknown_fields_at_any_level_are_kept() -> None:
     }
 
 
-def test_what_the_first_emails_and_the_reminders_came_to_is_kept_as_sent() -> None:
+def test_the_results_of_first_emails_and_reminders_are_kept_as_sent() -> None:
     first, reminder = DOCUMENTED["email_stats"], [{"open_rate": "1%"}]
     record = record_of({**DOCUMENTED, "initial_send": first, "reminder_send": reminder})
     assert (record["initial_send"], record["reminder_send"]) == (first, {"_raw": reminder})
@@ -175,7 +175,7 @@ def test_a_day_without_statistics_has_a_row(content: object) -> None:
 @pytest.mark.parametrize(
     "content", [[], {}, [DOCUMENTED], "text", 7, {"email_stats": []}, {"email_stats": "none"}, {"send_requests": 1}]
 )
-def test_statistics_of_another_structure_may_pass(content: object) -> None:
+def test_statistics_with_another_structure_can_be_retried(content: object) -> None:
     with pytest.raises(RetriableAPIError, match="does not have the structure of email_stats"):
         record_of(content)
 
@@ -206,7 +206,7 @@ def test_sources_have_the_name_of_their_list_and_an_id_of_one_type() -> None:
     ]
 
 
-def test_equal_ids_in_both_lists_are_told_apart() -> None:
+def test_equal_ids_in_both_lists_are_distinguished() -> None:
     records = sources_of({"ongoing": [{"id": "1"}], "sends": [{"id": 1}]})
     assert [tuple(record[key] for key in EmailSources.primary_keys) for record in records] == [
         ("ongoing", "1"),
@@ -227,7 +227,7 @@ def test_equal_ids_in_both_lists_are_told_apart() -> None:
         (None, None),
     ],
 )
-def test_a_date_comes_as_sent_and_in_iso_form_without_a_zone_that_nobody_knows(date: object, iso: str | None) -> None:
+def test_a_date_comes_as_sent_and_in_iso_format_without_the_unknown_time_zone(date: object, iso: str | None) -> None:
     (record,) = sources_of({"ongoing": [], "sends": [{**SEND, "date": date}]})
     assert record["date"] == (str(date) if date is not None else None)
     assert record["date_iso"] == iso
@@ -254,7 +254,7 @@ def test_further_lists_and_fields_are_kept() -> None:
         {"ongoing": "", "sends": []},
     ],
 )
-def test_sources_of_another_structure_may_pass(content: object) -> None:
+def test_sources_with_another_structure_can_be_retried(content: object) -> None:
     with pytest.raises(RetriableAPIError, match="does not have the structure of email_sources"):
         sources_of(content)
 

@@ -1,4 +1,4 @@
-"""What a list asks the API for, and how far its bookmark may follow."""
+"""Which requests a list sends, and how far its bookmark may move."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import requests
 from singer_sdk.exceptions import FatalAPIError
 
+from tap_wootric.pagination import parallel
 from tap_wootric.pagination.query import Query, TimeRange
 from tap_wootric.streams import EndUsers, Responses
 from tap_wootric.streams.lists import parameters
@@ -100,33 +101,57 @@ def test_by_update_the_high_watermark_moves_with_each_row_and_by_creation_only_a
         tap = make_tap(answer, start_date=START_DATE)
         stream = tap.streams["responses"]
         seen = [(record["updated_at"], stream.high_watermark) for record in stream.get_records(None)]
-        assert [mark for _, mark in seen] == [stamp if moves else "" for stamp, _ in seen]
+        assert [mark for _, mark in seen] == [updated_at if moves else "" for updated_at, _ in seen]
         assert stream.high_watermark == rows[-1]["updated_at"]
 
 
-def test_a_second_that_is_not_over_is_read_when_it_is() -> None:
+def test_a_row_without_an_update_time_is_emitted_and_does_not_move_the_high_watermark() -> None:
+    rows = [row(1, START), {**row(2, START), "updated_at": None}]
+    tap = make_tap(lambda *_: response(content=rows), start_date=START_DATE)
+    assert read(tap, "end_users") == [1, 2]
+    assert tap.streams["end_users"].high_watermark == "2024-01-01T00:00:00Z"
+
+
+def test_partitions_are_cut_only_while_the_api_announces_no_limit_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    tap = make_tap(serving([]), start_date=START_DATE, concurrency=7)
+    limited_paths = {"/v1/end_users"}
+    tap.client.is_rate_limited = limited_paths.__contains__
+
+    def check(_fetch: Any, _query: Query, concurrency: int, is_limited: Any) -> Any:
+        assert concurrency == 7
+        assert is_limited()
+        limited_paths.clear()
+        assert not is_limited()
+        return iter([])
+
+    monkeypatch.setattr(parallel, "read", check)
+    assert read(tap, "end_users") == []
+    assert not limited_paths
+
+
+def test_a_second_that_is_not_over_is_waited_for() -> None:
     rows = [row(number, NOW) for number in range(60)]
     tap = make_tap(serving(rows), start_date=START_DATE)
     assert sorted(read(tap, "end_users")) == list(range(60))
     assert set(tap.client.slept_until) == {NOW + 1}
 
 
-def test_an_answer_that_would_lose_rows_is_an_error_of_the_stream() -> None:
+def test_a_response_that_would_lose_rows_is_an_error_of_the_stream() -> None:
     tap = make_tap(lambda *_: response(content=[row(1, START - 1)]), start_date=START_DATE)
     with pytest.raises(FatalAPIError, match=r"^end_users: rows came from outside the range"):
         read(tap, "end_users")
 
 
-def test_the_settings_limit_the_bookmark_and_the_keys_are_the_apis() -> None:
+def test_the_lookback_window_is_a_setting_and_the_sort_keys_are_the_apis() -> None:
     assert make_stream(EndUsers, lookback_window=77).lookback_seconds == 77
     assert EndUsers.sort_keys == ("updated_at", "created_at", "email")
     assert Responses.sort_keys == ("updated_at", "created_at")
 
 
-def test_a_page_of_usual_rows_is_decoded_in_one_go_and_any_other_row_by_row() -> None:
+def test_a_page_of_ordinary_rows_is_decoded_as_a_whole_and_any_other_row_by_row() -> None:
     stream = make_stream(EndUsers)
-    usual = row(1, START)
-    assert stream.records(response(content=[usual]), {}) == [{**usual, "extra_fields": None}]
-    assert stream.records(response(content=[{**usual, "id": "1", "new": 2}]), {}) == [
-        {**usual, "extra_fields": {"new": 2}}
+    ordinary = row(1, START)
+    assert stream.records(response(content=[ordinary]), {}) == [{**ordinary, "extra_fields": None}]
+    assert stream.records(response(content=[{**ordinary, "id": "1", "new": 2}]), {}) == [
+        {**ordinary, "extra_fields": {"new": 2}}
     ]

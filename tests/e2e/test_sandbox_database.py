@@ -1,4 +1,4 @@
-"""The sandbox over PostgreSQL answers as the one in memory does, but for the order of rows with equal keys."""
+"""The sandbox over PostgreSQL responds like the one in memory, except for the order of rows with equal keys."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.sandbox.database import DatabaseAccount, Options
 _BEGIN = BEGIN // SECOND
 
 
-def answered(account: Account, stream: str, **query: object) -> list[Body]:
+def get_page(account: Account, stream: str, **query: object) -> list[Body]:
     api = Api(account, Switches(), lambda: NOW)
     api.tokens["token"] = NOW * 2
-    words = {name: str(value) for name, value in query.items()}
-    answer = api.answer("GET", f"/v1/{stream}", words, {}, "Bearer token")
-    assert answer.status == 200, answer.content
-    rows: list[Body] = answer.content
+    params = {name: str(value) for name, value in query.items()}
+    response = api.answer("GET", f"/v1/{stream}", params, {}, "Bearer token")
+    assert response.status == 200, response.content
+    rows: list[Body] = response.content
     return rows
 
 
@@ -29,22 +29,22 @@ def answered(account: Account, stream: str, **query: object) -> list[Body]:
     ids=["indexes", "no indexes", "random plans"],
 )
 def account(request: pytest.FixtureRequest, database: postgres.Database) -> Iterator[DatabaseAccount]:
-    with DatabaseAccount(database.url, options=request.param) as one:
-        yield one
+    with DatabaseAccount(database.url, options=request.param) as account:
+        yield account
 
 
 @pytest.mark.parametrize("stream", ["end_users", "responses", "declines"])
-def test_a_database_answers_what_memory_answers(account: DatabaseAccount, stream: str) -> None:
+def test_an_account_in_a_database_has_the_same_pages_as_one_in_memory(account: DatabaseAccount, stream: str) -> None:
     memory = Account()
-    for one in (memory, account):
+    for either in (memory, account):
+        table = either.tables[stream]
         for _ in range(60):
-            created, updated = one.stamps()
-            one.tables[stream].insert(created, updated)
-        for row in one.tables[stream].some(7):
-            one.tables[stream].update(row, row.updated + 1_000_001)
-        for row in one.tables[stream].some(3):
-            one.tables[stream].delete(row)
-    assert account.tables[stream].as_it_stands() == memory.tables[stream].as_it_stands()
+            table.insert(*either.timestamps())
+        for row in table.some(7):
+            table.update(row, row.updated + 1_000_001)
+        for row in table.some(3):
+            table.delete(row)
+    assert account.tables[stream].versions() == memory.tables[stream].versions()
     middle = sorted(row.created for row in memory.tables[stream].rows.values())[30] // SECOND
     for order in ("asc", "desc"):
         for page in (1, 2, 3):
@@ -55,50 +55,50 @@ def test_a_database_answers_what_memory_answers(account: DatabaseAccount, stream
                 "per_page": 20,
                 "created[gte]": middle,
             }
-            assert answered(account, stream, **query) == answered(memory, stream, **query)
+            assert get_page(account, stream, **query) == get_page(memory, stream, **query)
 
 
-def test_rows_of_one_statement_are_tied_on_both_clocks(account: DatabaseAccount) -> None:
+def test_rows_inserted_by_one_statement_share_both_timestamps(account: DatabaseAccount) -> None:
     before = account.end_users.insert_many(20, BEGIN, apart=SECOND)
     tied = account.end_users.insert_many(30, BEGIN + 20 * SECOND + 7, without_email=0.3)
-    rows = [account.end_users.rows[one] for one in tied]
+    rows = [account.end_users.rows[row_id] for row_id in tied]
     assert {(row.created, row.updated) for row in rows} == {(BEGIN + 20 * SECOND + 7,) * 2}
     assert sum(row.body["email"] is None for row in rows) == 9
     assert len({row.body["email"] for row in rows}) == 22
-    page = answered(account, "end_users", sort_key="created_at", per_page=50)
+    page = get_page(account, "end_users", sort_key="created_at", per_page=50)
     assert [row["id"] for row in page[:20]] == list(before)
     assert {row["id"] for row in page[20:]} == set(tied)
     second = {"updated[gte]": _BEGIN + 20, "updated[lt]": _BEGIN + 21}
-    assert {row["id"] for row in answered(account, "end_users", per_page=50, **second)} == set(tied)
+    assert {row["id"] for row in get_page(account, "end_users", per_page=50, **second)} == set(tied)
 
 
-def test_what_a_transaction_writes_appears_when_it_is_committed(account: DatabaseAccount) -> None:
+def test_changes_in_a_transaction_appear_when_it_commits(account: DatabaseAccount) -> None:
     row = account.responses.insert(BEGIN, BEGIN + 9 * SECOND)
     with account.responses.transaction() as writer:
         writer.update(row, BEGIN + 5 * SECOND)
         late = account.responses.prepared(BEGIN + 5 * SECOND)
         writer.insert(late)
         assert account.responses.rows == {row.id: row}
-    assert {one.id: one.updated for one in account.responses.rows.values()} == {
+    assert {stored.id: stored.updated for stored in account.responses.rows.values()} == {
         row.id: BEGIN + 5 * SECOND,
         late.id: BEGIN + 5 * SECOND,
     }
 
 
-def test_a_scan_begins_where_another_one_ended(database: postgres.Database) -> None:
+def test_a_scan_starts_where_another_one_stopped(database: postgres.Database) -> None:
     with DatabaseAccount(database.url, options=Options(indexes=False, other_scans=True)) as account:
         account.end_users.enlarge()
         account.end_users.insert_many(1_000, BEGIN)
-        pages = [answered(account, "end_users", sort_key="created_at", per_page=50) for _ in range(6)]
+        pages = [get_page(account, "end_users", sort_key="created_at", per_page=50) for _ in range(6)]
     assert len({page[0]["id"] for page in pages}) > 1
 
 
-def test_the_plan_of_each_request_is_drawn_anew(database: postgres.Database) -> None:
+def test_each_request_draws_a_random_plan(database: postgres.Database) -> None:
     with DatabaseAccount(database.url, options=Options(random_plans=True)) as account:
         users = account.end_users
         users.insert_many(1_000, BEGIN)
         users.analyze()
         users.explains = True
         for _ in range(12):
-            answered(account, "end_users", sort_key="created_at", per_page=50)
+            get_page(account, "end_users", sort_key="created_at", per_page=50)
     assert len(set(users.plans)) > 1

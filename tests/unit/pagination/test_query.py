@@ -1,0 +1,212 @@
+"""A query asks for a page, and a page that does not answer its query is an error instead of lost rows."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from tap_wootric.pagination.query import (
+    ALL_TIME,
+    BEGINNING_OF_TIME,
+    END_OF_TIME,
+    Page,
+    Query,
+    SortKey,
+    TimeKey,
+    TimeRange,
+    WrongAnswerError,
+    fetch_page,
+    fetch_records,
+)
+from tap_wootric.records.timestamps import unix_seconds
+from tap_wootric.records.transform import Record
+
+TEN = unix_seconds("2024-01-01T10:00:00Z")
+ELEVEN = unix_seconds("2024-01-01T11:00:00Z")
+FROM_TEN_TO_ELEVEN = TimeRange(TEN, ELEVEN)
+
+
+def record(number: int, updated: str | None, created: str | None = "2024-01-01T00:00:00Z") -> Record:
+    return {"id": number, "updated_at": updated, "created_at": created}
+
+
+def updated_at(*times: str | None) -> list[Record]:
+    """Return records that were updated at times of a day, each with its number as its id."""
+    return [record(number, f"2024-01-01T{time}Z" if time else None) for number, time in enumerate(times)]
+
+
+def fetched(page: list[Record], query: Query) -> Page:
+    return fetch_page(lambda _: page, query)
+
+
+# Ranges
+
+
+@pytest.mark.parametrize(
+    ("time_range", "inside", "outside"),
+    [
+        (TimeRange(10, 20), [10, 19], [9, 20]),
+        (TimeRange.of_second(10), [10], [9, 11]),
+        (TimeRange(20, 10), [], [10, 15, 20]),
+        (ALL_TIME, [BEGINNING_OF_TIME, -1, 0, END_OF_TIME - 1], []),
+    ],
+)
+def test_a_range_contains_its_start_but_not_its_end(
+    time_range: TimeRange, inside: list[int], outside: list[int]
+) -> None:
+    assert all(second in time_range for second in inside)
+    assert not any(second in time_range for second in outside)
+
+
+def test_the_length_of_a_range_is_in_seconds_and_never_negative() -> None:
+    assert [len(TimeRange(10, 20)), len(TimeRange.of_second(10)), len(TimeRange(20, 10))] == [10, 1, 0]
+    assert not TimeRange(10, 10)
+
+
+@pytest.mark.parametrize(
+    ("time_range", "widened"),
+    [
+        (TimeRange(10, 20), TimeRange(7, 23)),
+        (TimeRange(gte=10), TimeRange(gte=7)),
+        (TimeRange(lt=20), TimeRange(lt=23)),
+        (ALL_TIME, ALL_TIME),
+    ],
+)
+def test_a_range_is_widened_at_the_ends_that_it_has(time_range: TimeRange, widened: TimeRange) -> None:
+    assert time_range.widened(3) == widened
+    assert time_range.widened(0) == time_range
+
+
+# Queries
+
+
+def test_a_query_asks_for_the_first_full_page_of_everything_unless_it_says_otherwise() -> None:
+    query = Query("updated_at")
+    assert (query.updated_at, query.created_at) == (ALL_TIME, ALL_TIME)
+    assert (query.page, query.size, query.descending) == (1, 50, False)
+
+
+@pytest.mark.parametrize(("key", "other"), [("updated_at", "created_at"), ("created_at", "updated_at")])
+def test_a_range_replaces_the_one_of_its_own_time_only(key: TimeKey, other: TimeKey) -> None:
+    query = Query("updated_at", updated_at=TimeRange(1, 2), created_at=TimeRange(3, 4), descending=True, page=5)
+    changed = query.with_range(key, FROM_TEN_TO_ELEVEN)
+    assert changed.range_of(key) == FROM_TEN_TO_ELEVEN
+    assert changed.range_of(other) == query.range_of(other)
+    assert (changed.sort_key, changed.descending, changed.page) == ("updated_at", True, 5)
+
+
+@pytest.mark.parametrize("sort_key", ["updated_at", "created_at"])
+def test_the_time_key_of_a_list_that_is_sorted_by_time_is_its_sort_key(sort_key: SortKey) -> None:
+    assert Query(sort_key).time_key == sort_key
+
+
+def test_a_list_that_is_sorted_by_email_has_no_time_key() -> None:
+    with pytest.raises(ValueError, match="not sorted by a time"):
+        _ = Query("email").time_key
+
+
+def test_the_records_in_both_ranges_are_selected_and_a_missing_time_counts_as_in_range() -> None:
+    records = [
+        record(1, "2024-01-01T10:30:00Z", "2024-01-01T10:00:00Z"),
+        record(2, "2024-01-01T10:30:00Z", "2024-01-01T09:59:59Z"),
+        record(3, "2024-01-01T11:00:00Z", "2024-01-01T10:00:00Z"),
+        record(4, None, "2024-01-01T10:00:00Z"),
+        record(5, None, None),
+        {"id": 6},
+    ]
+    query = Query("updated_at", updated_at=FROM_TEN_TO_ELEVEN, created_at=FROM_TEN_TO_ELEVEN)
+    assert [selected["id"] for selected in query.select(records)] == [1, 4, 5, 6]
+    assert Query("updated_at").select(records) == records
+
+
+# Pages
+
+
+def test_a_page_has_its_records_in_order_and_the_second_of_each() -> None:
+    records = updated_at("10:00:00.25", "10:00:00", "10:00:01")  # Fractions may be in any order.
+    page = fetched(records, Query("updated_at", updated_at=FROM_TEN_TO_ELEVEN))
+    assert page.records == records
+    assert page.seconds == ["2024-01-01T10:00:00", "2024-01-01T10:00:00", "2024-01-01T10:00:01"]
+
+
+def test_a_record_without_a_timestamp_takes_the_second_of_the_record_before_it_or_the_start_of_the_range() -> None:
+    page = fetched(updated_at(None, "10:00:05", None), Query("updated_at", updated_at=FROM_TEN_TO_ELEVEN))
+    assert page.seconds == ["2024-01-01T10:00:00", "2024-01-01T10:00:05", "2024-01-01T10:00:05"]
+
+
+def test_the_ids_of_the_last_second_are_those_that_the_next_page_may_repeat() -> None:
+    page = fetched(updated_at("10:00:00", "10:00:05", "10:00:05.9", None), Query("updated_at"))
+    assert page.ids_of_last_second() == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("records", "is_of_one_second"),
+    [
+        (updated_at("10:00:00", "10:00:00.9"), True),
+        (updated_at("10:00:00", "10:00:01"), False),
+        (updated_at("10:00:00", None), False),
+        ([], False),
+    ],
+)
+def test_a_page_is_of_one_second_if_all_its_records_have_it(records: list[Record], *, is_of_one_second: bool) -> None:
+    assert fetched(records, Query("created_at")).is_of_one_second("updated_at") is is_of_one_second
+
+
+def test_an_empty_page_answers_any_query() -> None:
+    assert fetched([], Query("updated_at", updated_at=FROM_TEN_TO_ELEVEN, page=30)) == Page([], [])
+
+
+@pytest.mark.parametrize(
+    ("records", "options", "message"),
+    [
+        (updated_at("10:00:01", "10:00:00"), {}, "sorted by updated_at came in another order"),
+        (updated_at("10:00:00", "10:00:01"), {"descending": True}, "sorted by updated_at came in another order"),
+        (updated_at("09:59:59.9"), {"updated_at": FROM_TEN_TO_ELEVEN}, "outside the range of updated_at"),
+        (updated_at("11:00:00"), {"updated_at": FROM_TEN_TO_ELEVEN}, "outside the range of updated_at"),
+        (updated_at("10:00:00"), {"created_at": FROM_TEN_TO_ELEVEN}, "outside the range of created_at"),
+        (updated_at(*[None] * 50), {}, "a page of rows came without updated_at"),
+    ],
+    ids=["not ascending", "not descending", "too early", "too late", "the other time is ignored", "no timestamps"],
+)
+def test_a_page_that_does_not_answer_its_query_is_an_error(
+    records: list[Record], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(WrongAnswerError, match=message):
+        fetched(records, Query("updated_at", **options))
+
+
+def test_a_few_records_without_any_timestamp_are_accepted() -> None:
+    assert len(fetched(updated_at(*[None] * 49), Query("updated_at")).records) == 49
+
+
+def test_a_descending_page_is_accepted_where_it_was_asked_for() -> None:
+    page = fetched(updated_at("10:00:01", "10:00:00"), Query("updated_at", descending=True))
+    assert page.seconds == ["2024-01-01T10:00:01", "2024-01-01T10:00:00"]
+
+
+def test_a_range_without_an_end_includes_the_last_second_there_is() -> None:
+    last = [record(1, "9999-12-31T23:59:59Z")]
+    assert fetched(last, Query("updated_at", updated_at=TimeRange(gte=TEN))).records == last
+
+
+def test_records_are_fetched_in_any_order_but_only_from_the_ranges() -> None:
+    shuffled = updated_at(*[f"10:00:{second:02}" for second in range(40)])
+    random.Random(0).shuffle(shuffled)
+    query = Query("email", updated_at=FROM_TEN_TO_ELEVEN)
+    assert fetch_records(lambda _: shuffled, query) == shuffled
+    with pytest.raises(WrongAnswerError, match="outside the range of updated_at"):
+        fetch_records(lambda _: [*shuffled, *updated_at("12:00:00")], query)
+
+
+def test_the_query_is_passed_to_the_function_that_fetches() -> None:
+    queries: list[Query] = []
+
+    def fetch(query: Query) -> list[Record]:
+        queries.append(query)
+        return []
+
+    query = Query("updated_at", page=3)
+    fetch_page(fetch, query)
+    assert queries == [query]
