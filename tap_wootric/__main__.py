@@ -13,6 +13,7 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_wootric.api.responses import safe_message
 from tap_wootric.messages import TargetClosedError, discard_stdout
+from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
 from tap_wootric.tap import InvalidInputError, TapWootric
 
@@ -25,8 +26,11 @@ def main() -> None:
     sys.setrecursionlimit(_RECURSION_LIMIT)
     os.set_blocking(sys.stdout.fileno(), True)  # Writing to a full pipe would fail, or write half a message.
     logging.getLogger("urllib3").setLevel(logging.INFO)  # Its debug lines contain the parameters of URLs.
+    cli = TapWootric.cli  # This sets up logging.
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(is_worth_logging)
     try:
-        TapWootric.cli()
+        cli()
     except Terminated as termination:
         _exit_after_signal(termination)
     except InvalidInputError as error:

@@ -1,19 +1,66 @@
-"""A line of progress now and then, for a person who waits for a long sync."""
+"""Tells a person who waits for a sync how far it is: a line now and then, one for each stream, and one for all."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Mapping
 
 import pendulum
 
-from tap_wootric.records.timestamps import DATE_LENGTH, unix_seconds
+from tap_wootric.records.timestamps import DATE_LENGTH, SECOND_LENGTH, unix_seconds
 
 _INTERVAL_SECONDS = 10.0
-"""The shortest time between two lines."""
+"""The shortest time between two lines of a stream. A stream that takes less has no forecast."""
+
+_FORECAST_SECONDS = 600.0
+"""A forecast is renewed after this time, in case the list is not as it seemed."""
+
+RowsAfter = Callable[[int], float]
+"""Returns about how many rows of a stream come after a Unix second."""
+
+
+class Effort:
+    """What has been spent since this object was made: requests, time, and waiting for the rate limit.
+
+    Args:
+        requests_sent: Returns the number of all requests so far.
+        throttled_seconds: Returns the seconds spent waiting for the rate limit so far.
+        clock: Returns the current time in seconds.
+    """
+
+    def __init__(
+        self,
+        requests_sent: Callable[[], int],
+        throttled_seconds: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self._requests_sent = requests_sent
+        self._throttled_seconds = throttled_seconds
+        self._began_at = clock()
+        self._requests_before = requests_sent()
+        self._throttled_before = throttled_seconds()
+
+    @property
+    def requests(self) -> int:
+        """The number of requests, including those for tokens and those that failed."""
+        return self._requests_sent() - self._requests_before
+
+    @property
+    def seconds(self) -> float:
+        """The time in seconds."""
+        return self.clock() - self._began_at
+
+    @property
+    def seconds_waited(self) -> int:
+        """How much of the time was spent waiting for the rate limit."""
+        return round(self._throttled_seconds() - self._throttled_before)
+
+    def __str__(self) -> str:
+        waited = self.seconds_waited
+        including = f", including {_duration(waited)} of waiting for the rate limit" if waited else ""
+        return f"{_count(self.requests, 'request')} and {_duration(self.seconds)}{including}"
 
 
 class Progress:
@@ -24,12 +71,15 @@ class Progress:
         logger: Where the lines go.
         start: The Unix second at which the range begins; before 1970 if it is not known.
         end: The Unix second at which the range ends.
-        throttled_seconds: Returns the seconds spent waiting for the rate limit so far, by all streams.
-        clock: Returns the current time in seconds.
+        effort: What the stream has cost.
+        max_requests_per_second: Returns what the rate limit allows, or None as long as no limit is known.
 
     Attributes:
         rows: The number of rows emitted.
-        requests: The number of requests sent, without retries.
+        rows_read: The number of rows read, some of which are not emitted.
+        forecast: Returns an estimate of what comes after a Unix second, or None. It may send requests, so it is called
+            only if a stream takes long, and rarely.
+        is_done: Whether the stream has been read to its end.
     """
 
     def __init__(  # noqa: PLR0913 - All by keyword.
@@ -39,28 +89,33 @@ class Progress:
         logger: logging.Logger,
         start: int,
         end: int,
-        throttled_seconds: Callable[[], float],
-        clock: Callable[[], float] = time.monotonic,
+        effort: Effort,
+        max_requests_per_second: Callable[[], float | None],
     ) -> None:
         self.rows = 0
-        self.requests = 0
+        self.rows_read = 0
+        self.forecast: Callable[[int], RowsAfter | None] | None = None
+        self.is_done = False
         self._name = name
         self._logger = logger
         self._start = start
         self._end = end
-        self._throttled_seconds = throttled_seconds
-        self._clock = clock
-        self._began_at = self._logged_at = clock()
-        self._throttled_before = throttled_seconds()
+        self._effort = effort
+        self._max_requests_per_second = max_requests_per_second
+        self._logged_after = 0.0
+        self._forecast_after = 0.0
+        self._rows_after: RowsAfter | None = None
 
-    def __enter__(self) -> Self:
-        return self
+    def done(self, high_watermark: str) -> None:
+        """Log the summary.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._log("done", {})
+        Args:
+            high_watermark: The latest timestamp or date of the rows; empty if it is not known.
+        """
+        self.is_done = True
+        is_date = len(high_watermark) <= DATE_LENGTH
+        up_to = high_watermark if is_date else f"{high_watermark[:SECOND_LENGTH]}Z"
+        self._log("done", f", up to {up_to}" if up_to else "", {"at": high_watermark or None})
 
     def reached(self, timestamp: str | None) -> None:
         """Log a line if one is due.
@@ -70,33 +125,86 @@ class Progress:
         """
         if not timestamp:
             return
+        second = unix_seconds(timestamp)
         if self._start <= 0:
-            self._start = unix_seconds(timestamp)
-        if self._clock() - self._logged_at < _INTERVAL_SECONDS:
+            self._start = second
+        if self._effort.seconds - self._logged_after < _INTERVAL_SECONDS:
             return
-        self._logged_at = self._clock()
-        share = min(1.0, (unix_seconds(timestamp) - self._start) / max(1, self._end - self._start))
-        position = f"at {timestamp[:DATE_LENGTH]}"
-        fields: dict[str, object] = {"at": timestamp, "part": round(share, 3), "seconds_left": None}
-        if share > 0:
-            seconds_left = round((self._logged_at - self._began_at) * (1 - share) / share)
-            position += f" ({share:.0%} of the date range, about {_duration(seconds_left)} left)"
-            fields["seconds_left"] = seconds_left
-        self._log(position, fields)
+        seconds_left = self._seconds_left(second)
+        left = "" if seconds_left is None else f", about {_duration(seconds_left)} left"
+        share = min(1.0, (second - self._start) / max(1, self._end - self._start))
+        position = f"at {timestamp[:DATE_LENGTH]} ({share:.0%} of the date range)"
+        self._log(position, left, {"at": timestamp, "part": round(share, 3), "seconds_left": seconds_left})
+        self._logged_after = self._effort.seconds
 
-    def _log(self, position: str, fields: dict[str, object]) -> None:
-        throttled = self._throttled_seconds() - self._throttled_before
-        waited = f", including {_duration(throttled)} of waiting for the rate limit" if round(throttled) else ""
+    def _seconds_left(self, second: int) -> int | None:
+        """Return about how long it takes to read what comes after a Unix second."""
+        if self.forecast is None:
+            return None
+        if not self._forecast_after or self._effort.seconds - self._forecast_after >= _FORECAST_SECONDS:
+            self._rows_after = self.forecast(second)
+            self._forecast_after = self._effort.seconds
+        if self._rows_after is None or not self.rows_read:
+            return None
+        requests_per_second = self._effort.requests / self._effort.seconds
+        if limit := self._max_requests_per_second():
+            # What has been sent so far may have used up the limits of more minutes than have passed.
+            requests_per_second = min(requests_per_second, limit)
+        requests_left = self._rows_after(second) * self._effort.requests / self.rows_read
+        return round(requests_left / requests_per_second)
+
+    def _log(self, position: str, suffix: str, fields: Mapping[str, object]) -> None:
+        seconds = self._effort.seconds
+        rows_per_second = round(self.rows / seconds) if seconds >= 1 else None
         self._logger.info(
-            "%s: %s, %s in %s and %s%s",
+            "%s: %s, %s in %s%s%s",
             self._name,
             position,
             _count(self.rows, "row"),
-            _count(self.requests, "request"),
-            _duration(self._clock() - self._began_at),
-            waited,
-            extra={"rows": self.rows, "requests": self.requests, "seconds_waited": round(throttled), **fields},
+            self._effort,
+            f", {_count(rows_per_second, 'row')} a second" if rows_per_second else "",
+            suffix,
+            extra={
+                "rows": self.rows,
+                "rows_per_second": rows_per_second,
+                "requests": self._effort.requests,
+                "seconds": round(seconds, 1),
+                "seconds_waited": self._effort.seconds_waited,
+                **fields,
+            },
         )
+
+
+def log_total(logger: logging.Logger, effort: Effort, streams: Mapping[str, Progress | None]) -> None:
+    """Log a line for a whole sync.
+
+    Args:
+        logger: Where the line goes.
+        effort: What the sync has cost.
+        streams: The selected streams by name. None for a stream that has not been begun.
+    """
+    begun = [progress for progress in streams.values() if progress]
+    rows = sum(progress.rows for progress in begun)
+    unfinished = [name for name, progress in streams.items() if not (progress and progress.is_done)]
+    if unfinished:
+        done = f"Sync incomplete: {len(streams) - len(unfinished)} of {_count(len(streams), 'stream')} done"
+    else:
+        done = f"Sync done: {_count(len(streams), 'stream')}"
+    logger.info(
+        "%s, %s in %s%s",
+        done,
+        _count(rows, "row"),
+        effort,
+        f"; not done: {', '.join(unfinished)}" if unfinished else "",
+        extra={
+            "streams": len(streams),
+            "streams_not_done": unfinished,
+            "rows": rows,
+            "requests": effort.requests,
+            "seconds": round(effort.seconds, 1),
+            "seconds_waited": effort.seconds_waited,
+        },
+    )
 
 
 def _count(number: int, noun: str) -> str:
@@ -104,7 +212,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Return a duration such as `9 s` or `2 h 5 min`."""
+    """Return a duration such as `9 s`, `1 min 35 s` or `2 h 5 min`."""
+    if seconds < 1:
+        return "less than 1 s"
     if seconds < 60:  # noqa: PLR2004 - Seconds in a minute.
         return f"{seconds:.0f} s"
     duration = pendulum.duration(seconds=round(seconds))

@@ -9,9 +9,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
 
+import singer_sdk
 from singer_sdk import Stream, Tap
 from singer_sdk.about import AboutInfo
 from singer_sdk.exceptions import MapExpressionError, SingerSDKError, StreamMapConfigError
@@ -21,6 +23,8 @@ from singer_sdk.helpers.types import Context
 from singer_sdk.mapper import CustomStreamMap
 from singer_sdk.singerlib import StateMessage
 from typing_extensions import override
+
+_SDK_FOLDER = str(Path(singer_sdk.__file__).parent)
 
 
 class StreamMapError(SingerSDKError):
@@ -49,6 +53,15 @@ def _culprit(error: BaseException, expression: str) -> list[str]:
 def expression_functions() -> frozenset[str]:
     """Return the names of the functions that expressions in `stream_maps` can call."""
     return frozenset(CustomStreamMap("", {}, {}, {}, None, {}, None).expr_evaluator.functions)
+
+
+def is_worth_logging(record: logging.LogRecord) -> bool:
+    """Return whether to log a record: the SDK's lines of the level INFO only matter to somebody who debugs.
+
+    There are many, such as two to three metrics for each stream; the tap logs what they say in fewer lines.
+    """
+    is_of_sdk = record.pathname.startswith(_SDK_FOLDER)
+    return record.levelno != logging.INFO or not is_of_sdk or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 class SdkTap(Tap):
@@ -238,7 +251,8 @@ class SdkStream(Stream):
     def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
         # Public, but it depends on a text. "An unhandled error occurred" does not say which; the command logs that.
         level = logging.DEBUG if message.startswith("An unhandled error") else level
-        super().log(message, *args, level=level, **kwargs)
+        # The caller's file tells `is_worth_logging` whether the line is the SDK's.
+        super().log(message, *args, level=level, **{"stacklevel": 3, **kwargs})
 
     @override
     def generate_child_contexts(self, record: dict[str, Any], context: Context | None) -> Sequence[Context | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -30,6 +31,12 @@ _INTEGERS = {
     "concurrency": ("", 1, 16),
 }
 """For each integer its unit, as error messages put it, and the smallest and largest value."""
+
+_SECRETS = {*GRANTS[0], *GRANTS[1], "account_token"}
+"""Settings whose values are never logged. The username is one of them, because people mix it up with the password."""
+
+_MAX_VALUE_LENGTH = 60
+"""Characters of a value that an error quotes."""
 
 _REGION_PREFIXES = {"NPS-EU-": "eu", "NPS-AU-": "au"}
 """The account tokens of these regions start with these (documented); all others belong to us."""
@@ -182,7 +189,7 @@ def with_utc_start_date(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: float) -> list[str]:
-    """Return one line for each mistake in a config. The lines never hold values, which may be secret.
+    """Return one line for each mistake in a config. It shows the value, unless that is a secret.
 
     Args:
         config: The settings that are set.
@@ -209,9 +216,9 @@ def environment_errors(environment: Mapping[str, str], properties: Mapping[str, 
         variable = f"{prefix}{name.upper()}"
         text, types = environment.get(variable), schema.get("type", ())
         if text is not None and "integer" in types and not _is_readable(text, int):
-            lines.append(f"{name} (from {variable}) must be a whole number")
-        if text is not None and "object" in types and not _is_readable(text, json.loads):
-            lines.append(f"{name} (from {variable}) must be JSON")
+            lines.append(f"{name} (from {variable}) must be a whole number, not {_shown(text)}")
+        if text is not None and "object" in types and (reason := _json_error(text)):
+            lines.append(f"{name} (from {variable}) must be JSON: {reason}")
     return lines
 
 
@@ -237,15 +244,16 @@ def _mistyped(config: Mapping[str, Any]) -> Iterator[str]:
     for name in _STRINGS:
         value = config.get(name, "")
         if not isinstance(value, str):
-            yield f"{name} must be a string; put it in quotes"
+            yield f"{name} must be a string{_not(name, value)}; put it in quotes"
         elif not value.isprintable():
-            yield f"{name} contains a non-printable character, such as a line break"
+            shown = "" if name in _SECRETS else f": {_shown(value)}"
+            yield f"{name} contains a non-printable character, such as a line break{shown}"
         elif name == "user_agent" and not value.isascii():
-            yield f"{name} must contain ASCII characters only"
+            yield f"{name} must contain ASCII characters only{_not(name, value)}"
     for name, (unit, minimum, maximum) in _INTEGERS.items():
         value = config.get(name, minimum)
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            yield f"{name} must be a whole number{unit} between {minimum} and {maximum}"
+            yield f"{name} must be a whole number{unit} between {minimum} and {maximum}{_not(name, value)}"
 
 
 def _grants_in_use(config: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -268,7 +276,7 @@ def _credential_errors(config: Mapping[str, Any]) -> Iterator[str]:
 def _region_errors(config: Mapping[str, Any]) -> Iterator[str]:
     region, account_token = config.get("region"), config.get("account_token")
     if region is not None and region not in API_URLS:
-        yield f"region must be one of {', '.join(API_URLS)}"
+        yield f"region must be one of {', '.join(API_URLS)}{_not('region', region)}"
     if account_token is None:
         return
     if not account_token.startswith("NPS-"):
@@ -279,16 +287,58 @@ def _region_errors(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _url_errors(config: Mapping[str, Any]) -> Iterator[str]:
     if "api_url" in config and not _is_base_url(config["api_url"]):
-        yield "api_url must be a URL such as https://api.wootric.com: a scheme, a host, and at most a path"
+        shown = _without_credentials(config["api_url"])
+        yield (
+            "api_url must be a URL such as https://api.wootric.com (a scheme, a host, and at most a path)"
+            f"{_not('api_url', shown)}"
+        )
 
 
 def _start_date_errors(config: Mapping[str, Any], now: float) -> Iterator[str]:
     if "start_date" not in config:
         return
     if not _is_date(config["start_date"]):
-        yield "start_date must be a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z"
+        yield (
+            "start_date must be a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z"
+            f"{_not('start_date', config['start_date'])}"
+        )
     elif unix_seconds(normalize_timestamp(config["start_date"])) > now + SECONDS_PER_DAY:
-        yield "start_date is in the future: nothing would be read"
+        yield f"start_date is in the future, and nothing would be read: {_shown(config['start_date'])}"
+
+
+def _not(name: str, value: object) -> str:
+    """Return the end of an error about a value: `, not 'uk'`, or nothing if it is a secret."""
+    return "" if name in _SECRETS else f", not {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error quotes it: on one line, and not too long."""
+    match value:
+        case str():
+            text = repr(value)
+        case bool() | int() | float() | None:
+            text = json.dumps(value)
+        case _:  # It may hold anything.
+            return "a list" if isinstance(value, list) else "an object"
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}…"
+
+
+def _without_credentials(url: str) -> str:
+    """Return what people take for a URL without what may be a secret in it: credentials, query and fragment."""
+    scheme, separator, rest = url.rpartition("://")
+    if "@" in rest:
+        rest = f"…@{rest.rpartition('@')[2]}"
+    host_and_path, *others = re.split("[?#]", rest, maxsplit=1)
+    return f"{scheme}{separator}{host_and_path}{'?…' if others else ''}"
+
+
+def _json_error(text: str) -> str | None:
+    """Return why a text is not JSON, without quoting it."""
+    try:
+        json.loads(text)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _region(account_token: str | None) -> str:

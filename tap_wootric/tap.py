@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from io import StringIO
 from typing import IO, Any, ClassVar, NoReturn, cast
@@ -17,11 +18,12 @@ from typing_extensions import override
 from tap_wootric import catalog as catalogs
 from tap_wootric import settings, stream_maps
 from tap_wootric import state as states
-from tap_wootric.api.auth import WootricAuthenticator
+from tap_wootric.api.auth import TOKEN_PATH, WootricAuthenticator
 from tap_wootric.api.client import Client
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import AccessDeniedError
 from tap_wootric.messages import MessageWriter
+from tap_wootric.progress import Effort, log_total
 from tap_wootric.sdk import SdkTap
 from tap_wootric.settings import Settings
 from tap_wootric.signals import Terminated, kill_on_repeat
@@ -108,7 +110,8 @@ class TapWootric(SdkTap):
     @cached_property
     def rate_limiter(self) -> RateLimiter:
         """Keeps all requests within the API's limits."""
-        return RateLimiter()
+        names = {TOKEN_PATH: "Access token", **{stream.path: stream.name for stream in STREAMS.values()}}
+        return RateLimiter(names=names)
 
     @cached_property
     def authenticator(self) -> WootricAuthenticator:
@@ -143,12 +146,16 @@ class TapWootric(SdkTap):
             AccessDeniedError: The account may not read a selected stream. The others have been synced.
             Terminated: A signal arrived.
         """
+        effort = Effort(lambda: self.rate_limiter.requests_sent, lambda: self.rate_limiter.throttled_seconds)
         self._prepare_streams()
         try:
             super().sync_selected()
         except Terminated:
             self.state_writer.write_state(self.state)
             raise
+        finally:
+            streams = {stream.name: stream.progress for stream in self._wootric_streams if stream.selected}
+            log_total(self.logger, effort, streams)
         self._raise_access_errors()
 
     @override
@@ -184,6 +191,7 @@ class TapWootric(SdkTap):
             _raise_if_any([_NO_STREAM_SELECTED])
         for stream in self._wootric_streams:
             stream.access_error = None
+            stream.progress = None
             if stream.selected:
                 stream.check_settings()
 
@@ -243,6 +251,12 @@ class TapWootric(SdkTap):
             self.logger.warning("Ignoring unknown streams in the state: %s", ", ".join(names))
 
     # The command
+
+    @classmethod
+    @override
+    def print_version(cls, print_fn: Callable[[Any], None] = print) -> None:
+        """Print the versions of the tap, the SDK and Python."""
+        super().print_version(lambda versions: print_fn(f"{versions}, Python v{platform.python_version()}"))
 
     @classmethod
     @override

@@ -15,6 +15,7 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import decode_response
+from tap_wootric.settings import API_URLS
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - A path, not a secret.
 
@@ -62,6 +63,7 @@ class WootricAuthenticator:
         session_factory: Callable[[], requests.Session] = requests.Session,
     ) -> None:
         self.auth_endpoint = f"{api_url}{TOKEN_PATH}"
+        self._api_url = api_url
         self.headers = {"Accept": "application/json", "User-Agent": user_agent}
         self._credentials = dict(credentials)
         self._grant_type = "password" if "password" in credentials else "client_credentials"
@@ -129,10 +131,12 @@ class WootricAuthenticator:
 
     def _raise_if_rejected(self, response: requests.Response) -> None:
         source = f"{response.status_code} from {urlsplit(self.auth_endpoint).netloc}"
+        region = next((name for name, url in API_URLS.items() if url == self._api_url), None)
         if response.status_code in _REJECTED_STATUSES:
             raise FatalAPIError(
-                f"Wootric rejected the credentials ({source}): check {' and '.join(self._credentials)}, "
-                "and that region matches the account"
+                f"Wootric rejected the credentials ({source}{f', region {region}' if region else ''}): "
+                f"check {' and '.join(self._credentials)}, and that {'region' if region else 'api_url'} matches the "
+                "account"
             )
         if response.status_code == requests.codes.not_found:
             raise FatalAPIError(

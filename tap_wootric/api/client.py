@@ -114,6 +114,15 @@ class Client:
         self._rate_limiter.sleep_until(unix_second)
 
     @property
+    def requests_sent(self) -> int:
+        """The number of requests so far, including those for tokens and those that failed."""
+        return self._rate_limiter.requests_sent
+
+    def max_requests_per_second(self, path: str) -> float | None:
+        """Return what the API's limit for a path allows, if it is known."""
+        return self._rate_limiter.max_requests_per_second(path)
+
+    @property
     def throttled_seconds(self) -> float:
         """Seconds spent waiting for rate limits so far."""
         return self._rate_limiter.throttled_seconds

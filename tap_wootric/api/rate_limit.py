@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
@@ -80,19 +80,30 @@ class RateLimiter:
     Args:
         clock: The server's clock, which `update` sets.
         sleep: Sleeps for a number of seconds.
+        names: What log lines call the endpoints, by path.
 
     Attributes:
         clock: The server's clock.
+        requests_sent: The number of requests so far, to all endpoints.
         throttled_seconds: Seconds spent waiting for limits so far.
     """
 
-    def __init__(self, clock: ServerClock | None = None, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self,
+        clock: ServerClock | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         self.clock = ServerClock() if clock is None else clock
+        self.requests_sent = 0
         self.throttled_seconds = 0.0
         self._sleep = sleep
+        self._names = names or {}
         self._limited: set[str] = set()
         self._blocked_until: dict[str, float] = {}
+        self._windows: dict[str, tuple[float, float]] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._count_lock = threading.Lock()
 
     @contextmanager
     def acquire(self, endpoint: str) -> Iterator[None]:
@@ -101,15 +112,22 @@ class RateLimiter:
         A limited endpoint gets one request at a time, because each response decides whether the next request must wait.
         """
         if not self.is_limited(endpoint) and endpoint not in self._blocked_until:
+            self._count()
             yield
             return
         with self._locks[endpoint]:
             self._wait(endpoint)
+            self._count()
             yield
 
     def is_limited(self, endpoint: str) -> bool:
         """Return whether the endpoint has announced a limit, or answered 429."""
         return endpoint in self._limited
+
+    def max_requests_per_second(self, endpoint: str) -> float | None:
+        """Return what the endpoint's limit allows in the long run; None if it has not announced one."""
+        limit, seconds = self._windows.get(endpoint, (0, 0))
+        return limit / seconds if limit > 0 and seconds > 0 else None
 
     def update(self, endpoint: str, response: requests.Response) -> None:
         """Learn from a response the server's time, and when its endpoint accepts the next request."""
@@ -117,6 +135,7 @@ class RateLimiter:
         remaining = _parse_number(response.headers.get("X-Rate-Limit-Remaining"))
         if remaining is not None or response.status_code == requests.codes.too_many_requests:
             self._limited.add(endpoint)
+        self._learn_window(endpoint, response)
         if response.status_code in _BLOCKING_STATUSES or (remaining is not None and remaining <= 0):
             now = self.clock.now()
             reset = _reset_time(response, now)
@@ -132,11 +151,27 @@ class RateLimiter:
         """
         self._sleep(min(max(0.0, unix_second - self.clock.now()), _MAX_SLEEP_UNTIL_SECONDS))
 
+    def _learn_window(self, endpoint: str, response: requests.Response) -> None:
+        """Learn how many requests the endpoint accepts in how many seconds: at the start, the reset is furthest off."""
+        limit = _parse_number(response.headers.get("X-Rate-Limit-Limit"))
+        reset = _parse_number(response.headers.get("X-Rate-Limit-Reset"))
+        if limit is None or reset is None:
+            return
+        seconds_to_reset = reset - self.clock.now()
+        if 0 < seconds_to_reset <= _MAX_WAIT_SECONDS:
+            _, seconds = self._windows.get(endpoint, (0, 0))
+            self._windows[endpoint] = limit, max(seconds, seconds_to_reset)
+
+    def _count(self) -> None:
+        with self._count_lock:
+            self.requests_sent += 1
+
     def _wait(self, endpoint: str) -> None:
         blocked_until = self._blocked_until.get(endpoint, 0)
         seconds = blocked_until - self.clock.now()
         if seconds >= _LOGGED_WAIT_SECONDS:
-            _logger.info("Waiting %.0f s until %s accepts requests again", seconds, endpoint)
+            name = self._names.get(endpoint, endpoint)
+            _logger.info("%s: waiting %.0f s until the rate limit allows the next request", name, seconds)
         if seconds > 0:
             self._sleep(seconds)
             self.throttled_seconds += seconds

@@ -24,7 +24,7 @@ _SAMPLE_ROWS = (LAST_PAGE - 1) * PAGE_SIZE
 _MAX_SAMPLES = 24
 """Enough to find both edges of an import of a few hours in five years."""
 
-_PAGES_PER_SAMPLE = 100
+_PAGES_PER_SAMPLE = 50
 """A forecast adds 1% to the requests that reading takes, or two if there are fewer than 200 pages."""
 
 

@@ -23,8 +23,14 @@ from tap_wootric import schemas
 from tap_wootric.api.client import Client, with_retries
 from tap_wootric.api.responses import AccessDeniedError, decode_response, redact
 from tap_wootric.pagination.query import BEGINNING_OF_TIME
-from tap_wootric.progress import Progress
-from tap_wootric.records.timestamps import SECOND_LENGTH, SECONDS_PER_DAY, normalize_timestamp, unix_seconds
+from tap_wootric.progress import Effort, Progress
+from tap_wootric.records.timestamps import (
+    SECOND_LENGTH,
+    SECONDS_PER_DAY,
+    normalize_timestamp,
+    timestamp_of_second,
+    unix_seconds,
+)
 from tap_wootric.records.transform import Record, RecordTransformer, Row
 from tap_wootric.sdk import SdkStream
 from tap_wootric.settings import Settings
@@ -68,6 +74,7 @@ class WootricStream(SdkStream):
         access_error: Why the account may not read the stream, if the last sync found out that it may not.
         sync_range: What the last sync read, if there was one.
         high_watermark: How far reading got: a normalized timestamp or a date; empty before the first row.
+        progress: Of the last sync; None if it failed before its first request.
     """
 
     name: str
@@ -91,6 +98,7 @@ class WootricStream(SdkStream):
         self._context = context
         self.sync_range: SyncRange | None = None
         self.high_watermark = ""
+        self.progress: Progress | None = None
 
     @property
     def settings(self) -> Settings:
@@ -128,7 +136,7 @@ class WootricStream(SdkStream):
         Args:
             fetch: Sends a request.
             sync_range: What to read.
-            progress: To be told of rows and of the position in the range.
+            progress: To be told of rows, of the position in the range, and of a way to forecast the rest.
         """
         for record in fetch({}):
             progress.rows += 1
@@ -221,23 +229,27 @@ class WootricStream(SdkStream):
 
     def _read(self, sync_range: SyncRange) -> Iterable[Record]:
         """Yield what `read` yields, with progress and metrics."""
-        progress = Progress(
+        self.progress = progress = Progress(
             name=self.name,
             logger=self.logger,
             start=sync_range.start,
             end=sync_range.end,
-            throttled_seconds=lambda: self.client.throttled_seconds,
+            effort=Effort(lambda: self.client.requests_sent, lambda: self.client.throttled_seconds),
+            max_requests_per_second=lambda: self.client.max_requests_per_second(self.path),
         )
-        with http_request_counter(self.name, endpoint=self.path) as requests_sent, progress:
+        start = f"{timestamp_of_second(sync_range.start)}Z" if sync_range.start > 0 else "the first row"
+        mode = "full-table sync" if self.is_full_table else f"incremental sync from {start}"
+        self.logger.info("%s: %s", self.name, mode)
+        with http_request_counter(self.name, endpoint=self.path) as requests_sent:
             fetch_with_retries, lock = with_retries(self.name, self._fetch), threading.Lock()
 
             def fetch(params: dict[str, Any]) -> list[Record]:
                 with lock:
                     requests_sent.increment()
-                    progress.requests += 1
                 return fetch_with_retries(params)
 
             yield from self.read(fetch, sync_range, progress)
+        progress.done(self.high_watermark)
 
     def _fetch(self, params: dict[str, Any]) -> list[Record]:
         """Send one request, without retries."""

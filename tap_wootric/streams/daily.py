@@ -86,8 +86,10 @@ class DailyStream(WootricStream):
                 today = _date(sync_range.end // SECONDS_PER_DAY)
                 raise FatalAPIError(f"{self.name}: start_date is after today, which is {today} by the API's clock")
             return
+        progress.forecast = lambda _: lambda second: days[-1] - second // SECONDS_PER_DAY
         pending, includes_last_day = list[Record](), False
         for record in self._totals(fetch, days, 0):
+            progress.rows_read += 1
             progress.reached(f"{record['date']}T00:00:00Z")
             pending.append(record)
             includes_last_day = includes_last_day or self._has_activity(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -13,6 +14,7 @@ from singer_sdk.exceptions import FatalAPIError
 from typing_extensions import override
 
 from tap_wootric.pagination import parallel
+from tap_wootric.pagination.forecast import forecast
 from tap_wootric.pagination.query import (
     BEGINNING_OF_TIME,
     END_OF_TIME,
@@ -23,7 +25,7 @@ from tap_wootric.pagination.query import (
     SortKey,
     TimeRange,
 )
-from tap_wootric.progress import Progress
+from tap_wootric.progress import Progress, RowsAfter
 from tap_wootric.records.timestamps import SECOND_LENGTH, SECONDS_PER_DAY, normalize_timestamp, unix_seconds
 from tap_wootric.records.transform import Record
 from tap_wootric.streams.base import Fetch, SyncRange, WootricStream
@@ -74,6 +76,15 @@ class ListStream(WootricStream):
             return self.client.is_rate_limited(self.path)
 
         queries = self._queries(start, sync_range.end, filters_updates=self._filters_updates(fetch_page))
+
+        def rows_after(second: int) -> RowsAfter | None:
+            rest = queries[0].with_range(queries[0].time_key, TimeRange(second, sync_range.end + 1))
+            # Whatever is wrong, the reading will find it, or do without.
+            with suppress(FatalAPIError, PaginationError):
+                return forecast(fetch_page, rest).rows_after
+            return None
+
+        progress.forecast = rows_after
         concurrency = self.settings.concurrency
         records = chain.from_iterable(parallel.read(fetch_page, query, concurrency, is_limited) for query in queries)
         try:
@@ -126,6 +137,9 @@ class ListStream(WootricStream):
         newest = ""
         is_sorted_by_update = sort_key == "updated_at"
         for record in records:
+            progress.rows_read += 1
+            if not progress.rows_read % PAGE_SIZE:
+                progress.reached(record.get(sort_key))
             if updated_at := record.get("updated_at"):
                 if updated_at < oldest:
                     continue
@@ -133,8 +147,6 @@ class ListStream(WootricStream):
                 if is_sorted_by_update:
                     self.high_watermark = newest
             progress.rows += 1
-            if not progress.rows % PAGE_SIZE:
-                progress.reached(record.get(sort_key))
             yield record
         self.high_watermark = newest
 
