@@ -38,6 +38,13 @@ class FakeClient:
         self.requests.append((path, dict(params)))
         return self._answer(path, params)
 
+    @property
+    def requests_sent(self) -> int:
+        return len(self.requests)
+
+    def max_requests_per_second(self, _path: str) -> float | None:
+        return None
+
     def server_time(self) -> int:
         return self.now
 
