@@ -325,11 +325,10 @@ def _shown(value: object) -> str:
 
 def _without_credentials(url: str) -> str:
     """Return what people take for a URL without what may be a secret in it: credentials, query and fragment."""
-    scheme, separator, rest = url.rpartition("://")
-    if "@" in rest:
-        rest = f"…@{rest.rpartition('@')[2]}"
+    scheme = next((scheme for scheme in ("https://", "http://") if url.startswith(scheme)), "")
+    _, at, rest = url.removeprefix(scheme).rpartition("@")
     host_and_path, *others = re.split("[?#]", rest, maxsplit=1)
-    return f"{scheme}{separator}{host_and_path}{'?…' if others else ''}"
+    return f"{scheme}{'…@' if at else ''}{host_and_path}{'?…' if others else ''}"
 
 
 def _json_error(text: str) -> str | None:

@@ -78,10 +78,10 @@ class ListStream(WootricStream):
         queries = self._queries(start, sync_range.end, filters_updates=self._filters_updates(fetch_page))
 
         def rows_after(second: int) -> RowsAfter | None:
-            rest = queries[0].with_range(queries[0].time_key, TimeRange(second, sync_range.end + 1))
+            rest = TimeRange(min(second, sync_range.end), sync_range.end + 1)
             # Whatever is wrong, the reading will find it, or do without.
             with suppress(FatalAPIError, PaginationError):
-                return forecast(fetch_page, rest).rows_after
+                return forecast(fetch_page, queries[0].with_range(queries[0].time_key, rest)).rows_after
             return None
 
         progress.forecast = rows_after

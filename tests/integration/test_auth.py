@@ -55,7 +55,7 @@ def test_wrong_credentials_end_the_sync_at_once_with_one_line(setting: str) -> N
     assert run.status == 1
     (error,) = run.errors
     host = sandbox.url.removeprefix("http://")
-    advice = "check client_id and client_secret, and that region matches the account"
+    advice = "check client_id and client_secret, and that api_url matches the account"
     assert error == f"Wootric rejected the credentials (401 from {host}): {advice}"
     assert "Traceback" not in run.log
     assert wrong not in run.log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,81 @@ def test_test_reads_a_row_of_each_stream_that_is_selected_by_default() -> None:
     ]
 
 
+def logged(run: Run) -> list[str]:
+    """Return the lines of a log without their times, levels and loggers."""
+    return [line.split(" | ", 3)[-1] for line in run.log.splitlines()]
+
+
+def counted(requests: int) -> str:
+    return f"{requests} request{'' if requests == 1 else 's'}"
+
+
+def newest(run: Run, stream: str) -> str:
+    return f"{max(record['updated_at'] for record in run.records(stream))[:19]}Z"
+
+
+def test_a_sync_logs_two_lines_for_each_stream_and_one_for_all() -> None:
+    with Sandbox(Account(60, 1, declines=0)) as sandbox:
+        run = tap(config=sandbox.config)
+    spent = "and less than 1 s"
+    requests = {name: len(sandbox.pages(name)) for name in ("declines", "end_users", "responses")}
+    total = len(sandbox.requests)
+    assert total == sum(requests.values()) + 1  # For the token.
+    versions, *lines = logged(run)
+    assert re.fullmatch(r"tap-wootric v.*, Meltano SDK v.*, Python v[\d.]+", versions)
+    assert lines == [
+        "declines: incremental sync from 2024-01-01T00:00:00Z",
+        f"declines: done, 0 rows in {counted(requests['declines'])} {spent}",
+        "end_users: incremental sync from 2024-01-01T00:00:00Z",
+        f"end_users: done, 60 rows in {counted(requests['end_users'])} {spent}, up to {newest(run, 'end_users')}",
+        "responses: incremental sync from 2024-01-01T00:00:00Z",
+        f"responses: done, 1 row in {counted(requests['responses'])} {spent}, up to {newest(run, 'responses')}",
+        f"Sync done: 3 streams, 61 rows in {counted(total)} {spent}",
+    ]
+
+
+def test_each_line_of_a_stream_names_it_also_when_requests_are_retried_or_limited() -> None:
+    with Sandbox(Account(300), limit=5, limit_seconds=6) as sandbox:
+        sandbox.fault = lambda path, n: "502" if path == "/v1/end_users" and n == 2 else ""
+        run = tap(config=sandbox.config, catalog=selecting("end_users"), sleepless=True)
+    lines = [line for line in logged(run) if not line.startswith("SLEPT")]
+    assert any("Retrying in" in line for line in lines)
+    assert any(line.startswith("end_users: waiting ") for line in lines)
+    assert all(line.startswith("end_users: ") for line in lines[1:-1])
+    assert lines[-1].startswith(f"Sync done: 1 stream, 300 rows in {len(sandbox.requests)} requests")
+
+
+def test_the_sdks_own_lines_and_metrics_come_with_debug() -> None:
+    with Sandbox(Account(1)) as sandbox:
+        run = tap(config=sandbox.config, env={"TAP_WOOTRIC_LOGLEVEL": "DEBUG"})
+    for line in ("Beginning sync of 'end_users'", "Skipping deselected stream", 'METRIC: {"type":"counter"'):
+        assert line in run.log
+
+
+def test_metrics_go_where_a_logging_config_sends_them(tmp_path: Path) -> None:
+    config = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"metrics": {"class": "logging.FileHandler", "filename": str(tmp_path / "metrics.log")}},
+        "loggers": {"singer_sdk.metrics": {"handlers": ["metrics"], "propagate": False}},
+    }
+    (tmp_path / "logging.yml").write_text(json.dumps(config))
+    with Sandbox(Account(1)) as sandbox:
+        run = tap(config=sandbox.config, env={"SINGER_SDK_LOG_CONFIG": str(tmp_path / "logging.yml")})
+    assert "METRIC" not in run.log
+    assert '"metric":"record_count"' in (tmp_path / "metrics.log").read_text()
+
+
+def test_a_sync_that_fails_says_in_its_last_line_what_is_not_done() -> None:
+    with Sandbox(Account(60, 60)) as sandbox:
+        sandbox.fault = lambda path, _: "403" if path == "/v1/end_users" else ""
+        run = tap(config=sandbox.config)
+    (line,) = [line for line in logged(run) if line.startswith("Sync ")]
+    assert re.fullmatch(
+        r"Sync incomplete: 2 of 3 streams done, 60 rows in \d+ requests and .*; not done: end_users", line
+    )
+
+
 def test_settings_come_from_files_and_the_environment() -> None:
     with Sandbox(Account(3)) as sandbox:
         settings = dict(sandbox.config)
@@ -123,10 +199,11 @@ def test_settings_come_from_files_and_the_environment() -> None:
         ({"username": "user"}, "Set either client_id and client_secret or username and password"),
         ({"client_id": None, "client_secret": None, "username": "user"}, "password is not set"),
         ({"client_id": None, "client_secret": None, "password": SECRET}, "username is not set"),
-        ({"region": "asia"}, "region must be one of us, eu, au"),
+        ({"region": "asia"}, "region must be one of us, eu, au, not 'asia'"),
         ({"account_token": SECRET}, "account_token must start with NPS-"),
         ({"account_token": "NPS-EU-1", "region": "au"}, "region is au, but account_token belongs to region eu"),
-        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds between 0 and 31536000"),
+        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds between 0 and 31536000, not -1"),
+        ({"api_url": f"https://id:{SECRET}@api.wootric.com"}, "api_url must be a URL such as https://api.wootric.com"),
         ({"lookback_window": "300"}, "lookback_window must be a whole number of seconds between 0 and 31536000"),
         ({"request_timeout": 0}, "request_timeout must be a whole number of seconds between 1 and 3600"),
     ],

@@ -13,15 +13,19 @@ from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 
 from tap_wootric import __main__ as command
 from tap_wootric.messages import TargetClosedError
+from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
 from tap_wootric.tap import InvalidInputError, TapWootric
 
 
 @pytest.fixture(autouse=True)
-def _recursion_limit() -> Iterator[None]:
-    limit = sys.getrecursionlimit()
+def _settings_of_the_process() -> Iterator[None]:
+    """Restore what the command changes for the whole process."""
+    limit, filters = sys.getrecursionlimit(), {handler: [*handler.filters] for handler in logging.getLogger().handlers}
     yield
     sys.setrecursionlimit(limit)
+    for handler, kept in filters.items():
+        handler.filters = kept
 
 
 def run(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +86,14 @@ def test_a_signal_ends_the_process_at_once_with_its_status(
 def test_any_other_error_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ZeroDivisionError):
         run(ZeroDivisionError(), monkeypatch)
+
+
+def test_the_sdks_lines_do_not_reach_the_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    with pytest.raises(SystemExit):
+        run(InvalidInputError([]), monkeypatch)
+    assert handler.filters == [is_worth_logging]
 
 
 def test_recursion_is_deep_enough_for_nested_properties_and_urllib3_does_not_log_urls(

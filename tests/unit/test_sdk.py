@@ -18,7 +18,7 @@ from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import Catalog
 
 from tap_wootric.messages import MessageWriter
-from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, expression_functions
+from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, expression_functions, is_worth_logging
 from tests.unit.fakes import messages
 
 UPDATES = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
@@ -258,6 +258,34 @@ def test_the_sdk_passes_both_signals_to_the_override(signum: signal.Signals) -> 
     assert callable(handler)
     handler(signum, None)
     assert tap.calls[-1] == ("on_signal", signum)
+
+
+def worth_logging(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if is_worth_logging(record)]
+
+
+def test_the_sdks_lines_are_worth_logging_at_debug_only(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    make_tap().sync_all()
+    for line in (
+        "Skipping parse of env var settings...",
+        "Beginning sync of 'rows' in incremental mode",
+        "Starting incremental sync of 'rows' with bookmark value: None",
+        "Skipping deselected stream 'others'.",
+    ):
+        assert line in caplog.messages
+    assert sum(message.startswith("METRIC") for message in caplog.messages) == 2
+    assert worth_logging(caplog) == []
+    caplog.set_level(logging.DEBUG)
+    assert worth_logging(caplog) == caplog.messages
+
+
+def test_a_stream_can_log_by_the_sdks_method(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    stream = make_tap().streams["rows"]
+    stream.log("%s: ours", stream.name)
+    assert worth_logging(caplog) == ["rows: ours"]
+    assert caplog.records[-1].pathname == __file__
 
 
 def mapped(stream_map: Any) -> list[dict[str, Any] | None]:

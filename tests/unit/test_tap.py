@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_the_environment_is_checked_and_misspelt_variables_are_warned_about(
     monkeypatch.setenv("TAP_WOOTRIC_CONCURRENCY", "four")
     with pytest.raises(ConfigValidationError) as raised:
         TapWootric(config=dict(CONFIG), parse_env_config=True)
-    assert raised.value.errors == ["concurrency (from TAP_WOOTRIC_CONCURRENCY) must be a whole number"]
+    assert raised.value.errors == ["concurrency (from TAP_WOOTRIC_CONCURRENCY) must be a whole number, not 'four'"]
 
 
 def test_settings_and_streams_without_effect_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
@@ -158,6 +159,24 @@ def test_streams_that_the_account_may_not_read_are_named_when_the_others_are_don
     written = messages(capsys.readouterr().out)
     assert sum(message["type"] == "RECORD" for message in written) == 3 * (3 - len(paths))
     assert written[-1]["type"] == "STATE"
+
+
+def test_a_sync_ends_with_a_line_about_all_streams(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    tap = make_tap(denying())
+    tap.rate_limiter.requests_sent = 3  # By a sync before.
+    tap.sync_all()
+    assert caplog.messages[-1] == "Sync done: 3 streams, 9 rows in 0 requests and less than 1 s"
+
+
+def test_the_last_line_of_a_sync_names_the_streams_that_are_not_done(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    tap = make_tap(denying("/v1/declines"))
+    for rows in (6, 2):  # The second sync repeats the rows at the bookmarks.
+        with pytest.raises(AccessDeniedError):
+            tap.sync_all()
+        line = f"Sync incomplete: 2 of 3 streams done, {rows} rows in 0 requests and less than 1 s"
+        assert caplog.messages[-1] == f"{line}; not done: declines"
 
 
 def test_access_that_was_given_since_the_last_sync_is_no_error() -> None:

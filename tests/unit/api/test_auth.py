@@ -160,6 +160,17 @@ def test_rejected_credentials_are_an_error_that_names_the_host_and_the_settings_
     first, second = credentials
     assert str(raised.value) == (
         f"Wootric rejected the credentials ({status} from api.example.test): check {first} and {second}, "
+        "and that api_url matches the account"
+    )
+
+
+@pytest.mark.parametrize(("region", "host"), [("us", "api.wootric.com"), ("eu", "api.wootric.eu")])
+def test_rejected_credentials_are_an_error_that_names_the_region_of_the_host(region: str, host: str) -> None:
+    api = FakeApi([response(401, {"error": "invalid_client"})])
+    with pytest.raises(FatalAPIError) as raised:
+        api.authenticator(FakeTime(), api_url=f"https://{host}").auth_header()
+    assert str(raised.value) == (
+        f"Wootric rejected the credentials (401 from {host}, region {region}): check client_id and client_secret, "
         "and that region matches the account"
     )
 

@@ -196,9 +196,46 @@ def test_a_limited_endpoint_gets_one_request_at_a_time_and_others_are_not_held_u
 
 
 @pytest.mark.parametrize(
-    ("seconds", "lines"), [(4, []), (30, ["Waiting 30 s until /v1/responses accepts requests again"])]
+    ("seconds", "lines"), [(4, []), (30, ["responses: waiting 30 s until the rate limit allows the next request"])]
 )
 def test_only_long_waits_are_logged(seconds: int, lines: list[str], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert slept_after(response(headers=limit(0, SERVER_TIME + seconds))) == [seconds]
+    time = FakeTime()
+    rate_limiter = RateLimiter(server_clock(time), time.sleep, names={ENDPOINT: "responses"})
+    rate_limiter.update(ENDPOINT, response(headers=limit(0, SERVER_TIME + seconds)))
+    with rate_limiter.acquire(ENDPOINT):
+        assert time.slept == [seconds]
     assert caplog.messages == lines
+
+
+def test_an_endpoint_without_a_name_is_logged_by_its_path(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    slept_after(response(headers=limit(0, SERVER_TIME + 30)))
+    assert caplog.messages == ["/v1/responses: waiting 30 s until the rate limit allows the next request"]
+
+
+def test_requests_are_counted_with_and_without_a_limit() -> None:
+    rate_limiter = FakeTime().rate_limiter()
+    for _ in range(2):
+        for endpoint in (ENDPOINT, "/v1/segments"):
+            with rate_limiter.acquire(endpoint):
+                pass
+        rate_limiter.update(ENDPOINT, response(headers=limit(50, SERVER_TIME + 30)))
+    assert rate_limiter.requests_sent == 4
+
+
+def test_the_limit_is_learned_from_its_headers_and_is_for_the_longest_time_to_a_reset() -> None:
+    rate_limiter = FakeTime().rate_limiter()
+    assert rate_limiter.max_requests_per_second(ENDPOINT) is None
+    for seconds in (30, 60, 50, -1, 10**6):
+        rate_limiter.update(ENDPOINT, response(headers=limit(50, SERVER_TIME + seconds)))
+    rate_limiter.update(ENDPOINT, response())
+    assert rate_limiter.max_requests_per_second(ENDPOINT) == 100 / 60
+    assert rate_limiter.max_requests_per_second("/v1/end_users") is None
+
+
+@pytest.mark.parametrize("headers", [{}, {**limit(50, SERVER_TIME + 60), "X-Rate-Limit-Limit": "0"}])
+def test_without_a_limit_in_its_headers_none_is_known(headers: dict[str, str]) -> None:
+    rate_limiter = FakeTime().rate_limiter()
+    rate_limiter.update(ENDPOINT, response(429, headers=headers))
+    assert rate_limiter.max_requests_per_second(ENDPOINT) is None

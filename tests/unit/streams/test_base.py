@@ -11,6 +11,7 @@ import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.responses import AccessDeniedError
+from tap_wootric.sdk import is_worth_logging
 from tap_wootric.streams import EndUsers, NpsSummary, Segments, SurveyTemplates
 from tap_wootric.streams.base import SyncRange
 from tests.unit.api.fakes import response
@@ -164,11 +165,47 @@ def test_get_records_raises_an_access_error() -> None:
         [*make_tap(lambda *_: response(403, {})).streams["segments"].get_records(None)]
 
 
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the command logs."""
+    return [record.message for record in caplog.records if is_worth_logging(record)]
+
+
 def test_a_sync_is_summed_up_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     tap = make_tap(lambda *_: response(content=[{"name": "plan"}]))
     [*tap.streams["segments"].get_records(None)]
-    assert "segments: done, 1 row in 1 request and 0 s" in caplog.messages
+    assert logged(caplog) == [
+        "segments: full-table sync",
+        "segments: done, 1 row in 1 request and less than 1 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ({}, "the first row"),
+        ({"start_date": "2024-01-01"}, "2024-01-01T00:00:00Z"),
+        ({"start_date": "2024-01-01", "state": {"end_users": "2025-01-10T08:00:00Z"}}, "2025-01-10T08:00:00Z"),
+    ],
+)
+def test_an_incremental_sync_says_where_it_starts(
+    options: dict[str, Any], start: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    [*make_tap(serving([]), **options).streams["end_users"].get_records(None)]
+    assert logged(caplog) == [
+        f"end_users: incremental sync from {start}",
+        "end_users: done, 0 rows in 1 request and less than 1 s",
+    ]
+
+
+def test_a_sync_that_fails_has_no_summary(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    stream = make_tap(lambda *_: response(400, {})).streams["segments"]
+    with pytest.raises(FatalAPIError):
+        [*stream.get_records(None)]
+    assert logged(caplog) == ["segments: full-table sync"]
+    assert not stream.progress.is_done
 
 
 # Records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import requests
 from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 
+from tap_wootric.records.timestamps import unix_seconds
 from tap_wootric.streams import STREAMS, NpsSummary
 from tests.unit.api.fakes import response
 from tests.unit.fakes import FakeClient, catalog_of, make_tap
@@ -209,3 +211,14 @@ def test_responses_are_read_even_if_the_catalog_lacks_them_and_then_left_out() -
 
 def test_bookmarks_are_dates() -> None:
     assert NpsSummary.bookmark_at("2025-01-15T23:00:00-08:00") == "2025-01-16"
+
+
+def test_each_day_that_is_left_is_a_row_to_come(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    tap = tap_with(Days({TODAY: 2}), start_date="2025-01-01")
+    read(tap)
+    progress = tap.streams["nps_summary"].progress
+    assert [progress.forecast(0)(unix_seconds(f"2025-01-{day}T00:00:00Z")) for day in ("01", "14", "15")] == [14, 1, 0]
+    assert progress.rows_read == 15
+    assert "nps_summary: incremental sync from 2025-01-01T00:00:00Z" in caplog.messages
+    assert "nps_summary: done, 15 rows in 15 requests and less than 1 s, up to 2025-01-15" in caplog.messages

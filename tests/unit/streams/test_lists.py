@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import requests
 from singer_sdk.exceptions import FatalAPIError
 
+from tap_wootric import progress
 from tap_wootric.pagination import parallel
 from tap_wootric.pagination.query import Query, TimeRange
 from tap_wootric.streams import EndUsers, Responses
@@ -134,6 +136,55 @@ def test_a_second_that_is_not_over_is_waited_for() -> None:
     tap = make_tap(serving(rows), start_date=START_DATE)
     assert sorted(read(tap, "end_users")) == list(range(60))
     assert set(tap.client.slept_until) == {NOW + 1}
+
+
+@pytest.mark.parametrize("catalog", [None, {"replication-method": "FULL_TABLE"}], ids=["incremental", "full table"])
+@pytest.mark.parametrize("stream", ["end_users", "responses"])
+def test_a_forecast_changes_nothing_that_is_read_and_its_requests_are_counted(
+    stream: str, catalog: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    rows = [row(number, START + number * 1_000) for number in range(4_000)]
+    catalog = catalog_of(make_tap(), stream, **(catalog or {}))
+    requests_sent = {}
+    for interval in (10, -1):
+        monkeypatch.setattr(progress, "_INTERVAL_SECONDS", interval)
+        tap = make_tap(serving(rows), start_date=START_DATE, catalog=catalog)
+        assert read(tap, stream) == list(range(4_000))
+        requests_sent[interval] = len(tap.client.requests)
+        assert f"{stream}: done, 4,000 rows in {requests_sent[interval]} requests" in caplog.text
+    pages = [params.get("page", 1) for _, params in tap.client.requests]
+    assert requests_sent[-1] - requests_sent[10] == pages.count(30) > 0
+    lines = [record for record in caplog.records if record.message.startswith(f"{stream}: at ")]
+    assert vars(lines[0])["seconds_left"] is not None
+
+
+@pytest.mark.parametrize("failing", [response(400, {}), response(content=[row(1, START - 1)])])
+def test_a_forecast_that_fails_does_not_end_the_sync(
+    failing: requests.Response, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "_INTERVAL_SECONDS", -1)
+    rows = [row(number, START + number * 1_000) for number in range(120)]
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        return failing if params.get("page") == 30 else serving(rows)(path, params)
+
+    assert read(make_tap(answer, start_date=START_DATE), "end_users") == list(range(120))
+    lines = [record for record in caplog.records if record.message.startswith("end_users: at ")]
+    assert len(lines) == 2
+    assert not any("left" in record.message for record in lines)
+
+
+def test_without_the_filter_rows_that_are_not_emitted_are_progress_too(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "_INTERVAL_SECONDS", -1)
+    rows = [row(number, START + number * 1_000) for number in range(200)]
+    tap = make_tap(ignoring_updates(rows), state={"responses": "2024-12-31"}, start_date=START_DATE)
+    assert read(tap, "responses") == []
+    assert sum("responses: at 2024-01-0" in message for message in caplog.messages) == 4
 
 
 def test_a_response_that_would_lose_rows_is_an_error_of_the_stream() -> None:
