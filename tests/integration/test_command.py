@@ -14,6 +14,8 @@ from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
 from tap_wootric.tap import TapWootric
 from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import END, SECOND
+from tests.sandbox.server import Clock
 from tests.tap import Run, catalog_of, selecting, tap
 
 SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
@@ -122,7 +124,7 @@ def test_a_sync_logs_two_lines_for_each_stream_and_one_for_all() -> None:
 
 
 def test_each_line_of_a_stream_names_it_also_when_requests_are_retried_or_limited() -> None:
-    with Sandbox(Account(300), limit=5, limit_seconds=6) as sandbox:
+    with Sandbox(Account(300), Clock(END / SECOND, step=15), limit=2) as sandbox:
         sandbox.fault = lambda path, n: "502" if path == "/v1/end_users" and n == 2 else ""
         run = tap(config=sandbox.config, catalog=selecting("end_users"), sleepless=True)
     lines = [line for line in logged(run) if not line.startswith("SLEPT")]
