@@ -16,8 +16,8 @@ _INTERVAL_SECONDS = 10.0
 _FORECAST_SECONDS = 600.0
 """A forecast is renewed after this time, in case the list is not as it seemed."""
 
-RowsAfter = Callable[[int], float]
-"""Returns about how many rows of a stream come after a Unix second."""
+RequestsAfter = Callable[[int], float]
+"""Returns about how many requests it takes to read what comes after a Unix second."""
 
 
 class Effort:
@@ -76,8 +76,7 @@ class Progress:
 
     Attributes:
         rows: The number of rows emitted.
-        rows_read: The number of rows read, some of which are not emitted.
-        forecast: Returns an estimate of what comes after a Unix second, or None. It may send requests, so it is called
+        forecast: Returns an estimate for what comes after a Unix second, or None. It may send requests, so it is called
             only if a stream takes long, and rarely.
         is_done: Whether the stream has been read to its end.
     """
@@ -93,8 +92,7 @@ class Progress:
         max_requests_per_second: Callable[[], float | None],
     ) -> None:
         self.rows = 0
-        self.rows_read = 0
-        self.forecast: Callable[[int], RowsAfter | None] | None = None
+        self.forecast: Callable[[int], RequestsAfter | None] | None = None
         self.is_done = False
         self._name = name
         self._logger = logger
@@ -104,7 +102,7 @@ class Progress:
         self._max_requests_per_second = max_requests_per_second
         self._logged_after = 0.0
         self._forecast_after = 0.0
-        self._rows_after: RowsAfter | None = None
+        self._requests_after: RequestsAfter | None = None
 
     def done(self, high_watermark: str) -> None:
         """Log the summary.
@@ -142,16 +140,15 @@ class Progress:
         if self.forecast is None:
             return None
         if not self._forecast_after or self._effort.seconds - self._forecast_after >= _FORECAST_SECONDS:
-            self._rows_after = self.forecast(second)
+            self._requests_after = self.forecast(second)
             self._forecast_after = self._effort.seconds
-        if self._rows_after is None or not self.rows_read:
+        if self._requests_after is None or not self._effort.requests:
             return None
         requests_per_second = self._effort.requests / self._effort.seconds
         if limit := self._max_requests_per_second():
             # What has been sent so far may have used up the limits of more minutes than have passed.
             requests_per_second = min(requests_per_second, limit)
-        requests_left = self._rows_after(second) * self._effort.requests / self.rows_read
-        return round(requests_left / requests_per_second)
+        return round(self._requests_after(second) / requests_per_second)
 
     def _log(self, position: str, suffix: str, fields: Mapping[str, object]) -> None:
         seconds = self._effort.seconds

@@ -61,7 +61,7 @@ def _bookmark(name: str, entry: Any, form: BookmarkFormat | None) -> Any:
     try:
         return {"replication_key": key, "replication_key_value": form.normalize(value)}
     except ValueError:
-        raise ValueError(f"the bookmark of {name} is not a timestamp") from None
+        raise ValueError(f"the bookmark of {name} is not a timestamp: {value!r:.60}") from None
 
 
 def unknown_streams(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:

@@ -89,7 +89,6 @@ class DailyStream(WootricStream):
         progress.forecast = lambda _: lambda second: days[-1] - second // SECONDS_PER_DAY
         pending, includes_last_day = list[Record](), False
         for record in self._totals(fetch, days, 0):
-            progress.rows_read += 1
             progress.reached(f"{record['date']}T00:00:00Z")
             pending.append(record)
             includes_last_day = includes_last_day or self._has_activity(record)

@@ -25,7 +25,7 @@ from tap_wootric.pagination.query import (
     SortKey,
     TimeRange,
 )
-from tap_wootric.progress import Progress, RowsAfter
+from tap_wootric.progress import Progress, RequestsAfter
 from tap_wootric.records.timestamps import SECOND_LENGTH, SECONDS_PER_DAY, normalize_timestamp, unix_seconds
 from tap_wootric.records.transform import Record
 from tap_wootric.streams.base import Fetch, SyncRange, WootricStream
@@ -77,14 +77,15 @@ class ListStream(WootricStream):
 
         queries = self._queries(start, sync_range.end, filters_updates=self._filters_updates(fetch_page))
 
-        def rows_after(second: int) -> RowsAfter | None:
+        def forecast_after(second: int) -> RequestsAfter | None:
             rest = TimeRange(min(second, sync_range.end), sync_range.end + 1)
             # Whatever is wrong, the reading will find it, or do without.
             with suppress(FatalAPIError, PaginationError):
-                return forecast(fetch_page, queries[0].with_range(queries[0].time_key, rest)).rows_after
+                rows_after = forecast(fetch_page, queries[0].with_range(queries[0].time_key, rest)).rows_after
+                return lambda second: rows_after(second) / PAGE_SIZE
             return None
 
-        progress.forecast = rows_after
+        progress.forecast = forecast_after
         concurrency = self.settings.concurrency
         records = chain.from_iterable(parallel.read(fetch_page, query, concurrency, is_limited) for query in queries)
         try:
@@ -136,9 +137,8 @@ class ListStream(WootricStream):
         oldest = normalize_timestamp(start)[:SECOND_LENGTH] if start > 0 else ""
         newest = ""
         is_sorted_by_update = sort_key == "updated_at"
-        for record in records:
-            progress.rows_read += 1
-            if not progress.rows_read % PAGE_SIZE:
+        for number, record in enumerate(records, start=1):
+            if not number % PAGE_SIZE:
                 progress.reached(record.get(sort_key))
             if updated_at := record.get("updated_at"):
                 if updated_at < oldest:

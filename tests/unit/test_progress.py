@@ -62,8 +62,8 @@ def test_a_line_says_where_reading_is_how_fast_it_is_and_how_long_it_will_take(
     spent: Spent, caplog: pytest.LogCaptureFixture
 ) -> None:
     reader = progress(spent)
-    reader.rows = reader.rows_read = 1_234
-    reader.forecast = lambda _: lambda second: 2_468 if second == unix_seconds(MIDDLE) else 0
+    reader.rows = 1_234
+    reader.forecast = lambda _: lambda second: 50 if second == unix_seconds(MIDDLE) else 0
     spent.seconds, spent.requests = spent.seconds + 12, spent.requests + 25
     reader.reached(MIDDLE)
     line = "end_users: at 2025-07-02 (50% of the date range), 1,234 rows in 25 requests and 12 s, 103 rows a second"
@@ -81,16 +81,16 @@ def test_a_line_says_where_reading_is_how_fast_it_is_and_how_long_it_will_take(
     assert vars(caplog.records[0]).items() >= expected.items()
 
 
-def test_rows_that_are_read_but_not_emitted_count_for_the_time_that_is_left(
-    spent: Spent, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("limit", "left"), [(None, "30 s"), (100 / 60, "1 min 0 s"), (1_000, "30 s")])
+def test_the_time_that_is_left_is_that_of_the_requests_but_not_faster_than_the_limit(
+    limit: float | None, left: str, spent: Spent, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reader = progress(spent)
-    reader.rows, reader.rows_read = 0, 1_000
-    reader.forecast = lambda _: lambda _: 500
-    spent.seconds, spent.requests = spent.seconds + 20, spent.requests + 20
+    reader = progress(spent, max_requests_per_second=limit)
+    reader.forecast = lambda _: lambda _: 100
+    spent.seconds, spent.requests = spent.seconds + 12, spent.requests + 40
     reader.reached(MIDDLE)
     assert caplog.messages == [
-        "end_users: at 2025-07-02 (50% of the date range), 0 rows in 20 requests and 20 s, about 10 s left"
+        f"end_users: at 2025-07-02 (50% of the date range), 0 rows in 40 requests and 12 s, about {left} left"
     ]
 
 
@@ -103,7 +103,6 @@ def test_a_stream_that_takes_less_than_ten_seconds_is_not_forecast(spent: Spent)
 
 def test_a_forecast_is_used_for_ten_minutes(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
     reader = progress(spent)
-    reader.rows_read = 1
     forecasts: list[int] = []
 
     def forecast(second: int) -> Callable[[int], float]:
@@ -120,7 +119,6 @@ def test_a_forecast_is_used_for_ten_minutes(spent: Spent, caplog: pytest.LogCapt
 
 def test_without_a_forecast_there_is_no_time_left(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
     reader = progress(spent)
-    reader.rows_read = 1
     reader.forecast = lambda _: None
     spent.seconds += 10
     reader.reached(MIDDLE)
@@ -288,18 +286,22 @@ def test_after_a_minute_the_time_left_is_right_within_a_factor_of_two(
         effort=Effort(lambda: slow.requests, lambda: 0, lambda: slow.seconds),
         max_requests_per_second=lambda: None if second is None else 100 / 60,
     )
-    reader.forecast = lambda second: (
-        forecast(slow.fetch, Query("updated_at", updated_at=TimeRange(second, END))).rows_after
-    )
+
+    def forecast_after(second: int) -> Callable[[int], float]:
+        rows_after = forecast(slow.fetch, Query("updated_at", updated_at=TimeRange(second, END))).rows_after
+        return lambda second: rows_after(second) / PAGE_SIZE
+
+    reader.forecast = forecast_after
+    rows_read = 0
     ratios = []
-    while slow.seconds < 150 and reader.rows_read < rows - PAGE_SIZE:
+    while slow.seconds < 150 and rows_read < rows - PAGE_SIZE:
         slow.spend()
-        reader.rows = reader.rows_read = reader.rows_read + PAGE_SIZE
+        rows_read += PAGE_SIZE
         lines = len(caplog.records)
-        reader.reached(f"{timestamp_of_second(slow.updated_at(reader.rows_read))}Z")
-        if len(caplog.records) > lines and slow.seconds >= 55 and slow.seconds_left(reader.rows_read) >= 30:
+        reader.reached(f"{timestamp_of_second(slow.updated_at(rows_read))}Z")
+        if len(caplog.records) > lines and slow.seconds >= 55 and slow.seconds_left(rows_read) >= 30:
             estimate = vars(caplog.records[-1])["seconds_left"]
-            ratios.append(estimate / slow.seconds_left(reader.rows_read))
+            ratios.append(estimate / slow.seconds_left(rows_read))
     assert ratios
     assert 0.5 <= min(ratios) <= max(ratios) <= 2, ratios
     assert slow.requests <= 1.02 * rows / PAGE_SIZE

@@ -97,7 +97,7 @@ def test_an_empty_state_has_no_bookmarks(given: dict[str, Any]) -> None:
         ),
         ({"bookmarks": [1]}, "bookmarks must be a JSON object"),
         ({"bookmarks": {"end_users": "x"}}, "the bookmark of end_users must be a JSON object"),
-        ({"end_users": "lately"}, "the bookmark of end_users is not a timestamp"),
+        ({"end_users": "lately"}, "the bookmark of end_users is not a timestamp: 'lately'"),
         (
             {"bookmarks": {"end_users": {"replication_key": "id"}}},
             "the bookmark of end_users is not a value of updated_at",

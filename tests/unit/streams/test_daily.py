@@ -219,6 +219,5 @@ def test_each_day_that_is_left_is_a_row_to_come(caplog: pytest.LogCaptureFixture
     read(tap)
     progress = tap.streams["nps_summary"].progress
     assert [progress.forecast(0)(unix_seconds(f"2025-01-{day}T00:00:00Z")) for day in ("01", "14", "15")] == [14, 1, 0]
-    assert progress.rows_read == 15
     assert "nps_summary: incremental sync from 2025-01-01T00:00:00Z" in caplog.messages
     assert "nps_summary: done, 15 rows in 15 requests and less than 1 s, up to 2025-01-15" in caplog.messages
