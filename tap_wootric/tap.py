@@ -86,7 +86,7 @@ class TapWootric(SdkTap):
         except ValueError as error:
             _raise_if_any([f"Invalid catalog: {error}"])
         if names := catalogs.unknown_streams(catalog, STREAMS):
-            self.logger.warning("Ignoring unknown streams in the catalog: %s", ", ".join(names))
+            self.logger.warning(_ignoring("catalog", names))
         super().__init__(
             catalog=completed, parse_env_config=parse_env_config, message_writer=self.message_writer, **options
         )
@@ -248,7 +248,7 @@ class TapWootric(SdkTap):
         except ValueError as error:
             _raise_if_any([f"Invalid state: {error}"])
         if names := states.unknown_streams(state, STREAMS):
-            self.logger.warning("Ignoring unknown streams in the state: %s", ", ".join(names))
+            self.logger.warning(_ignoring("state", names))
 
     # The command
 
@@ -296,6 +296,10 @@ def _stream_definitions() -> dict[str, catalogs.StreamDefinition]:
 
 def _bookmark_formats() -> dict[str, states.BookmarkFormat]:
     return {name: states.BookmarkFormat(stream.replication_key, stream.bookmark_at) for name, stream in STREAMS.items()}
+
+
+def _ignoring(file: str, streams: list[str]) -> str:
+    return f"Ignoring unknown stream{'' if len(streams) == 1 else 's'} in the {file}: {', '.join(streams)}"
 
 
 def _raise_if_any(errors: list[str]) -> None:

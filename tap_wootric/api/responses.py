@@ -26,7 +26,7 @@ class AccessDeniedError(FatalAPIError):
     """The account may not read the requested path, or its API does not have that path."""
 
 
-def decode_response(response: requests.Response) -> Any:
+def decode_response(response: requests.Response, name: str | None = None) -> Any:
     """Return the decoded JSON of a response.
 
     Numbers with a fraction are `Decimal`; text that databases reject is replaced, see `records.sanitize`.
@@ -34,17 +34,22 @@ def decode_response(response: requests.Response) -> Any:
     The API reports errors as `{"type": "error_list", "errors": [{"status": …, "message": …}]}` (documented), sometimes
     with status 200 (reported).
 
+    Args:
+        response: The response.
+        name: What a warning calls it; its path by default.
+
     Raises:
         AccessDeniedError: Status 403 or 404.
         RetriableAPIError: Status 429, status 500 and above, an error list with status 200, or a body that is not JSON.
         FatalAPIError: Any other status of 400 and above, or a redirect, which is never followed.
     """
     status = response.status_code
-    message = f"{status} {response.reason} for {urlsplit(response.url).path}"
+    path = urlsplit(response.url).path
+    message = f"{status} {response.reason} for {path}"
     if response.is_redirect:
         target = urlsplit(urljoin(response.url, response.headers["location"]))
         raise FatalAPIError(f"{message}: the API redirects to {target.scheme}://{target.netloc}; check api_url")
-    content = _decode(response.content)
+    content = _decode(response.content, name or path)
     is_error_list = isinstance(content, dict) and content.get("type") == "error_list"
     if response.ok and content is not None and not is_error_list:
         return content
@@ -57,12 +62,12 @@ def decode_response(response: requests.Response) -> Any:
     raise AccessDeniedError(message) if status in _ACCESS_DENIED_STATUSES else FatalAPIError(message)
 
 
-def _decode(content: bytes) -> Any:
+def _decode(content: bytes, name: str) -> Any:
     """Return the value of a JSON document, or None if it is not JSON."""
     with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         value = _JSON_DECODER.decode(content)
-        return sanitize(value) if may_contain_nul(content) else value
-    return sanitize(_decode_leniently(content))
+        return sanitize(value, name) if may_contain_nul(content) else value
+    return sanitize(_decode_leniently(content), name)
 
 
 def _decode_leniently(content: bytes) -> Any:

@@ -35,17 +35,22 @@ def parse_number(text: str) -> Decimal | str:
     return number if abs(number.adjusted()) <= _MAX_EXPONENT else text
 
 
-def sanitize(value: Any) -> Any:
+def sanitize(value: Any, name: str) -> Any:
     """Return the value of a JSON document without the characters that databases reject; log a warning if it had any.
 
     Lone surrogates, and NULs inside objects or lists, become U+FFFD. JSON can spell a lone surrogate, but no database
     and few programs can encode it. PostgreSQL rejects NULs in JSON columns and arrays, and targets that strip NULs from
     text columns do not look there. NULs in a row's own text are left for the target to strip.
+
+    Args:
+        value: The value.
+        name: Begins the warning.
     """
     sanitized = _sanitize(value, depth=0)
     if sanitized != value:
         _logger.warning(
-            "Text that databases reject (lone surrogates, or NULs inside objects or lists) was replaced with U+FFFD"
+            "%s: text that databases reject (lone surrogates, NULs inside objects or lists) was replaced with U+FFFD",
+            name,
         )
     return sanitized
 

@@ -265,7 +265,7 @@ class WootricStream(SdkStream):
         Raises:
             FatalAPIError, RetriableAPIError: As with `decode_response`; or the response has another structure.
         """
-        content, rows = decode_response(response), None
+        content, rows = decode_response(response, self.name), None
         with suppress(AttributeError, KeyError, TypeError):
             rows = self.rows(content, params)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

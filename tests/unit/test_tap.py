@@ -103,8 +103,8 @@ def test_settings_and_streams_without_effect_are_warned_about(caplog: pytest.Log
         catalog={"streams": [{"tap_stream_id": "response"}, {"tap_stream_id": "declines"}]},
     )
     assert "Ignoring unknown setting comment" in caplog.messages
-    assert "Ignoring unknown streams in the state: end_user" in caplog.messages
-    assert "Ignoring unknown streams in the catalog: response" in caplog.messages
+    assert "Ignoring unknown stream in the state: end_user" in caplog.messages
+    assert "Ignoring unknown stream in the catalog: response" in caplog.messages
 
 
 # A sync

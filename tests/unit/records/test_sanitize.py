@@ -18,6 +18,8 @@ JSON = st.recursive(
     max_leaves=12,
 )
 
+NAME = "end_users"
+
 
 @pytest.mark.parametrize(
     ("sent", "expected"),
@@ -31,7 +33,7 @@ JSON = st.recursive(
     ],
 )
 def test_lone_surrogates_and_nested_nuls_become_the_replacement_character(sent: Any, expected: Any) -> None:
-    assert sanitize(sent) == expected
+    assert sanitize(sent, NAME) == expected
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_inside_an_object_even_a_rows_own_text_loses_its_nuls(sent: Any, expecte
 
 @given(value=JSON.filter(lambda value: "\\u0000" not in json.dumps(value)))
 def test_values_that_databases_accept_are_unchanged(value: Any) -> None:
-    assert sanitize(value) == value
+    assert sanitize(value, NAME) == value
     assert sanitize_nested(value) == value
 
 
@@ -55,14 +57,15 @@ def test_sanitized_values_can_be_encoded_and_hold_no_nul(value: Any) -> None:
 
 
 def test_a_replacement_is_logged_once_per_document_and_without_the_value(caplog: pytest.LogCaptureFixture) -> None:
-    sanitize([{"text": "secret\ud800"}, {"text": "secret\ud800"}])
+    sanitize([{"text": "secret\ud800"}, {"text": "secret\ud800"}], NAME)
     (line,) = caplog.messages
+    assert line.startswith("end_users: text that databases reject")
     assert line.endswith("was replaced with U+FFFD")
     assert "secret" not in line
 
 
 def test_nothing_is_logged_where_nothing_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    sanitize([{"text": "a\0b"}])
+    sanitize([{"text": "a\0b"}], NAME)
     assert caplog.messages == []
 
 
