@@ -483,7 +483,7 @@ def test_an_unknown_stream_in_a_catalog_is_logged_and_no_selected_stream_is_an_e
         deselected = tap(config=sandbox.config, catalog=selecting())
     assert run.status == 0
     for one in (run, nothing):
-        assert "Ignoring unknown streams in the catalog: end_user" in one.log
+        assert "Ignoring unknown stream in the catalog: end_user" in one.log
     for one in (nothing, deselected):
         refused(one, "No stream is selected: ")
 
