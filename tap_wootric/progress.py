@@ -11,9 +11,12 @@ import pendulum
 from tap_wootric.records.timestamps import DATE_LENGTH, SECOND_LENGTH, unix_seconds
 
 _INTERVAL_SECONDS = 10.0
-"""The shortest time between two lines of a stream. A stream that takes less has no forecast."""
+"""The shortest time between two lines of a stream."""
 
-_FORECAST_SECONDS = 600.0
+_FIRST_FORECAST_SECONDS = 40.0
+"""A stream that takes less has no forecast, so that short syncs pay for none."""
+
+_FORECAST_LIFETIME_SECONDS = 600.0
 """A forecast is renewed after this time, in case the list is not as it seemed."""
 
 RequestsAfter = Callable[[int], float]
@@ -101,7 +104,7 @@ class Progress:
         self._effort = effort
         self._max_requests_per_second = max_requests_per_second
         self._logged_after = 0.0
-        self._forecast_after = 0.0
+        self._next_forecast_after = _FIRST_FORECAST_SECONDS
         self._requests_after: RequestsAfter | None = None
 
     def done(self, high_watermark: str) -> None:
@@ -137,11 +140,9 @@ class Progress:
 
     def _seconds_left(self, second: int) -> int | None:
         """Return about how long it takes to read what comes after a Unix second."""
-        if self.forecast is None:
-            return None
-        if not self._forecast_after or self._effort.seconds - self._forecast_after >= _FORECAST_SECONDS:
+        if self.forecast and self._effort.seconds >= self._next_forecast_after:
             self._requests_after = self.forecast(second)
-            self._forecast_after = self._effort.seconds
+            self._next_forecast_after = self._effort.seconds + _FORECAST_LIFETIME_SECONDS
         if self._requests_after is None or not self._effort.requests:
             return None
         requests_per_second = self._effort.requests / self._effort.seconds

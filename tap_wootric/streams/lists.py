@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 import requests
-from singer_sdk.exceptions import FatalAPIError
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from typing_extensions import override
 
 from tap_wootric.pagination import parallel
@@ -79,9 +79,10 @@ class ListStream(WootricStream):
 
         def forecast_after(second: int) -> RequestsAfter | None:
             rest = TimeRange(min(second, sync_range.end), sync_range.end + 1)
-            # Whatever is wrong, the reading will find it, or do without.
-            with suppress(FatalAPIError, PaginationError):
-                rows_after = forecast(fetch_page, queries[0].with_range(queries[0].time_key, rest)).rows_after
+            query = queries[0].with_range(queries[0].time_key, rest)
+            # Without retries: the reading finds out whatever is wrong, or does without these pages.
+            with suppress(FatalAPIError, RetriableAPIError, PaginationError, requests.RequestException):
+                rows_after = forecast(lambda query: self._fetch(parameters(query)), query).rows_after
                 return lambda second: rows_after(second) / PAGE_SIZE
             return None
 

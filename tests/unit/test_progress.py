@@ -64,17 +64,17 @@ def test_a_line_says_where_reading_is_how_fast_it_is_and_how_long_it_will_take(
     reader = progress(spent)
     reader.rows = 1_234
     reader.forecast = lambda _: lambda second: 50 if second == unix_seconds(MIDDLE) else 0
-    spent.seconds, spent.requests = spent.seconds + 12, spent.requests + 25
+    spent.seconds, spent.requests = spent.seconds + 48, spent.requests + 100
     reader.reached(MIDDLE)
-    line = "end_users: at 2025-07-02 (50% of the date range), 1,234 rows in 25 requests and 12 s, 103 rows a second"
+    line = "end_users: at 2025-07-02 (50% of the date range), 1,234 rows in 100 requests and 48 s, 26 rows a second"
     assert caplog.messages == [f"{line}, about 24 s left"]
     expected = {
         "at": MIDDLE,
         "part": 0.5,
-        "requests": 25,
+        "requests": 100,
         "rows": 1_234,
-        "rows_per_second": 103,
-        "seconds": 12.0,
+        "rows_per_second": 26,
+        "seconds": 48.0,
         "seconds_left": 24,
         "seconds_waited": 0,
     }
@@ -87,18 +87,19 @@ def test_the_time_that_is_left_is_that_of_the_requests_but_not_faster_than_the_l
 ) -> None:
     reader = progress(spent, max_requests_per_second=limit)
     reader.forecast = lambda _: lambda _: 100
-    spent.seconds, spent.requests = spent.seconds + 12, spent.requests + 40
+    spent.seconds, spent.requests = spent.seconds + 48, spent.requests + 160
     reader.reached(MIDDLE)
     assert caplog.messages == [
-        f"end_users: at 2025-07-02 (50% of the date range), 0 rows in 40 requests and 12 s, about {left} left"
+        f"end_users: at 2025-07-02 (50% of the date range), 0 rows in 160 requests and 48 s, about {left} left"
     ]
 
 
-def test_a_stream_that_takes_less_than_ten_seconds_is_not_forecast(spent: Spent) -> None:
+def test_a_stream_that_takes_less_than_forty_seconds_is_not_forecast(spent: Spent) -> None:
     reader = progress(spent)
     reader.forecast = lambda _: pytest.fail("It would cost requests.")
-    spent.seconds += 9
-    reader.reached(MIDDLE)
+    for _ in range(3):
+        spent.seconds += 13
+        reader.reached(MIDDLE)
 
 
 def test_a_forecast_is_used_for_ten_minutes(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:

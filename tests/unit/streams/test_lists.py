@@ -149,6 +149,7 @@ def test_a_forecast_changes_nothing_that_is_read_and_its_requests_are_counted(
     requests_sent = {}
     for interval in (10, -1):
         monkeypatch.setattr(progress, "_INTERVAL_SECONDS", interval)
+        monkeypatch.setattr(progress, "_FIRST_FORECAST_SECONDS", interval)
         tap = make_tap(serving(rows), start_date=START_DATE, catalog=catalog)
         assert read(tap, stream) == list(range(2_000))
         requests_sent[interval] = len(tap.client.requests)
@@ -159,12 +160,13 @@ def test_a_forecast_changes_nothing_that_is_read_and_its_requests_are_counted(
     assert vars(lines[0])["seconds_left"] is not None
 
 
-@pytest.mark.parametrize("failing", [response(400, {}), response(content=[row(1, START - 1)])])
+@pytest.mark.parametrize("failing", [response(400, {}), response(503), response(content=[row(1, START - 1)])])
 def test_a_forecast_that_fails_does_not_end_the_sync(
     failing: requests.Response, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(progress, "_INTERVAL_SECONDS", -1)
+    monkeypatch.setattr(progress, "_FIRST_FORECAST_SECONDS", -1)
     rows = [row(number, START + number * 1_000) for number in range(120)]
 
     def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
