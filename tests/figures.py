@@ -138,7 +138,7 @@ def benchmark(measured: Mapping[str, Any]) -> str:
     """Plot how long the sync of the benchmark takes, by the time that the API needs for a response."""
     rows, runs = measured["latencies"]["rows"], measured["latencies"]["runs"]
     scale = 440 / max(run["seconds"] for run in runs)
-    title = f"Seconds to read {rows:,} responses, without a rate limit"
+    title = f"Seconds to read {rows:,} rows, without a rate limit"
     parts = [_label(24, 32, title, size=17, weight=600)]
     height, latency = 48, None
     for run in runs:
@@ -146,7 +146,7 @@ def benchmark(measured: Mapping[str, Any]) -> str:
         if run["latency_milliseconds"] != latency:
             latency = run["latency_milliseconds"]
             height += 22
-            parts.append(_label(24, height, f"{latency} ms for a response", weight=600))
+            parts.append(_label(24, height, f"The API takes {latency} ms to respond", weight=600))
             height += 8
         name = OLD_TAP if is_old else f"this tap, concurrency {run['concurrency']}"
         width = max(run["seconds"] * scale, 1)

@@ -56,8 +56,8 @@ def _latencies(part: Measured) -> str:
             [f"{run['latency_milliseconds']} ms", name, f"{run['seconds']:.1f}", faster, f"{run['requests']:,}"]
         )
     rows = part["rows"]
-    title = f"**{rows:,} responses without a rate limit**, for which {rows // 50:,} requests are the least:"
-    return f"{title}\n\n{table(['time for a response', 'program', 'seconds', 'faster', 'requests'], lines)}"
+    title = f"**{rows:,} rows without a rate limit**, for which {rows // 50:,} requests are the least:"
+    return f"{title}\n\n{table(['the API responds in', 'program', 'seconds', 'faster', 'requests'], lines)}"
 
 
 def _limits(part: Measured) -> str:
@@ -78,7 +78,7 @@ def _cycles(part: Measured) -> str:
         for run in part["runs"]
     ]
     head = ["program", "rows a second", "CPU seconds for 100,000 rows", "CPU relative to the old tap", "to the least"]
-    return f"**{part['rows']:,} responses from a server that responds at once:**\n\n{table(head, lines)}"
+    return f"**{part['rows']:,} rows from a server that responds at once:**\n\n{table(head, lines)}"
 
 
 def _memory(part: Measured) -> str:
