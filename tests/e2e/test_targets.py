@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -147,6 +148,7 @@ def test_files_with_a_timestamp_in_their_names_keep_what_earlier_runs_of_target_
     command = uvx(name.replace(" ", "=="), "target-csv")
     (tmp_path / "config.json").write_text(block("file_naming_scheme"))
     for output in (first, last):
+        time.sleep(1)  # The names have seconds.
         done = run(*command, "--config", "config.json", cwd=tmp_path, text=output.out)
         assert done.returncode == 0, done.stderr
     files = [*tmp_path.glob("responses-*.csv")]
