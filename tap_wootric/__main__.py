@@ -14,7 +14,7 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from tap_wootric.api.responses import safe_message
 from tap_wootric.messages import TargetClosedError, discard_stdout
 from tap_wootric.signals import Terminated
-from tap_wootric.tap import InvalidInputError, TapWootric
+from tap_wootric.tap import LinesError, TapWootric
 
 _RECURSION_LIMIT = 10_000
 """Calls. Python's default of 1,000 fails on `properties` that are nested a few hundred levels deep."""
@@ -29,7 +29,7 @@ def main() -> None:
         TapWootric.cli()
     except Terminated as termination:
         _exit_after_signal(termination)
-    except InvalidInputError as error:
+    except LinesError as error:
         _fail(error.lines)
     except ConfigValidationError as error:
         _fail(error.errors)
