@@ -40,7 +40,8 @@ class WootricAuthenticator:
             `client_credentials`, or `username` and `password` for the grant `password`.
         account_token: The account to log in to, of a user who has several (documented for the grant `password` only).
         user_agent: The `User-Agent` header.
-        timeout_seconds: How long to wait for the API to connect, and to send more of its response.
+        timeout_seconds: How long to wait for the API to connect, and to send more of its response; a pair if the two
+            differ.
         rate_limiter: Told about each response.
         monotonic: Returns seconds that never jump.
         session_factory: Makes the session for a request.
@@ -57,7 +58,7 @@ class WootricAuthenticator:
         credentials: Mapping[str, str],
         account_token: str | None,
         user_agent: str,
-        timeout_seconds: int,
+        timeout_seconds: float | tuple[float, float],
         rate_limiter: RateLimiter,
         monotonic: Callable[[], float] = time.monotonic,
         session_factory: Callable[[], requests.Session] = requests.Session,

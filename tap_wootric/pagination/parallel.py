@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from tap_wootric.pagination import keyset
-from tap_wootric.pagination.query import LAST_PAGE, Fetch, Query, TimeRange
+from tap_wootric.pagination.query import LAST_PAGE, Fetch, OnUnproven, Query, TimeRange, raise_unproven
 from tap_wootric.records.transform import Record
 from tap_wootric.threads import flat_map_in_order
 
@@ -44,12 +44,14 @@ _MIN_LAST_PARTITION_PAGES = 8
 """Near the end, partitions are halved down to about this, so that no thread reads alone while the others are idle."""
 
 
-def read(
+def read(  # noqa: PLR0913 - The last two are rarely set.
     fetch: Fetch,
     query: Query,
     concurrency: int,
     is_limited: Callable[[], bool],
     monotonic: Callable[[], float] = time.monotonic,
+    *,
+    on_unproven: OnUnproven = raise_unproven,
 ) -> Iterator[Record]:
     """Yield what `keyset.read` does, in the same order.
 
@@ -59,6 +61,7 @@ def read(
         concurrency: How many partitions to read in parallel; 1 for none.
         is_limited: Returns whether the API is known to limit such requests. Threads call it.
         monotonic: Returns the time in seconds.
+        on_unproven: As with `keyset.read`. Threads call it.
 
     Raises:
         Exception: Whatever `fetch`, `is_limited` or `keyset.read` raises, after all records before it.
@@ -66,7 +69,7 @@ def read(
     rest: keyset.Cursor | None = keyset.Cursor(query)
     while rest is not None:
         stopwatch = _Stopwatch(fetch, monotonic)
-        for number, page in enumerate(keyset.iter_pages(stopwatch.fetch, rest), start=1):
+        for number, page in enumerate(keyset.iter_pages(stopwatch.fetch, rest, on_unproven), start=1):
             yield from page
             is_worthwhile = number >= _MIN_FULL_PAGES and stopwatch.waiting_share() >= _MIN_WAITING_SHARE
             if is_worthwhile and concurrency > 1 and not is_limited() and not rest.is_at_end():
@@ -75,7 +78,7 @@ def read(
             return
         partitioner = _Partitioner(fetch, rest, is_limited)
         yield from flat_map_in_order(
-            lambda cursor: chain.from_iterable(keyset.iter_pages(fetch, cursor)),
+            lambda cursor: chain.from_iterable(keyset.iter_pages(fetch, cursor, on_unproven)),
             partitioner.partitions(),
             threads=concurrency,
             max_started=concurrency,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, NoReturn
 
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from typing_extensions import override
 
+from tap_wootric.api.responses import ApiUnavailableError
 from tap_wootric.pagination import parallel
 from tap_wootric.pagination.forecast import forecast
 from tap_wootric.pagination.query import (
@@ -23,10 +24,18 @@ from tap_wootric.pagination.query import (
     PaginationError,
     Query,
     SortKey,
+    TimeKey,
     TimeRange,
+    UnprovenSecondError,
 )
 from tap_wootric.progress import Progress, RequestsAfter
-from tap_wootric.records.timestamps import SECOND_LENGTH, SECONDS_PER_DAY, normalize_timestamp, unix_seconds
+from tap_wootric.records.timestamps import (
+    SECOND_LENGTH,
+    SECONDS_PER_DAY,
+    normalize_timestamp,
+    timestamp_of_second,
+    unix_seconds,
+)
 from tap_wootric.records.transform import Record
 from tap_wootric.streams.base import Fetch, SyncRange, WootricStream
 
@@ -45,6 +54,9 @@ class ListStream(WootricStream):
     sort_keys: tuple[SortKey, ...] = TIME_KEYS
     """The keys by which the API sorts the list (documented)."""
 
+    filters_exclusion = False
+    """Whether the API filters this list by `excluded_from_calculations` (documented for responses)."""
+
     filters_updates = False
     """Whether the API is known to filter this list by `updated`. If it is not, a request finds out."""
 
@@ -61,38 +73,92 @@ class ListStream(WootricStream):
     def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:
         """Yield the rows updated in the range, sorted by `updated_at` or by `created_at`.
 
+        A second that cannot be proven complete is a mere warning if the next sync reads it again. If it does not, the
+        reading goes on behind it, and fails at its end.
+
         Raises:
-            FatalAPIError: Also if going on would lose rows.
+            FatalAPIError: Also if rows may be missing.
         """
         start = sync_range.start
 
         def fetch_page(query: Query) -> list[Record]:
-            for time_range in (query.created_at, query.updated_at):
-                if len(time_range) == 1:  # No row enters a second that is over.
-                    self.client.sleep_until(time_range.lt)
-            return fetch(parameters(query))
+            return self._fetch_page(fetch, query)
 
         def is_limited() -> bool:
             return self.client.is_rate_limited(self.path)
 
         queries = self._queries(start, sync_range.end, filters_updates=self._filters_updates(fetch_page))
+        sort_key = queries[0].time_key
+        unproven = list[UnprovenSecondError]()
 
         def forecast_after(second: int) -> RequestsAfter | None:
             rest = TimeRange(min(second, sync_range.end), sync_range.end + 1)
-            query = queries[0].with_range(queries[0].time_key, rest)
+            query = queries[0].with_range(sort_key, rest)
             # Without retries: the reading finds out whatever is wrong, or does without these pages.
             with suppress(FatalAPIError, RetriableAPIError, PaginationError, requests.RequestException):
                 rows_after = forecast(lambda query: self._fetch(parameters(query)), query).rows_after
                 return lambda second: rows_after(second) / PAGE_SIZE
             return None
 
+        def on_unproven(error: UnprovenSecondError) -> None:
+            consequence = "The next sync reads this second again"
+            if self.is_full_table or error.query.range_of(sort_key).gte < sync_range.end - self.lookback_seconds:
+                unproven.append(error)
+                self.error = self.error or FatalAPIError(str(error))  # Whatever else ends the stream.
+                consequence = "Reading goes on behind this second, but the stream counts as failed"
+            # At once: a killed sync would not come to its end, and the next one may start behind this second.
+            self.log("%s: %s. %s", self.name, error, consequence, level=logging.WARNING)
+
         progress.forecast = forecast_after
-        concurrency = self.settings.concurrency
-        records = chain.from_iterable(parallel.read(fetch_page, query, concurrency, is_limited) for query in queries)
+        records = chain.from_iterable(
+            parallel.read(
+                fetch_page,
+                replace(query, filters_exclusion=self.filters_exclusion),
+                self.settings.concurrency,
+                is_limited,
+                on_unproven=on_unproven,
+            )
+            for query in queries
+        )
         try:
-            yield from self._updated_since(start, records, queries[0].sort_key, progress)
+            yield from self._updated_since(start, records, sort_key, progress)
         except PaginationError as error:
             raise FatalAPIError(f"{self.name}: {error}") from error
+        if unproven:
+            self.error = None
+            self._raise_unproven(unproven, sort_key)
+
+    def _fetch_page(self, fetch: Fetch, query: Query) -> list[Record]:
+        """Return the page that answers a query, once each second that the query is limited to is over."""
+        for time_range in (query.created_at, query.updated_at):
+            if len(time_range) == 1:  # No row enters a second that is over.
+                self.client.sleep_until(time_range.lt)
+        try:
+            return fetch(parameters(query))
+        except FatalAPIError as error:
+            if query.is_excluded is None or isinstance(error, ApiUnavailableError):
+                raise
+            return []  # It would only have shown more of a second that stays unproven anyway.
+
+    def _raise_unproven(self, unproven: Sequence[UnprovenSecondError], sort_key: TimeKey) -> NoReturn:
+        """Fail because of the seconds that could not be proven complete, with a bookmark behind them."""
+        number = len(unproven)
+        others = f" (1 of {number} such seconds; the warnings name the others)" if number > 1 else ""
+        if self.is_full_table:
+            advice = "The target keeps the rows of earlier syncs"
+        elif sort_key == "created_at":
+            advice = "As this API does not filter by updated_at, each sync fetches them again"
+        else:
+            advice = f"The next sync goes on behind {'it' if number == 1 else 'them'}"
+            # Otherwise, the next sync would read the second again if it is the last one that has rows.
+            behind = max(error.query.updated_at.lt for error in unproven)
+            self.high_watermark = max(self.high_watermark, f"{timestamp_of_second(behind)}Z")
+        raise FatalAPIError(f"{self.name}: {unproven[0]}{others}. {advice}")
+
+    @override
+    def sample_params(self) -> dict[str, Any]:
+        """Return the parameters of a request for one row."""
+        return parameters(Query("created_at", size=1, sort_keys=self.sort_keys))
 
     @override
     def records(self, response: requests.Response, params: Mapping[str, Any]) -> list[Record]:
@@ -164,6 +230,8 @@ def parameters(query: Query) -> dict[str, Any]:
             params[f"{name}[gte]"] = span.gte
         if span.lt < END_OF_TIME:
             params[f"{name}[lt]"] = span.lt
+    if query.is_excluded is not None:
+        params["excluded_from_calculations"] = str(query.is_excluded).lower()
     if query.page > 1:
         params["page"] = query.page
     return params

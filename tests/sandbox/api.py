@@ -63,6 +63,8 @@ class Switches:
     """The length of a window; windows begin at whole multiples of it."""
     token_lifetime: float = 7200
     """Seconds."""
+    unknown_tokens: int = 0
+    """How many of the first tokens are rejected, as by a server that has not heard of them."""
     token: dict[str, Any] = field(default_factory=dict)
     """Fields of the token response to change; None removes a field."""
 
@@ -154,7 +156,8 @@ class Api:
             return Answer(HTTPStatus.UNAUTHORIZED, content)
         self._issued += 1
         number = self._issued
-        self.tokens[f"sandbox-token-{number}"] = self.clock() + self.switches.token_lifetime
+        if number > self.switches.unknown_tokens:
+            self.tokens[f"sandbox-token-{number}"] = self.clock() + self.switches.token_lifetime
         token = {
             "access_token": f"sandbox-token-{number}",
             "token_type": "bearer",
@@ -188,6 +191,7 @@ class Api:
                 whole_seconds=self.switches.whole_seconds,
                 shuffle_ties=self.switches.shuffle_ties,
                 ignores_sort=self.switches.ignores_sort,
+                is_excluded=_is_excluded(query) if name == "responses" else None,
             )
         )
 
@@ -221,6 +225,10 @@ def _filters(query: Mapping[str, str]) -> list[Filter]:
             raise ValueError(f"{parameter} is unknown")
         filters.append(Filter(column, operator, int(value) * SECOND))
     return filters
+
+
+def _is_excluded(query: Mapping[str, str]) -> bool | None:
+    return {None: None, "true": True, "false": False}[query.get("excluded_from_calculations")]
 
 
 def _error(status: HTTPStatus, code: str, message: str) -> Answer:

@@ -113,6 +113,10 @@ class Sandbox:
         self._server.shutdown()
         self._server.server_close()
 
+    def vanish(self) -> None:
+        """Refuse all further connections. Those that there are stay open."""
+        self._server.socket.close()
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
