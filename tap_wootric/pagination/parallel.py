@@ -24,24 +24,22 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from tap_wootric.pagination import keyset
-from tap_wootric.pagination.query import LAST_PAGE, Fetch, Query, TimeRange
+from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, Fetch, Query
 from tap_wootric.records.transform import Record
 from tap_wootric.threads import flat_map_in_order
 
-_MIN_FULL_PAGES = 5
-"""Pages to read one by one first. Cutting a partition costs a request, so a short sync does not pay for any."""
+_FIRST_PAGES = 14
+"""Pages to read one by one first. Dividing a range costs a request, so a short sync does not pay for any."""
 
 _MIN_WAITING_SHARE = 0.8
 """Partitions are read only if at least this share of the time was spent waiting for pages. If the API answers at once,
 or the target is slow, threads cost more than they save: at best, they save the waiting."""
 
-_PARTITION_PAGES = (4, 8, 16, LAST_PAGE)
-"""Pages of the first partitions, then of all others. The first are short, so that records flow soon, and a sync that is
-killed early has read little in vain. The others are as long as can be, because each costs one request to cut and ends
-with a page that is not full: 328 requests instead of 308 for 15,000 rows (see the benchmark in README.md)."""
+_MIN_PARTITION_PAGES = 12
+"""Pages of the first partitions: with fewer, requests exceed 1.1 for 50 rows; with more, rows and threads wait."""
 
-_MIN_LAST_PARTITION_PAGES = 8
-"""Near the end, partitions are halved down to about this, so that no thread reads alone while the others are idle."""
+_PARTITION_SHARE = 16
+"""A partition has one page for so many that come before it, up to `LAST_PAGE`: in a long list, requests matter more."""
 
 
 def read(
@@ -64,23 +62,26 @@ def read(
         Exception: Whatever `fetch`, `is_limited` or `keyset.read` raises, after all records before it.
     """
     rest: keyset.Cursor | None = keyset.Cursor(query)
+    pages = 0
     while rest is not None:
         stopwatch = _Stopwatch(fetch, monotonic)
         for number, page in enumerate(keyset.iter_pages(stopwatch.fetch, rest), start=1):
             yield from page
-            is_worthwhile = number >= _MIN_FULL_PAGES and stopwatch.waiting_share() >= _MIN_WAITING_SHARE
+            is_worthwhile = number >= _FIRST_PAGES and stopwatch.waiting_share() >= _MIN_WAITING_SHARE
             if is_worthwhile and concurrency > 1 and not is_limited() and not rest.is_at_end():
+                pages += number
                 break
         else:
             return
-        partitioner = _Partitioner(fetch, rest, is_limited)
+        partitioner = _Partitioner(fetch, rest, pages, is_limited)
         yield from flat_map_in_order(
             lambda cursor: chain.from_iterable(keyset.iter_pages(fetch, cursor)),
             partitioner.partitions(),
             threads=concurrency,
             max_started=concurrency,
+            may_start=partitioner.may_start,
         )
-        rest = partitioner.rest
+        rest, pages = partitioner.rest, partitioner.pages
 
 
 class _Stopwatch:
@@ -112,25 +113,33 @@ class _Partitioner:
         rest: What is in no partition yet; None once everything is.
     """
 
-    def __init__(self, fetch: Fetch, cursor: keyset.Cursor, is_limited: Callable[[], bool]) -> None:
-        self.rest: keyset.Cursor | None = cursor
+    def __init__(self, fetch: Fetch, rest: keyset.Cursor, pages: int, is_limited: Callable[[], bool]) -> None:
+        self.rest: keyset.Cursor | None = rest
         self._fetch = fetch
+        self._ends = [pages]
+        """The pages up to the start of the first partition, and up to the end of each."""
         self._is_limited = is_limited
+
+    @property
+    def pages(self) -> int:
+        """About how many pages come before the rest."""
+        return self._ends[-1]
 
     def partitions(self) -> Iterator[keyset.Cursor]:
         """Yield the partitions in order, until nothing is left or a limit is announced."""
-        lengths = iter(_PARTITION_PAGES)
-        pages = next(lengths)
         while self.rest is not None and not self._is_limited():
             partition, self.rest = self.rest, None
-            query = partition.query
-            key, time_range = query.time_key, query.range_of(query.time_key)
-            split = keyset.find_split(self._fetch, query, pages)
-            while split is None and pages >= 2 * _MIN_LAST_PARTITION_PAGES:
-                pages //= 2
-                split = keyset.find_split(self._fetch, query, pages)
-            pages = next(lengths, pages)
-            if split is not None and split < time_range.lt:
-                partition.query = query.with_range(key, TimeRange(time_range.gte, split))
-                self.rest = keyset.Cursor(query.with_range(key, TimeRange(split, time_range.lt)))
+            length = self._next_length()
+            if not partition.is_at_end():
+                partition, self.rest = keyset.split(self._fetch, partition, length)
+            self._ends.append(self.pages + length)
             yield partition
+
+    def may_start(self, yielded_partitions: int, yielded_records: int) -> bool:
+        """Return whether to start a partition: at most as many pages are started as have been yielded before them."""
+        end = self._ends[yielded_partitions + 1]
+        yielded = min(end, self._ends[yielded_partitions] + yielded_records / PAGE_SIZE)
+        return self.pages + self._next_length() <= 2 * yielded
+
+    def _next_length(self) -> int:
+        return min(max(_MIN_PARTITION_PAGES, self.pages // _PARTITION_SHARE), LAST_PAGE)
