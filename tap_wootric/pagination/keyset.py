@@ -16,6 +16,7 @@ A **crowded second** fills a whole page and cannot be passed that way. What its 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -102,12 +103,13 @@ def iter_pages(fetch: Fetch, cursor: Cursor) -> Iterator[Iterable[Record]]:
 
 
 def split(fetch: Fetch, cursor: Cursor, pages: int) -> tuple[Cursor, Cursor | None]:
-    """Divide a cursor in two by looking at a page of its list: one for about so many pages, and one for the rest.
+    """Divide a cursor in two, by looking at a page further on in its list.
 
-    The first part ends so that it takes that many requests: each page but its first one repeats a row, so N pages show
-    49 N + 1 rows, and one row less leaves the last page not full. The rows on the page that lie behind belong to the
-    rest, which keeps them instead of asking for them again. A page is a piece of the sorted list at the time of the
-    request, so it has all rows between its first second and its last one, just as the first page of the rest would have.
+    The first part is as long as so many requests can read: every page after the first repeats a row, so N pages show
+    49 N + 1 rows, and with one row less, the last page is not full and ends the part.
+
+    What the page shows behind the first part is not asked for again. A page is a slice of the sorted list at the time
+    of the request: it has all rows between its first second and its last one, as the first page of the rest would.
 
     Args:
         fetch: Returns a page.
@@ -143,7 +145,10 @@ def _rest_from(page: Page, query: Query) -> Cursor:
     has_all_of_begin = next(stamps, begin)[:SECOND_LENGTH] < begin
     if not has_all_of_begin or (is_full and page.seconds[-1] <= begin):
         return Cursor(query)
-    fetched = [record for record, second in zip(page.records, page.seconds, strict=True) if second >= begin]
+    start = bisect_left(page.seconds, begin)
+    while start and not page.records[start - 1].get(key):
+        start -= 1  # It may belong to the second before it or to the one behind it: rather read it twice than never.
+    fetched = page.records[start:]
     if is_full:
         rest = TimeRange(unix_seconds(page.seconds[-1]), time_range.lt)
         return Cursor(query.with_range(key, rest), page.ids_of_last_second(), fetched)

@@ -4,17 +4,24 @@ One reading waits for the API nearly all the time: each page tells where the nex
 overlap. But the time range can be cut into partitions that do not depend on each other, each with a reading of its own
 (see `keyset.py`):
 
-    pages 1 to 5       partition 1    partition 2    partition 3     partition 4 ...    the rest
-    one by one         4 pages        8 pages        16 pages        30 pages           one by one, after a limit
+    pages 1 to 14      partition 1    partition 2    ...    partition 18   ...    the rest
+    one by one         12 pages       12 pages              13 pages              one by one, after a limit
 
 1. **The first pages are read one by one.** Most syncs are short and end there. If they show that the API is slow and
    they were full, partitions can pay off.
-2. **Threads cut and read partitions.** To cut one costs a request: page N of what is left starts where the partition of
-   N pages ends. A thread cuts the next partition only when it is free, so none is cut in vain.
+2. **Threads cut and read partitions.** To cut one costs a request: a page further on tells where the partition ends.
+   What that page shows behind the end is not asked for again.
 3. **Records are yielded in order**, as one reading would yield them, so the bookmark means the same. Memory is bounded:
    there are never more partitions in memory than the threads that read them.
-4. **A limit ends it.** As soon as the API announces one, no partition is cut any more. Those begun are read to their
+4. **Threads stay close to what was yielded**, because a sync that is killed has read everything beyond in vain. Each
+   cuts the next partition only when it is free, and enough has been yielded.
+5. **A limit ends it.** As soon as the API announces one, no partition is cut any more. Those begun are read to their
    end, and the rest is read one by one, as from step 1.
+
+With 4 threads and rows at different times, a list takes at most 1.10 requests for 50 rows from 60 pages on: 1.08 for
+15,000 rows, where a single reading takes 1.02, and 1.04 for 100,000. A sync of 5,000 rows that is killed eight times
+takes 1.1 to 1.4 times the requests of one that is not. Short first partitions or more of them at a time would be faster
+by up to a tenth, and would miss one of these two.
 """
 
 from __future__ import annotations
@@ -29,17 +36,22 @@ from tap_wootric.records.transform import Record
 from tap_wootric.threads import flat_map_in_order
 
 _FIRST_PAGES = 14
-"""Pages to read one by one first. Dividing a range costs a request, so a short sync does not pay for any."""
+"""Pages to read one by one first. To cut a partition costs a request, so a short sync does not pay for any."""
 
 _MIN_WAITING_SHARE = 0.8
 """Partitions are read only if at least this share of the time was spent waiting for pages. If the API answers at once,
 or the target is slow, threads cost more than they save: at best, they save the waiting."""
 
 _MIN_PARTITION_PAGES = 12
-"""Pages of the first partitions: with fewer, requests exceed 1.1 for 50 rows; with more, rows and threads wait."""
+"""Pages of the first partitions. With 10 of them, a list of 64 pages takes 1.11 requests for 50 rows, and not 1.09."""
 
-_PARTITION_SHARE = 16
-"""A partition has one page for so many that come before it, up to `LAST_PAGE`: in a long list, requests matter more."""
+_PAGES_BEFORE_PER_PAGE = 16
+"""A partition has a page for so many pages before it, if that is more, up to `LAST_PAGE`. Long ones save requests, but
+the last one is read by one thread alone."""
+
+_LEAD_PER_THREAD = 0.3
+"""For each page that was yielded, so many pages may be in partitions and still to be yielded, times the threads. With
+0.25, 15,000 rows take 3% longer."""
 
 
 def read(
@@ -73,7 +85,7 @@ def read(
                 break
         else:
             return
-        partitioner = _Partitioner(fetch, rest, pages, is_limited)
+        partitioner = _Partitioner(fetch, rest, pages, concurrency * _LEAD_PER_THREAD, is_limited)
         yield from flat_map_in_order(
             lambda cursor: chain.from_iterable(keyset.iter_pages(fetch, cursor)),
             partitioner.partitions(),
@@ -113,11 +125,14 @@ class _Partitioner:
         rest: What is in no partition yet; None once everything is.
     """
 
-    def __init__(self, fetch: Fetch, rest: keyset.Cursor, pages: int, is_limited: Callable[[], bool]) -> None:
+    def __init__(
+        self, fetch: Fetch, rest: keyset.Cursor, pages: int, max_lead: float, is_limited: Callable[[], bool]
+    ) -> None:
         self.rest: keyset.Cursor | None = rest
         self._fetch = fetch
         self._ends = [pages]
-        """The pages up to the start of the first partition, and up to the end of each."""
+        """The pages before the first partition, and those up to the end of each."""
+        self._max_lead = max_lead
         self._is_limited = is_limited
 
     @property
@@ -136,10 +151,10 @@ class _Partitioner:
             yield partition
 
     def may_start(self, yielded_partitions: int, yielded_records: int) -> bool:
-        """Return whether to start a partition: at most as many pages are started as have been yielded before them."""
+        """Return whether the next partition is close enough to what was yielded."""
         end = self._ends[yielded_partitions + 1]
         yielded = min(end, self._ends[yielded_partitions] + yielded_records / PAGE_SIZE)
-        return self.pages + self._next_length() <= 2 * yielded
+        return self.pages + self._next_length() - yielded <= self._max_lead * yielded
 
     def _next_length(self) -> int:
-        return min(max(_MIN_PARTITION_PAGES, self.pages // _PARTITION_SHARE), LAST_PAGE)
+        return min(max(_MIN_PARTITION_PAGES, self.pages // _PAGES_BEFORE_PER_PAGE), LAST_PAGE)

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from tap_wootric.pagination import parallel
 from tap_wootric.pagination.query import (
+    ALL_TIME,
     BEGINNING_OF_TIME,
     END_OF_TIME,
     PAGE_SIZE,
@@ -21,6 +22,7 @@ from tap_wootric.pagination.query import (
     PaginationError,
     Query,
     SortKey,
+    TimeKey,
     TimeRange,
 )
 from tap_wootric.progress import Progress
@@ -44,7 +46,7 @@ class ListStream(WootricStream):
     """The keys by which the API sorts the list (documented)."""
 
     filters_updates = False
-    """Whether the API is known to filter this list by `updated`. If it is not, a request finds out."""
+    """Whether the API is known to filter this list by `updated`. If it is not, each sync finds out."""
 
     @property
     @override
@@ -64,16 +66,28 @@ class ListStream(WootricStream):
         """
         start = sync_range.start
 
+        first_page: list[tuple[dict[str, Any], list[Record]]] = []
+
         def fetch_page(query: Query) -> list[Record]:
+            params = parameters(query)
+            if first_page:
+                first_params, page = first_page.pop()
+                if params == first_params:
+                    return page
             for time_range in (query.created_at, query.updated_at):
                 if len(time_range) == 1:  # No row enters a second that is over.
                     self.client.sleep_until(time_range.lt)
-            return fetch(parameters(query))
+            return fetch(params)
 
         def is_limited() -> bool:
             return self.client.is_rate_limited(self.path)
 
-        queries = self._queries(start, sync_range.end, filters_updates=self._filters_updates(fetch_page))
+        queries = self._queries(start, sync_range.end, filters_updates=True)
+        if not self.filters_updates and queries[0].range_of(queries[0].time_key):
+            asked, page = queries[0], fetch_page(queries[0])
+            if not self._filters_updates(fetch_page, asked, page):
+                queries = self._queries(start, sync_range.end, filters_updates=False)
+            first_page.append((parameters(asked), page))
         concurrency = self.settings.concurrency
         records = chain.from_iterable(parallel.read(fetch_page, query, concurrency, is_limited) for query in queries)
         try:
@@ -106,9 +120,24 @@ class ListStream(WootricStream):
         ranges = (TimeRange(begin, tomorrow), TimeRange(tomorrow))
         return [everything.with_range("created_at", time_range) for time_range in ranges]
 
-    def _filters_updates(self, fetch_page: Callable[[Query], list[Record]]) -> bool:
-        """Return whether the API filters by `updated`. Older deployments ignore the parameter silently."""
-        if self.filters_updates or not fetch_page(Query("updated_at", updated_at=TimeRange(gte=_YEAR_2100))):
+    def _filters_updates(self, fetch_page: Callable[[Query], list[Record]], query: Query, page: list[Record]) -> bool:
+        """Return whether the API filters by `updated`, or does not need to.
+
+        Older deployments ignore the parameter silently, and sort by creation whatever `sort_key` is. Where the first
+        page of the list does not tell, one more request does.
+
+        Args:
+            fetch_page: Sends a request.
+            query: What an API is asked that filters by `updated`.
+            page: Its answer.
+        """
+        is_filtered = len(replace(query, created_at=ALL_TIME).select(page)) == len(page)
+        if is_filtered and _is_sorted(page, query.time_key):
+            if len(page) < PAGE_SIZE:
+                return True  # With or without the filter, these are all rows.
+            if not _is_sorted(page, "created_at") and not _is_sorted(page[::-1], "created_at"):
+                return True
+        if is_filtered and not fetch_page(Query("updated_at", updated_at=TimeRange(gte=_YEAR_2100))):
             return True
         self.log(
             "%s: this API does not filter by updated_at; each sync fetches all rows created since start_date, "
@@ -137,6 +166,12 @@ class ListStream(WootricStream):
                 progress.reached(record.get(sort_key))
             yield record
         self.high_watermark = newest
+
+
+def _is_sorted(page: list[Record], key: TimeKey) -> bool:
+    """Return whether the records are in ascending order of a time, to the second."""
+    seconds = [stamp[:SECOND_LENGTH] for record in page if (stamp := record.get(key))]
+    return seconds == sorted(seconds)
 
 
 def parameters(query: Query) -> dict[str, Any]:
