@@ -19,6 +19,7 @@ it objects, the reading goes on behind that second.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -40,16 +41,23 @@ from tap_wootric.pagination.query import (
     raise_unproven,
 )
 from tap_wootric.pagination.ties import read_reachable, read_ties
-from tap_wootric.records.timestamps import unix_seconds
+from tap_wootric.records.timestamps import SECOND_LENGTH, timestamp_of_second, unix_seconds
 from tap_wootric.records.transform import Record
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far a reading is: what is left to ask for, and the ids already seen in the second that it starts at."""
+    """How far a reading is.
+
+    Attributes:
+        query: What is left to ask for.
+        seen: The ids already seen in the second that it starts at.
+        fetched: Records that come before that and need not be asked for.
+    """
 
     query: Query
     seen: set[int] = field(default_factory=set)
+    fetched: list[Record] = field(default_factory=list)
 
     def is_at_end(self) -> bool:
         """Return whether nothing is left."""
@@ -87,6 +95,9 @@ def iter_pages(fetch: Fetch, cursor: Cursor, on_unproven: OnUnproven = raise_unp
         UnprovenSecondError, WrongAnswerError: As with `read`, also while a page is used up.
     """
     key = cursor.query.time_key
+    if cursor.fetched:
+        fetched, cursor.fetched = cursor.fetched, []
+        yield fetched
     while not cursor.is_at_end():
         query, seen = cursor.query, cursor.seen
         time_range = query.range_of(key)
@@ -108,23 +119,57 @@ def iter_pages(fetch: Fetch, cursor: Cursor, on_unproven: OnUnproven = raise_unp
             yield chain(new, _unseen(crowd, known))
 
 
-def find_split(fetch: Fetch, query: Query, pages: int) -> int | None:
-    """Return a Unix second before which the query has about so many pages, or None where it has fewer.
+def split(fetch: Fetch, cursor: Cursor, pages: int) -> tuple[Cursor, Cursor | None]:
+    """Divide a cursor in two, by looking at a page further on in its list.
 
-    It only tells where to cut a range in two: the rows that it looks at are still to be read.
+    The first part is as long as so many requests can read: every page after the first repeats a row, so N pages show
+    49 N + 1 rows, and with one row less, the last page is not full and ends the part.
+
+    What the page shows behind the first part is not asked for again. A page is a slice of the sorted list at the time
+    of the request: it has all rows between its first second and its last one, as the first page of the rest would.
 
     Args:
         fetch: Returns a page.
-        query: Sorted by a time. The second is always later than the start of its range.
+        cursor: Its query is sorted by a time.
         pages: At most `LAST_PAGE`.
+
+    Returns:
+        The part to read first, and the rest; None if there is nothing to divide, because the list has fewer pages.
 
     Raises:
         WrongAnswerError: As with `read`.
     """
+    query, key = cursor.query, cursor.query.time_key
+    time_range = query.range_of(key)
     page = fetch_page(fetch, replace(query, page=pages))
-    if len(page.records) < PAGE_SIZE:
-        return None
-    return max(unix_seconds(page.seconds[-1]), query.range_of(query.time_key).gte + 1)
+    if len(page.records) <= PAGE_SIZE - pages:
+        return cursor, None
+    second = max(unix_seconds(page.seconds[PAGE_SIZE - pages]), time_range.gte + 1)
+    if second >= time_range.lt:
+        return cursor, None
+    first = replace(cursor, query=query.with_range(key, TimeRange(time_range.gte, second)))
+    return first, _rest_from(page, query.with_range(key, TimeRange(second, time_range.lt)))
+
+
+def _rest_from(page: Page, query: Query) -> Cursor:
+    """Return a cursor for a query that begins on a page of a longer list, with the rows that the page has of it."""
+    key = query.time_key
+    time_range = query.range_of(key)
+    begin = timestamp_of_second(time_range.gte)
+    is_full = len(page.records) == PAGE_SIZE
+    # Rows of the page's first second may be on the page before. A row without a timestamp does not tell a second.
+    stamps = (stamp for record in page.records if (stamp := record.get(key)))
+    has_all_of_begin = next(stamps, begin)[:SECOND_LENGTH] < begin
+    if not has_all_of_begin or (is_full and page.seconds[-1] <= begin):
+        return Cursor(query)
+    start = bisect_left(page.seconds, begin)
+    while start and not page.records[start - 1].get(key):
+        start -= 1  # It may belong to the second before it or to the one behind it: rather read it twice than never.
+    fetched = page.records[start:]
+    if is_full:
+        rest = TimeRange(unix_seconds(page.seconds[-1]), time_range.lt)
+        return Cursor(query.with_range(key, rest), page.ids_of_last_second(), fetched)
+    return Cursor(query.with_range(key, TimeRange(time_range.lt, time_range.lt)), fetched=fetched)
 
 
 def _read_crowded_second(fetch: Fetch, query: Query, page: Page, on_unproven: OnUnproven) -> Iterator[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from tap_wootric.streams import EndUsers, Responses
 from tap_wootric.streams.lists import parameters
 from tap_wootric.tap import FailedStreamsError
 from tests.unit.api.fakes import response
-from tests.unit.fakes import NOW, catalog_of, make_stream, make_tap, row, serving
+from tests.unit.fakes import NOW, Answer, catalog_of, make_stream, make_tap, row, serving
 
 START_DATE = "2024-01-01"
 START = 1_704_067_200
@@ -42,11 +42,18 @@ def asked(tap: Any) -> list[dict[str, Any]]:
     return [{key: value for key, value in params.items() if key != "per_page"} for _, params in tap.client.requests]
 
 
-def ignoring_updates(rows: list[dict[str, Any]]) -> Any:
-    """Return an API that ignores the parameter `updated`."""
+def older_deployment(rows: list[dict[str, Any]], sort_order: str | None = None) -> Answer:
+    """Return an API that ignores the parameter `updated`, and sorts by creation whatever `sort_key` is.
+
+    Args:
+        rows: The rows in each of its lists.
+        sort_order: The order of all pages, whatever the parameter is.
+    """
 
     def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
-        return serving(rows)(path, {key: value for key, value in params.items() if not key.startswith("updated[")})
+        heeded = {key: value for key, value in params.items() if not key.startswith("updated[")}
+        order = sort_order or params["sort_order"]
+        return serving(rows)(path, {**heeded, "sort_key": "created_at", "sort_order": order})
 
     return answer
 
@@ -84,30 +91,113 @@ def test_a_full_table_reads_by_creation_and_includes_rows_with_timestamps_in_the
     assert all(params["updated[gte]"] == START for params in asked(tap))
 
 
-def test_responses_and_declines_are_probed_for_the_filter_and_end_users_are_not() -> None:
-    tap = make_tap(serving([]), start_date=START_DATE)
-    for stream, requests_sent in (("end_users", 1), ("responses", 2), ("declines", 2)):
-        tap.client.requests.clear()
-        read(tap, stream)
-        assert len(asked(tap)) == requests_sent
-    assert asked(tap)[0] == {"sort_key": "updated_at", "sort_order": "asc", "updated[gte]": 4_102_444_800}
+PROBE = {"sort_key": "updated_at", "sort_order": "asc", "updated[gte]": 4_102_444_800}
+"""Finds out whether the API filters by `updated`: it asks for rows updated since 2100."""
 
 
-def test_without_the_filter_rows_are_read_by_creation_and_older_updates_are_dropped(
+def created_at(offsets: Iterable[int]) -> list[dict[str, Any]]:
+    """Return rows that were updated one second after another, and created at these seconds before or after that."""
+    return [
+        {**row(number, START + number), "created_at": row(0, START + offset)["created_at"]}
+        for number, offset in enumerate(offsets)
+    ]
+
+
+def full_table_of(stream: str) -> Any:
+    return catalog_of(make_tap(), stream, **{"replication-method": "FULL_TABLE"})
+
+
+@pytest.mark.parametrize("stream", ["end_users", "responses", "declines"])
+@pytest.mark.parametrize("rows", [0, 3, 49])
+def test_a_page_that_is_not_full_is_the_entire_list_and_takes_one_request(stream: str, rows: int) -> None:
+    answer = serving(created_at(range(rows)))
+    tap = make_tap(answer, start_date=START_DATE)
+    assert read(tap, stream) == list(range(rows))
+    assert len(asked(tap)) == 1
+    tap = make_tap(answer, catalog=full_table_of(stream), start_date=START_DATE)
+    assert read(tap, stream) == list(range(rows))
+    assert len(asked(tap)) == 2  # The other one is for timestamps in the future.
+
+
+def test_a_range_without_seconds_takes_no_request() -> None:
+    assert read(make_tap(start_date="2025-06-01"), "responses") == []  # After NOW.
+
+
+@pytest.mark.parametrize("start", [{"start_date": START_DATE}, {}], ids=["from a date on", "everything"])
+def test_a_full_page_that_fits_an_older_deployment_too_takes_one_more_request_and_is_not_fetched_again(
+    start: dict[str, str],
+) -> None:
+    tap = make_tap(serving(created_at(range(90))), **start)
+    assert read(tap, "responses") == list(range(90))
+    first, probe, *others = asked(tap)
+    assert probe == PROBE
+    assert [params["updated[gte]"] for params in others] == [START + 49]
+    assert first not in others
+
+
+@pytest.mark.parametrize("start", [{"start_date": START_DATE}, {}], ids=["from a date on", "everything"])
+def test_a_full_table_of_more_than_a_page_takes_one_more_request(start: dict[str, str]) -> None:
+    tap = make_tap(serving(created_at(range(90))), catalog=full_table_of("responses"), **start)
+    assert read(tap, "responses") == list(range(90))
+    _, probe, *others = asked(tap)
+    assert probe == PROBE
+    assert [params["created[gte]"] for params in others] == [START + 49, NOW + DAY]
+
+
+def test_a_row_from_before_the_range_shows_an_older_deployment_and_older_updates_are_dropped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rows = [row(number, START + number * DAY) for number in range(5)]
     state = {"responses": "2024-01-03T00:00:00Z"}
-    tap = make_tap(ignoring_updates(rows), state=state, start_date=START_DATE)
+    tap = make_tap(older_deployment(rows), state=state, start_date=START_DATE)
     assert read(tap, "responses") == [2, 3, 4]
+    assert [params["sort_key"] for params in asked(tap)] == ["updated_at", "created_at"]
     assert asked(tap)[-1]["created[gte]"] == START
     assert "updated[gte]" not in asked(tap)[-1]
     assert "responses: this API does not filter by updated_at; each sync fetches all rows" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        pytest.param(range(90), id="a full page that fits"),
+        pytest.param(range(0, -3, -1), id="rows out of order"),
+        pytest.param([3, *range(4, 90)], id="no row out of range"),
+    ],
+)
+def test_an_older_deployment_that_the_first_page_does_not_show_takes_one_more_request(offsets: Sequence[int]) -> None:
+    tap = make_tap(older_deployment(created_at(offsets)), start_date="2023-12-31")
+    assert sorted(read(tap, "responses")) == list(range(len(offsets)))
+    assert asked(tap)[1] == PROBE
+    assert {params["sort_key"] for params in asked(tap)[2:]} == {"created_at"}
+
+
+def test_a_full_table_of_an_older_deployment_goes_on_with_the_page_that_it_has() -> None:
+    tap = make_tap(older_deployment(created_at(range(90))), catalog=full_table_of("responses"))
+    assert read(tap, "responses") == list(range(90))
+    assert len(asked(tap)) == 4  # Two pages, the probe, and timestamps in the future.
+
+
+def test_an_older_deployment_that_ignores_the_sort_order_is_an_error() -> None:
+    answer = older_deployment(created_at(range(90)), sort_order="desc")
+    tap = make_tap(answer, start_date=START_DATE)
+    with pytest.raises(FatalAPIError, match=r"^responses: rows that were to be sorted by created_at came in another"):
+        read(tap, "responses")
+
+
+def test_an_api_that_filters_by_updates_but_does_not_sort_by_them_is_not_taken_for_an_older_deployment() -> None:
+    rows = created_at(range(0, -90, -1))
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        return serving(rows)(path, {**params, "sort_key": "created_at"})
+
+    with pytest.raises(FatalAPIError, match=r"^responses: rows that were to be sorted by updated_at came in another"):
+        read(make_tap(answer, start_date=START_DATE), "responses")
+
+
 def test_by_update_the_high_watermark_moves_with_each_row_and_by_creation_only_at_the_end() -> None:
-    rows = [row(number, START + number * DAY) for number in range(3)]
-    for answer, moves in ((serving(rows), True), (ignoring_updates(rows), False)):
+    rows = [row(number, START + number * DAY) for number in range(60)]
+    for answer, moves in ((serving(rows), True), (older_deployment(rows), False)):
         tap = make_tap(answer, start_date=START_DATE)
         stream = tap.streams["responses"]
         seen = [(record["updated_at"], stream.high_watermark) for record in stream.get_records(None)]
@@ -192,7 +282,7 @@ def test_without_the_filter_rows_that_are_not_emitted_are_progress_too(
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(progress, "_INTERVAL_SECONDS", -1)
     rows = [row(number, START + number * 1_000) for number in range(200)]
-    tap = make_tap(ignoring_updates(rows), state={"responses": "2024-12-31"}, start_date=START_DATE)
+    tap = make_tap(older_deployment(rows), state={"responses": "2024-12-31"}, start_date=START_DATE)
     assert read(tap, "responses") == []
     assert sum("responses: at 2024-01-0" in message for message in caplog.messages) == 4
 
@@ -360,7 +450,7 @@ def test_an_api_that_refuses_to_split_responses_still_shows_them_as_a_whole() ->
 @pytest.mark.usefixtures("_two_pages")
 def test_without_a_filter_by_update_an_unproven_second_is_met_by_each_sync() -> None:
     rows = [row(number, NOW - 10_000) for number in range(150)]
-    tap = make_tap(ignoring_updates(rows), catalog=catalog_of(make_tap(), "declines"))
+    tap = make_tap(older_deployment(rows), catalog=catalog_of(make_tap(), "declines"))
     ids, line = synced(tap)
     assert len(ids) == 100
     assert line.startswith(f"declines: 100 rows created at {stamp(NOW - 10_000)} were read, ")
