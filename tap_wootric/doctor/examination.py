@@ -1,0 +1,313 @@
+"""Which facts to look for, in which order, and what the tap's user should do about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from itertools import pairwise
+from typing import Any
+
+from tap_wootric.api.auth import WootricAuthenticator
+from tap_wootric.api.rate_limit import ServerClock
+from tap_wootric.doctor.days import includes_last_day
+from tap_wootric.doctor.estimate import sync_cost
+from tap_wootric.doctor.lists import ListExamination
+from tap_wootric.doctor.probe import Answer, Probe, UnansweredError
+from tap_wootric.doctor.report import Check, Report, Status, SyncEstimate, duration
+from tap_wootric.doctor.verdicts import list_checks
+from tap_wootric.records.timestamps import DATE_LENGTH, SECONDS_PER_DAY, timestamp_of_second
+from tap_wootric.settings import Settings
+from tap_wootric.streams.base import WootricStream
+from tap_wootric.streams.daily import DailyStream
+from tap_wootric.streams.lists import ListStream
+
+_MAX_REQUESTS = 60
+"""The size of the lists is estimated with the requests that are left."""
+_MIN_REFINEMENTS = 6
+"""Requests for the size of the lists in any case."""
+_TIE_REQUESTS = 4
+_SHARING_ROUNDS = 2
+_NOTED_SKEW_SECONDS = 5
+_DAYS_BACK = 3_650
+_LATER_SECONDS = SECONDS_PER_DAY
+_READY = "Ready: `meltano run tap-wootric target-postgres`"
+
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+
+
+class Doctor:
+    """Examines an account.
+
+    Args:
+        settings: The tap's settings.
+        streams: The tap's streams by their names.
+        authenticator: Has fetched a token.
+        clock: The server's clock.
+        probe: Sends the requests.
+        report_progress: Is told what comes next.
+        local_time: Returns this machine's time in Unix seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - All but the settings are collaborators.
+        self,
+        settings: Settings,
+        streams: Mapping[str, WootricStream],
+        authenticator: WootricAuthenticator,
+        clock: ServerClock,
+        probe: Probe,
+        report_progress: Callable[[str], None],
+        *,
+        local_time: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._authenticator = authenticator
+        self._clock = clock
+        self._probe = probe
+        self._report_progress = report_progress
+        self._local_time = local_time
+        now = int(clock.now())
+        self._lists = [
+            ListExamination(stream, probe, now) for stream in streams.values() if isinstance(stream, ListStream)
+        ]
+        self._today = now // SECONDS_PER_DAY
+
+    def report(self, version: str) -> Report:
+        """Examine the account, and return what was found.
+
+        Args:
+            version: The version of the tap.
+        """
+        for examination in self._lists:
+            self._report_progress(f"Checking {examination.stream.name}")
+            examination.examine()
+        checks = [self._credentials(), self._clock_check()]
+        for stream in self._streams.values():
+            if not isinstance(stream, ListStream):
+                self._report_progress(f"Checking {stream.name}")
+                checks += self._daily_checks(stream) if isinstance(stream, DailyStream) else [self._access(stream)]
+        self._measure_lists()
+        positions = {name: number for number, name in enumerate(["", *self._streams])}
+        for examination in self._lists:
+            checks += list_checks(examination)
+        checks.sort(key=lambda check: positions[check.stream or ""])
+        first, later = self._estimates()
+        failed = [check for check in checks if check.status is Status.FAILED and self._is_needed(check)]
+        return Report(
+            version=version,
+            api_url=self._settings.api_url,
+            checks=checks,
+            first_sync=first,
+            later_sync=later,
+            advice=_advice(failed),
+            is_readable=not failed,
+        )
+
+    # The account
+
+    def _credentials(self) -> Check:
+        grant, lifetime = self._authenticator.grant_type, self._authenticator.token_lifetime_seconds
+        value = {"grant": grant, "token_seconds": None if lifetime is None else round(lifetime)}
+        lasts = f"; a token lasts {duration(lifetime)}" if lifetime else ""
+        names = " and ".join(self._settings.credentials)
+        return Check("credentials", None, Status.OK, value, f"The API accepts {names}{lasts}.")
+
+    def _clock_check(self) -> Check:
+        if not self._clock.is_set:
+            return Check("clock", None, Status.UNKNOWN, None, "The API does not send its time.")
+        seconds = round(self._clock.now() - self._local_time())
+        if abs(seconds) < _NOTED_SKEW_SECONDS:
+            return Check("clock", None, Status.OK, seconds, "The API's clock and this machine's agree.")
+        ahead = "ahead of" if seconds > 0 else "behind"
+        message = f"The API's clock is {duration(abs(seconds))} {ahead} this machine's; the tap goes by the API's."
+        return Check("clock", None, Status.WARNING, seconds, message)
+
+    # The lists
+
+    def _measure_lists(self) -> None:
+        self._report_progress("Estimating how many rows there are")
+        for examination in self._lists:
+            examination.measure(self._settings.start_date)
+        is_limited = any(examination.last_limit() for examination in self._lists)
+        reserved = _TIE_REQUESTS + (_SHARING_ROUNDS * len(self._lists) if is_limited else 0)
+        for _ in range(max(_MIN_REFINEMENTS, _MAX_REQUESTS - reserved - self._probe.requests)):
+            worst = max(self._lists, key=lambda examination: examination.doubt)
+            if not worst.doubt:
+                break
+            worst.refine()
+        self._report_progress("Looking at rows with equal timestamps")
+        for examination in self._lists:
+            examination.examine_ties()
+            examination.conclude()
+        if is_limited:
+            self._report_progress("Looking at the rate limits")
+            self._compare_limits()
+
+    def _compare_limits(self) -> None:
+        """Find out which lists share a limit, by what one request to each leaves of them."""
+        lists = [examination for examination in self._lists if not examination.problem]
+        rounds: list[list[Answer]] = []
+        try:
+            for _ in range(_SHARING_ROUNDS):
+                rounds.append([examination.touch() for examination in lists])  # noqa: PERF401 - Some may be missing.
+        except UnansweredError:
+            return
+        for number, examination in enumerate(lists):
+            examination.findings.shares_limit = shares_limit(rounds, number)
+
+    # The other streams
+
+    def _access(self, stream: WootricStream, params: Mapping[str, Any] | None = None) -> Check:
+        try:
+            self._rows(stream, params or {})
+        except UnansweredError as error:
+            return Check("access", stream.name, Status.FAILED, False, f"The account cannot read it: {error}.")
+        return Check("access", stream.name, Status.OK, True, "The account can read it.")
+
+    def _daily_checks(self, stream: DailyStream) -> list[Check]:
+        yesterday = self._today - 2  # Over in any time zone.
+        access = self._access(stream, _range(stream, yesterday, yesterday))
+        if access.status is Status.FAILED:
+            return [access, _end_inclusive(stream, None, "The stream cannot be read.")]
+
+        def is_active(first: int, last: int) -> bool:
+            (row,) = self._rows(stream, _range(stream, first, last))
+            return any(_is_positive(row.get(name)) for name in stream.activity_fields)
+
+        guesses = [_day(text) for examination in self._lists for text in examination.response_days()]
+        oldest = [_day(first) for examination in self._lists for first in examination.dates()[:1] if first]
+        first = max(min(oldest, default=self._today - _DAYS_BACK), self._today - _DAYS_BACK)
+        try:
+            includes = includes_last_day(is_active, guesses, first - 1, yesterday)
+        except UnansweredError as error:
+            return [access, _end_inclusive(stream, None, f"No answer: {error}.")]
+        return [access, _end_inclusive(stream, includes, "No day has anything that shows it.")]
+
+    def _rows(self, stream: WootricStream, params: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """Return the rows that a stream makes of the answer to a request.
+
+        Raises:
+            UnansweredError: There is no answer that it can read.
+        """
+        answer = self._probe.ask(stream.path, params)
+        if answer.problem:
+            raise UnansweredError(answer.problem)
+        try:
+            rows = stream.rows(answer.content, params)
+        except (AttributeError, KeyError, TypeError):
+            rows = None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise UnansweredError(f"the response of {stream.path} does not have the structure of {stream.name}")
+        return rows
+
+    # What it means
+
+    def _is_needed(self, check: Check) -> bool:
+        return check.stream is None or self._streams[check.stream].selected_by_default
+
+    def _estimates(self) -> tuple[SyncEstimate | None, SyncEstimate | None]:
+        readable = [examination for examination in self._lists if not examination.problem]
+        first = [examination.first_sync(self._settings.start_date) for examination in readable]
+        known = [facts for facts in first if facts]
+        if not known or len(known) < len(first):
+            return None, None
+        later = [
+            examination.later_sync(facts, _LATER_SECONDS) for examination, facts in zip(readable, known, strict=True)
+        ]
+        costs = [sync_cost(facts, self._settings.concurrency) for facts in (known, later)]
+        first_sync, later_sync = (SyncEstimate(cost.requests, round(cost.seconds)) for cost in costs)
+        return first_sync, later_sync
+
+
+def failed_report(version: str, settings: Settings, streams: Mapping[str, WootricStream], problem: str) -> Report:
+    """Return the report on an account for which there is no token.
+
+    Args:
+        version: The version of the tap.
+        settings: The tap's settings.
+        streams: The tap's streams by their names.
+        problem: Why there is none.
+    """
+    checks = [
+        Check("credentials", None, Status.FAILED, {"grant": _grant(settings), "token_seconds": None}, f"{problem}."),
+        Check("clock", None, Status.UNKNOWN, None, "Not looked at."),
+        *(Check("access", name, Status.UNKNOWN, None, "Not looked at.") for name in streams),
+    ]
+    return Report(
+        version=version,
+        api_url=settings.api_url,
+        checks=checks,
+        first_sync=None,
+        later_sync=None,
+        advice=f"To fix: {problem}.",
+        is_readable=False,
+    )
+
+
+def shares_limit(rounds: Sequence[Sequence[Answer]], number: int) -> bool | None:
+    """Return whether requests to other endpoints count for the limit of an endpoint, or None if that is not clear.
+
+    Args:
+        rounds: Two rounds of answers, of all endpoints in turn.
+        number: The endpoint's number in each round.
+    """
+    sequence = [answer.remaining for answers in rounds for answer in answers]
+    endpoints = len(rounds[0])
+    before, after = sequence[number], sequence[number + endpoints]
+    if before is None or after is None or endpoints == 1:
+        return None
+    if before - after == 1:
+        return False
+    for other in range(endpoints):
+        positions = sorted([number, number + endpoints, other, other + endpoints])
+        counts = [remaining for position in positions if (remaining := sequence[position]) is not None]
+        counts_down = all(a > b for a, b in pairwise(counts)) and counts[0] - counts[2] == counts[1] - counts[-1]
+        if other != number and len(counts) == len(positions) and counts_down:
+            return True
+    return None
+
+
+def _advice(failed: Sequence[Check]) -> str:
+    """Return what to do: the next command, or the one thing to fix."""
+    if not failed:
+        return _READY
+    denied = [check.stream for check in failed if check.id == "access" and check.stream]
+    if denied:
+        names, them = " and ".join(denied), "it" if len(denied) == 1 else "them"
+        deselect = "; ".join(f"`meltano select --exclude tap-wootric {name} '*'`" for name in denied)
+        return f"To fix: ask Wootric for access to {names}, or deselect {them}: {deselect}."
+    first = failed[0]
+    return f"To fix: {first.stream}, {first.id}: {first.message} Please report it, with the output of --format json."
+
+
+def _end_inclusive(stream: DailyStream, value: bool | None, reason: str) -> Check:  # noqa: FBT001 - A value.
+    messages = {
+        True: "A range of days includes its last day.",
+        False: "A range of days excludes its last day; the tap notices.",
+        None: reason,
+    }
+    return Check("end_inclusive", stream.name, Status.UNKNOWN if value is None else Status.OK, value, messages[value])
+
+
+def _grant(settings: Settings) -> str:
+    return "password" if "password" in settings.credentials else "client_credentials"
+
+
+def _range(stream: DailyStream, first: int, last: int) -> dict[str, str]:
+    """Return the parameters of a range of days, counted from 1970-01-01."""
+    days = (timestamp_of_second(day * SECONDS_PER_DAY)[:DATE_LENGTH] for day in (first, last))
+    return dict(zip(stream.range_params, days, strict=True))
+
+
+def _day(text: str) -> int:
+    """Return the number of a day such as `2024-01-31`, counted from 1970-01-01."""
+    return date.fromisoformat(text).toordinal() - _EPOCH_ORDINAL
+
+
+def _is_positive(value: Any) -> bool:
+    """Return whether a total is above zero. Totals may come as text."""
+    try:
+        return float(value) > 0
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,161 @@
+"""Sends the doctor's requests: few of them, within the API's limits, and with what each answer tells besides rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+from singer_sdk.exceptions import SingerSDKError
+
+from tap_wootric.api.client import Client
+from tap_wootric.api.responses import decode_response, safe_message
+
+_ATTEMPTS = 2
+"""Fewer than the tap's nine: an answer is wanted soon, and what has none is unknown."""
+_PAUSE_SECONDS = 1.0
+_MAX_SECONDS = 90.0
+"""How long to send requests, without the waits for limits."""
+_MAX_WAIT_SECONDS = 130.0
+"""How long to wait for limits altogether. The documented limit is one per minute."""
+_NOTED_WAIT_SECONDS = 2.0
+_REFUSALS = range(requests.codes.multiple_choices, requests.codes.too_many_requests)
+
+
+class UnansweredError(Exception):
+    """There is no usable answer to a question. The message says why, without anything from the answer itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response, as far as it tells anything about the API.
+
+    Attributes:
+        content: The JSON, or None if there is a problem.
+        problem: Why the response cannot be used; empty if it can.
+        status: The HTTP status, or None if there was no response.
+        seconds: How long the response took.
+        limit: The limit that the endpoint announced, in requests per window.
+        remaining: How many requests the endpoint accepts until the reset.
+        reset_seconds: How long until the reset.
+    """
+
+    content: Any
+    problem: str = ""
+    status: int | None = None
+    seconds: float = 0.0
+    limit: int | None = None
+    remaining: int | None = None
+    reset_seconds: float | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the API refused the request, and would do so again."""
+        return self.status is not None and self.status in _REFUSALS
+
+
+class Patience:
+    """Waits for rate limits, up to a total.
+
+    Args:
+        report: Is told about longer waits.
+        sleep: Sleeps for a number of seconds.
+    """
+
+    def __init__(self, report: Callable[[str], None], sleep: Callable[[float], object] = time.sleep) -> None:
+        self._report = report
+        self._sleep = sleep
+        self._left = _MAX_WAIT_SECONDS
+
+    def wait(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            UnansweredError: It would take too long altogether.
+        """
+        if seconds > self._left:
+            raise UnansweredError("the API's rate limit leaves no request for it")
+        if seconds >= _NOTED_WAIT_SECONDS:
+            self._report(f"Waiting {seconds:.0f} s for the API's rate limit")
+        self._left -= seconds
+        self._sleep(seconds)
+
+
+class Probe:
+    """Sends requests, and keeps count of them.
+
+    Args:
+        client: Sends a request.
+        monotonic: Returns seconds that never jump.
+        sleep: Sleeps for a number of seconds.
+
+    Attributes:
+        requests: How many requests were sent.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.requests = 0
+        self._client = client
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._started_at = monotonic()
+
+    def ask(self, path: str, params: Mapping[str, Any], *, attempts: int = _ATTEMPTS) -> Answer:
+        """Send a request, and another one if the first has no usable response and that may pass.
+
+        Raises:
+            UnansweredError: There is no time left for it.
+        """
+        answer = self._attempt(path, params)
+        for _ in range(attempts - 1):
+            if not answer.problem or answer.is_final:
+                break
+            self._sleep(_PAUSE_SECONDS)
+            answer = self._attempt(path, params)
+        return answer
+
+    def _attempt(self, path: str, params: Mapping[str, Any]) -> Answer:
+        sent_at, waited = self._monotonic(), self._client.throttled_seconds
+        if sent_at - waited - self._started_at > _MAX_SECONDS:
+            raise UnansweredError("the API is too slow to find it out")
+        self.requests += 1
+        try:
+            response = self._client.get(path, params)
+        except (SingerSDKError, requests.RequestException) as error:
+            return Answer(None, safe_message(error))
+        waited = self._client.throttled_seconds - waited
+        return self._answer(path, response, self._monotonic() - sent_at - waited)
+
+    def _answer(self, path: str, response: requests.Response, seconds: float) -> Answer:
+        content, problem = None, ""
+        try:
+            content = decode_response(response)
+        except SingerSDKError:  # Its message quotes the API, which may name a customer.
+            body = "" if not response.ok else ", but the body is not what it should be"
+            problem = f"{response.status_code} for {path}{body}"
+        headers = response.headers
+        reset = _number(headers.get("X-Rate-Limit-Reset"))
+        return Answer(
+            content,
+            problem,
+            response.status_code,
+            seconds,
+            limit=_number(headers.get("X-Rate-Limit-Limit")),
+            remaining=_number(headers.get("X-Rate-Limit-Remaining")),
+            reset_seconds=None if reset is None else reset - self._client.server_time(),
+        )
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        return int(float(text or ""))
+    except (OverflowError, ValueError):
+        return None

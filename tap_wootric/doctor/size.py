@@ -1,0 +1,191 @@
+"""About how many rows a list has, although the API counts none. Pure.
+
+The last page that the API answers tells in which second 1,500 rows have passed since any other second. So each request
+measures the density of the rows somewhere. Short lists are counted instead.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tap_wootric.pagination.query import LAST_PAGE
+
+FetchTimes = Callable[[int | None, int, bool], Sequence[int]]
+"""Returns the Unix seconds of the rows of a page. The arguments are the second that the list begins at, or None for its
+own beginning; the page's number; and whether the order is descending."""
+
+_GOOD_SHARE = 0.02
+"""A gap with less than this share of the rows is not worth a request."""
+
+_MIN_DOUBT = 1
+"""How far off the estimate of a gap may be although the densities before and behind it are equal: an import may hide
+there."""
+
+_ABRUPT = math.log(20)
+"""Densities that differ by more than this factor do not change gradually."""
+
+_BURST = 10
+"""A last page that is so many times as dense as the pages before it may be the beginning of an import."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Segment:
+    """Seconds, from `start` up to but not including `end`, that are known to hold some rows."""
+
+    start: int
+    end: int
+    rows: float
+    ends_in_burst: bool = field(default=False, compare=False)
+
+    @property
+    def density(self) -> float:
+        """Rows per second."""
+        return self.rows / (self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """The seconds between two segments."""
+
+    before: _Segment
+    after: _Segment
+
+    @property
+    def _ratio(self) -> float:
+        return math.log(self.after.density / self.before.density)
+
+    @property
+    def seconds(self) -> int:
+        return self.after.start - self.before.end
+
+    @property
+    def rows(self) -> float:
+        """The rows in it, if the density changes by the same factor each second.
+
+        Where an import seems to begin or to end, it goes on for as many rows as are known of it.
+        """
+        ratio = self._ratio
+        if abs(ratio) > _ABRUPT:
+            sparse, dense = sorted((self.before, self.after), key=lambda segment: segment.density)
+            return sparse.density * self.seconds + dense.rows
+        return self.before.density * self.seconds * (math.expm1(ratio) / ratio if ratio else 1)
+
+    @property
+    def doubt(self) -> float:
+        """About how many rows the estimate may be off."""
+        return self.rows * (_MIN_DOUBT + abs(self._ratio))
+
+    @property
+    def middle(self) -> int:
+        """The second before which half of the rows are; the first second if an import may begin there."""
+        if self.before.ends_in_burst:
+            return self.before.end
+        ratio = self._ratio
+        share = math.log1p(math.expm1(ratio) / 2) / ratio if ratio else 0.5
+        return self.before.end + min(int(share * self.seconds), self.seconds - 1)
+
+
+class SizeSurvey:
+    """Counts the rows of a list from a second on, or estimates them.
+
+    Args:
+        fetch: Returns the times of a page. Its errors are not caught.
+        page_rows: The most rows on a page.
+        begin: The second of the first row, or an earlier one that the rows begin at.
+        newest: The second of the last row.
+        is_whole: Whether there are no rows before `begin`.
+
+    Attributes:
+        is_exact: Whether the rows were counted.
+    """
+
+    def __init__(self, fetch: FetchTimes, page_rows: int, begin: int, newest: int, *, is_whole: bool = True) -> None:
+        self.is_exact = False
+        self._fetch = fetch
+        self._page_rows = page_rows
+        self._begin = begin
+        self._newest = newest
+        self._start = None if is_whole else begin
+        self._segments: list[_Segment] = []
+        self._counted = 0.0
+
+    def measure(self) -> None:
+        """Count the rows if they are on the pages that the API answers; else measure both ends of the list."""
+        first = self._fetch(self._start, LAST_PAGE, False)
+        if len(first) < self._page_rows:
+            self._counted, self.is_exact = self._count(len(first)), True
+            return
+        last = self._fetch(self._start, LAST_PAGE, True)
+        if not last:  # Rows have left meanwhile.
+            self._counted = LAST_PAGE * self._page_rows
+            return
+        newest = max(self._newest, *last)
+        self._segments = [_Segment(min(last), newest + 1, self._view_rows)]
+        self._add(min(self._begin, *first), first)
+
+    def refine(self) -> None:
+        """Measure the density where it is most in doubt."""
+        if gap := self._widest_doubt():
+            start = gap.middle
+            self._add(start, self._fetch(start, LAST_PAGE, False))
+
+    @property
+    def doubt(self) -> float:
+        """About how many rows the estimate may be off in the worst gap; 0 if it is not worth a request."""
+        gap = self._widest_doubt()
+        return gap.doubt if gap else 0.0
+
+    @property
+    def rows(self) -> float:
+        """The number of rows."""
+        return self._counted + sum(segment.rows for segment in self._segments) + sum(gap.rows for gap in self._gaps)
+
+    @property
+    def _view_rows(self) -> int:
+        return LAST_PAGE * self._page_rows
+
+    @property
+    def _gaps(self) -> list[_Gap]:
+        pairs = zip(self._segments, self._segments[1:], strict=False)
+        return [gap for gap in (_Gap(*pair) for pair in pairs) if gap.seconds > 0]
+
+    def _widest_doubt(self) -> _Gap | None:
+        worth_it = [gap for gap in self._gaps if gap.doubt > _GOOD_SHARE * self.rows]
+        return max(worth_it, key=lambda gap: gap.doubt, default=None)
+
+    def _add(self, start: int, last_page: Sequence[int]) -> None:
+        """Add the rows from a second on to the last page of a view, as far as no other segment has them."""
+        after = next(segment for segment in self._segments if segment.end > start)
+        if after.start <= start:  # The view begins inside of another one.
+            return
+        if not last_page:
+            insort(self._segments, _Segment(start, after.start, 1.0))
+            return
+        end = max(max(last_page), start + 1)
+        if end <= after.start:
+            seconds_of_page = max(1, end - min(last_page))
+            is_burst = self._page_rows / seconds_of_page > _BURST * self._view_rows / (end - start)
+            insort(self._segments, _Segment(start, end, self._view_rows, is_burst))
+            return
+        known = sum(
+            segment.density * max(0, min(end, segment.end) - segment.start)
+            for segment in self._segments
+            if segment.start < end and segment.start >= after.start
+        )
+        insort(self._segments, _Segment(start, after.start, max(1.0, self._view_rows - known)))
+
+    def _count(self, rows_on_last: int) -> int:
+        """Return how many rows there are, given the rows on the last page, which is not full."""
+        full, number, rows = 0, LAST_PAGE, rows_on_last
+        empty = LAST_PAGE
+        while not rows and empty - full > 1:
+            number = (full + empty) // 2
+            rows = len(self._fetch(self._start, number, False))
+            if rows >= self._page_rows:
+                full, rows = number, 0
+            elif not rows:
+                empty = number
+        return (number - 1) * self._page_rows + rows if rows else full * self._page_rows
