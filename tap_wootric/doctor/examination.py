@@ -131,7 +131,8 @@ class Doctor:
             examination.measure(self._settings.start_date)
         is_limited = any(examination.last_limit() for examination in self._lists)
         reserved = _TIE_REQUESTS + (_SHARING_ROUNDS * len(self._lists) if is_limited else 0)
-        for _ in range(max(_MIN_REFINEMENTS, _MAX_REQUESTS - reserved - self._probe.requests)):
+        end = max(_MAX_REQUESTS - reserved, self._probe.requests + _MIN_REFINEMENTS)
+        while self._probe.requests < end:
             worst = max(self._lists, key=lambda examination: examination.doubt)
             if not worst.doubt:
                 break
@@ -262,8 +263,9 @@ def shares_limit(rounds: Sequence[Sequence[Answer]], number: int) -> bool | None
     for other in range(endpoints):
         positions = sorted([number, number + endpoints, other, other + endpoints])
         counts = [remaining for position in positions if (remaining := sequence[position]) is not None]
-        counts_down = all(a > b for a, b in pairwise(counts)) and counts[0] - counts[2] == counts[1] - counts[-1]
-        if other != number and len(counts) == len(positions) and counts_down:
+        if other == number or len(counts) < len(positions):
+            continue
+        if all(a > b for a, b in pairwise(counts)) and counts[0] - counts[2] == counts[1] - counts[3]:
             return True
     return None
 

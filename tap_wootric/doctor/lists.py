@@ -112,6 +112,7 @@ class ListExamination:
         with self._finding("last_page"):
             self._find_last_page()
         if not first.rows:
+            self._settle_last_page()
             return
         for key in TIME_KEYS:
             with self._finding(_check_id("sorts", key)):
@@ -132,17 +133,16 @@ class ListExamination:
         Args:
             start_date: The Unix second before which a sync skips rows, or None.
         """
-        oldest, newest = self._span("created_at")
-        if self.problem or oldest is None or newest is None:
+        oldest, _ = self._span("created_at")
+        if self.problem or oldest is None:
             return
         with self._finding("rows"):
             if self._first_page_rows < PAGE_SIZE and not self._is_page_cut:
                 return  # All rows are on the first page.
-            self._size = self._survey("created_at", oldest, newest)
-            key = self._sync_key
-            begin, end = self._span(key)
-            if self._size and start_date is not None and begin is not None and end is not None and begin < start_date:
-                self._rows_to_sync = self._survey(key, start_date, end, is_whole=False)
+            self._size = self._survey("created_at", oldest)
+            begin, _ = self._span(self._sync_key)
+            if self._size and start_date is not None and begin is not None and begin < start_date:
+                self._rows_to_sync = self._survey(self._sync_key, start_date, is_whole=False)
 
     @property
     def doubt(self) -> float:
@@ -247,8 +247,7 @@ class ListExamination:
         """
         if self.findings.filters["updated_at"] is False:
             return first  # The tap then asks for all rows each time.
-        recent = [page for page in self._pages if page.descending and page.sort_key == self._sync_key and page.rows]
-        times = [time for page in recent[:1] for time in page.times(self._sync_key)[:PAGE_SIZE]]
+        times = self._newest_times(self._sync_key)
         if not times:
             return self._facts(0.0) or first
         rows = len(times) * seconds / max(1, self._now - min(times))
@@ -385,21 +384,21 @@ class ListExamination:
     def _of_second(self, column: str, second: int) -> dict[str, Any]:
         return {**self._sorted_by("created_at"), f"{column}[gte]": second, f"{column}[lt]": second + 1}
 
-    def _survey(self, key: TimeKey, begin: int, newest: int, *, is_whole: bool = True) -> SizeSurvey | None:
+    def _survey(self, key: TimeKey, begin: int, *, is_whole: bool = True) -> SizeSurvey | None:
         """Begin a survey of the rows; None if the API neither sorts and filters, nor has few rows."""
         page_rows = max(self._first_page_rows, self.findings.large_page_size or 0)
         column = key.removesuffix("_at")
 
-        def fetch(start: int | None, number: int, descending: bool) -> Sequence[int]:  # noqa: FBT001 - A callback's.
+        def fetch(start: int | None, end: int | None, number: int, descending: bool) -> Sequence[int]:  # noqa: FBT001
+            bounds = {f"{column}[gte]": start, f"{column}[lt]": end}
             params = {**self._sorted_by(key, descending=descending), "page": number}
+            params |= {name: bound for name, bound in bounds.items() if bound is not None}
             if page_rows > PAGE_SIZE:
                 params["per_page"] = _LARGE_PAGE
-            if start is not None:
-                params[f"{column}[gte]"] = start
             last = begin
             return [last := last if time is None else time for time in (row.time(key) for row in self._page(params).rows)]
 
-        survey = SizeSurvey(fetch, page_rows, begin, newest, is_whole=is_whole)
+        survey = SizeSurvey(fetch, page_rows, begin, self._newest_times(key), is_whole=is_whole)
         survey.measure()
         is_sound = self.findings.sorts[key] and self.findings.filters[key]
         return survey if survey.is_exact or is_sound else None
@@ -458,6 +457,11 @@ class ListExamination:
         """Return the seconds of the oldest and of the newest row that was seen."""
         times = [time for row in self._rows.values() if (time := row.time(key)) is not None]
         return min(times, default=None), max(times, default=None)
+
+    def _newest_times(self, key: TimeKey) -> list[int]:
+        """Return the seconds of the newest rows, at most 50 of them."""
+        newest = [page for page in self._pages if page.descending and page.sort_key == key]
+        return newest[0].times(key)[:PAGE_SIZE] if newest else []
 
     def _facts(self, rows: float | None) -> ListFacts | None:
         seconds, limited = self.median_seconds(), self.last_limit()

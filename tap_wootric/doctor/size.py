@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 
 from tap_wootric.pagination.query import LAST_PAGE
 
-FetchTimes = Callable[[int | None, int, bool], Sequence[int]]
-"""Returns the Unix seconds of the rows of a page. The arguments are the second that the list begins at, or None for its
-own beginning; the page's number; and whether the order is descending."""
+FetchTimes = Callable[[int | None, int | None, int, bool], Sequence[int]]
+"""Returns the Unix seconds of the rows of a page. The arguments are the range of seconds, from the first up to but not
+including the second, with None for its own beginning or end; the page's number; and whether the order is descending."""
+
+_ASCENDING, _DESCENDING = False, True
 
 _GOOD_SHARE = 0.02
 """A gap with less than this share of the rows is not worth a request."""
@@ -95,14 +97,14 @@ class SizeSurvey:
         fetch: Returns the times of a page. Its errors are not caught.
         page_rows: The most rows on a page.
         begin: The second of the first row, or an earlier one that the rows begin at.
-        newest: The second of the last row.
+        newest: The seconds of the last rows, at most a page of them.
         is_whole: Whether there are no rows before `begin`.
 
     Attributes:
         is_exact: Whether the rows were counted.
     """
 
-    def __init__(self, fetch: FetchTimes, page_rows: int, begin: int, newest: int, *, is_whole: bool = True) -> None:
+    def __init__(self, fetch: FetchTimes, page_rows: int, begin: int, newest: Sequence[int], *, is_whole: bool = True) -> None:
         self.is_exact = False
         self._fetch = fetch
         self._page_rows = page_rows
@@ -114,23 +116,37 @@ class SizeSurvey:
 
     def measure(self) -> None:
         """Count the rows if they are on the pages that the API answers; else measure both ends of the list."""
-        first = self._fetch(self._start, LAST_PAGE, False)
+        first = self._fetch(self._start, None, LAST_PAGE, _ASCENDING)
         if len(first) < self._page_rows:
-            self._counted, self.is_exact = self._count(len(first)), True
+            self._counted, self.is_exact = self._count(self._start, None, LAST_PAGE, len(first)), True
             return
-        last = self._fetch(self._start, LAST_PAGE, True)
+        last = self._fetch(self._start, None, LAST_PAGE, _DESCENDING)
         if not last:  # Rows have left meanwhile.
-            self._counted = LAST_PAGE * self._page_rows
+            self._counted = self._view_rows
             return
-        newest = max(self._newest, *last)
-        self._segments = [_Segment(min(last), newest + 1, self._view_rows)]
-        self._add(min(self._begin, *first), first)
+        tail = _Segment(min(last), max(*last, *self._newest) + 1, self._view_rows)
+        begin, end = min(self._begin, *first), max(first)
+        if end <= begin or end < tail.start:
+            end = max(end, begin + 1)
+            self._segments = [_Segment(begin, end, self._view_rows, self._is_burst(first, begin, end)), tail]
+        else:
+            self._segments = [tail]
+            self._add_counted(begin, tail.start)
 
     def refine(self) -> None:
-        """Measure the density where it is most in doubt."""
-        if gap := self._widest_doubt():
-            start = gap.middle
-            self._add(start, self._fetch(start, LAST_PAGE, False))
+        """Measure the density where it is most in doubt. It takes one request, or several to count the last rows."""
+        if not (gap := self._widest_doubt()):
+            return
+        start, limit = gap.middle, gap.after.start
+        if gap.rows < self._view_rows:
+            self._add_counted(gap.before.end, limit)
+            return
+        page = self._fetch(start, limit, LAST_PAGE, _ASCENDING)
+        if len(page) < self._page_rows:
+            self._add_counted(start, limit, len(page))
+        else:
+            end = max(*page, start + 1)
+            insort(self._segments, _Segment(start, end, self._view_rows, self._is_burst(page, start, end)))
 
     @property
     def doubt(self) -> float:
@@ -156,36 +172,24 @@ class SizeSurvey:
         worth_it = [gap for gap in self._gaps if gap.doubt > _GOOD_SHARE * self.rows]
         return max(worth_it, key=lambda gap: gap.doubt, default=None)
 
-    def _add(self, start: int, last_page: Sequence[int]) -> None:
-        """Add the rows from a second on to the last page of a view, as far as no other segment has them."""
-        after = next(segment for segment in self._segments if segment.end > start)
-        if after.start <= start:  # The view begins inside of another one.
-            return
-        if not last_page:
-            insort(self._segments, _Segment(start, after.start, 1.0))
-            return
-        end = max(max(last_page), start + 1)
-        if end <= after.start:
-            seconds_of_page = max(1, end - min(last_page))
-            is_burst = self._page_rows / seconds_of_page > _BURST * self._view_rows / (end - start)
-            insort(self._segments, _Segment(start, end, self._view_rows, is_burst))
-            return
-        known = sum(
-            segment.density * max(0, min(end, segment.end) - segment.start)
-            for segment in self._segments
-            if segment.start < end and segment.start >= after.start
-        )
-        insort(self._segments, _Segment(start, after.start, max(1.0, self._view_rows - known)))
+    def _is_burst(self, last_page: Sequence[int], start: int, end: int) -> bool:
+        """Return whether the last page of a view is so dense that an import may begin there."""
+        return self._page_rows / max(1, end - min(last_page)) > _BURST * self._view_rows / (end - start)
 
-    def _count(self, rows_on_last: int) -> int:
-        """Return how many rows there are, given the rows on the last page, which is not full."""
-        full, number, rows = 0, LAST_PAGE, rows_on_last
-        empty = LAST_PAGE
-        while not rows and empty - full > 1:
+    def _add_counted(self, start: int, end: int, rows_on_last: int | None = None) -> None:
+        """Count the rows of a range that has fewer than a view shows."""
+        if rows_on_last is None:
+            rows_on_last = len(self._fetch(start, end, LAST_PAGE, _ASCENDING))
+        insort(self._segments, _Segment(start, end, max(1, self._count(start, end, LAST_PAGE, rows_on_last))))
+
+    def _count(self, start: int | None, end: int | None, number: int, rows: int) -> int:
+        """Return how many rows a range has, given how many are on one of its pages. It may be cut at the last page."""
+        full, empty = 0, LAST_PAGE + 1
+        while True:
+            if 0 < rows < self._page_rows:
+                return (number - 1) * self._page_rows + rows
+            full, empty = (number, empty) if rows else (full, number)
+            if empty - full <= 1:
+                return full * self._page_rows
             number = (full + empty) // 2
-            rows = len(self._fetch(self._start, number, False))
-            if rows >= self._page_rows:
-                full, rows = number, 0
-            elif not rows:
-                empty = number
-        return (number - 1) * self._page_rows + rows if rows else full * self._page_rows
+            rows = len(self._fetch(start, end, number, _ASCENDING))
