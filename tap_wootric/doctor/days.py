@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 IsActive = Callable[[int, int], bool]
 """Returns whether anything happened in a range of days, counted from 1970-01-01. It may raise an error."""
 
-_MAX_GUESSES = 2
+_MAX_GUESSES = 1
 _MAX_HALVINGS = 14
 
 
 def includes_last_day(is_active: IsActive, guesses: Sequence[int], first: int, last: int) -> bool | None:
-    """Return whether ranges include their last day, or None if nothing happened that shows it.
+    """Return whether ranges include their last day, or None if it does not show.
 
     Activity in a range of a single day shows that they do. They do not if a range of two days is active, but neither of
     its days is as a range of its own.
@@ -20,16 +20,12 @@ def includes_last_day(is_active: IsActive, guesses: Sequence[int], first: int, l
     Args:
         is_active: Tells about a range.
         guesses: Days on which something may have happened.
-        first: The first day to look at if no guess is right.
-        last: The last day, which is over in any time zone.
+        first: The first day of an active range, to look at if no guess is right.
+        last: The last day of it.
     """
     for day in guesses[:_MAX_GUESSES]:
-        if is_active(day, day):
-            return True
         if is_active(day, day + 1):
             return _includes_last_of(is_active, day)
-    if last <= first or not is_active(first, last):
-        return None
     for _ in range(_MAX_HALVINGS):
         if last - first == 1:
             return _includes_last_of(is_active, first)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tap_wootric.pagination.query import PAGE_SIZE
 
@@ -25,6 +26,13 @@ _SECONDS_PER_ROW = 0.00006
 """What a row takes without the waiting, measured with a target that only stores lines."""
 
 
+_WINDOW_SECONDS = 60.0
+"""The documented limit counts requests per minute."""
+
+_MIN_WINDOW_SECONDS = 2
+"""Resets that are less far apart may be the same one, rounded."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListFacts:
     """What the time of a list's sync depends on.
@@ -39,7 +47,7 @@ class ListFacts:
     rows: float
     seconds_per_request: float
     limit: int | None = None
-    window_seconds: float = 60.0
+    window_seconds: float = _WINDOW_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,20 @@ def sync_cost(lists: Iterable[ListFacts], concurrency: int) -> Cost:
     """
     costs = [_list_cost(facts, concurrency) for facts in lists]
     return Cost(1 + sum(cost.requests for cost in costs), _START_SECONDS + sum(cost.seconds for cost in costs))
+
+
+def window_seconds(resets: Sequence[tuple[int, int]]) -> float:
+    """Return the length of the windows in which the API counts requests.
+
+    Args:
+        resets: For each response, when it came and the reset that it announced, in Unix seconds.
+    """
+    ahead = [reset - received for received, reset in resets]
+    moments = [received for received, _ in resets]
+    if ahead and max(ahead) - min(ahead) < _MIN_WINDOW_SECONDS < max(moments) - min(moments):
+        return max(ahead)  # The window moves along with the requests.
+    apart = [b - a for a, b in pairwise(sorted({reset for _, reset in resets})) if b - a >= _MIN_WINDOW_SECONDS]
+    return min(apart) if apart else max([_WINDOW_SECONDS, *ahead])
 
 
 def _list_cost(facts: ListFacts, concurrency: int) -> Cost:

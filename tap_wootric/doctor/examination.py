@@ -29,7 +29,7 @@ _MIN_REFINEMENTS = 6
 _TIE_REQUESTS = 4
 _SHARING_ROUNDS = 2
 _NOTED_SKEW_SECONDS = 5
-_DAYS_BACK = 3_650
+_MAX_DAYS = 3_650
 _LATER_SECONDS = SECONDS_PER_DAY
 _READY = "Ready: `meltano run tap-wootric target-postgres`"
 
@@ -159,31 +159,33 @@ class Doctor:
 
     # The other streams
 
-    def _access(self, stream: WootricStream, params: Mapping[str, Any] | None = None) -> Check:
+    def _access(self, stream: WootricStream) -> Check:
         try:
-            self._rows(stream, params or {})
+            self._rows(stream, {})
         except UnansweredError as error:
-            return Check("access", stream.name, Status.FAILED, False, f"The account cannot read it: {error}.")
-        return Check("access", stream.name, Status.OK, True, "The account can read it.")
+            return _access_check(stream, str(error))
+        return _access_check(stream)
 
     def _daily_checks(self, stream: DailyStream) -> list[Check]:
-        yesterday = self._today - 2  # Over in any time zone.
-        access = self._access(stream, _range(stream, yesterday, yesterday))
-        if access.status is Status.FAILED:
-            return [access, _end_inclusive(stream, None, "The stream cannot be read.")]
-
         def is_active(first: int, last: int) -> bool:
             (row,) = self._rows(stream, _range(stream, first, last))
             return any(_is_positive(row.get(name)) for name in stream.activity_fields)
 
-        guesses = [_day(text) for examination in self._lists for text in examination.response_days()]
+        last = self._today - 2  # Over in any time zone.
         oldest = [_day(first) for examination in self._lists for first in examination.dates()[:1] if first]
-        first = max(min(oldest, default=self._today - _DAYS_BACK), self._today - _DAYS_BACK)
+        first = max(min(oldest, default=0) - 1, last - _MAX_DAYS)
         try:
-            includes = includes_last_day(is_active, guesses, first - 1, yesterday)
+            has_activity = is_active(first, last)
         except UnansweredError as error:
-            return [access, _end_inclusive(stream, None, f"No answer: {error}.")]
-        return [access, _end_inclusive(stream, includes, "No day has anything that shows it.")]
+            return [_access_check(stream, str(error)), _end_inclusive(stream, None, "The stream cannot be read.")]
+        if not has_activity:
+            return [_access_check(stream), _end_inclusive(stream, None, "No day has anything that shows it.")]
+        guesses = [_day(text) for examination in self._lists for text in examination.response_days()]
+        try:
+            includes = includes_last_day(is_active, guesses, first, last)
+        except UnansweredError as error:
+            return [_access_check(stream), _end_inclusive(stream, None, f"No answer: {error}.")]
+        return [_access_check(stream), _end_inclusive(stream, includes, "No day shows it.")]
 
     def _rows(self, stream: WootricStream, params: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Return the rows that a stream makes of the answer to a request.
@@ -281,6 +283,12 @@ def _advice(failed: Sequence[Check]) -> str:
         return f"To fix: ask Wootric for access to {names}, or deselect {them}: {deselect}."
     first = failed[0]
     return f"To fix: {first.stream}, {first.id}: {first.message} Please report it, with the output of --format json."
+
+
+def _access_check(stream: WootricStream, problem: str = "") -> Check:
+    if problem:
+        return Check("access", stream.name, Status.FAILED, False, f"The account cannot read it: {problem}.")  # noqa: FBT003 - A value.
+    return Check("access", stream.name, Status.OK, True, "The account can read it.")  # noqa: FBT003 - The same.
 
 
 def _end_inclusive(stream: DailyStream, value: bool | None, reason: str) -> Check:  # noqa: FBT001 - A value.

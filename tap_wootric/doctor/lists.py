@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tap_wootric.doctor import evidence
-from tap_wootric.doctor.estimate import ListFacts
+from tap_wootric.doctor.estimate import ListFacts, window_seconds
 from tap_wootric.doctor.evidence import SeenPage, SeenRow
 from tap_wootric.doctor.fields import FieldSurvey
 from tap_wootric.doctor.probe import Answer, Probe, UnansweredError
@@ -34,8 +34,7 @@ _SUBSECOND_ROWS = 3
 _SUBSECOND_ATTEMPTS = 4
 _SETTLED_SECONDS = 60
 """No row is stamped any more with a second that is so long past."""
-_DEFAULT_WINDOW_SECONDS = 60.0
-"""The documented limit counts requests per minute."""
+_SERVER_ERROR = 500
 
 
 class RefusedError(UnansweredError):
@@ -325,7 +324,9 @@ class ListExamination:
     def _find_last_page(self) -> None:
         """Ask for page 31 in pages of a single row, so that short lists show it, too."""
         params = {**self._sorted_by("created_at"), "per_page": 1, "page": LAST_PAGE + 1}
-        answer = self._probe.ask(self.stream.path, params)
+        answer = self._probe.ask(self.stream.path, params, attempts=1)
+        if answer.problem and (answer.status is None or answer.status >= _SERVER_ERROR):  # By chance, perhaps.
+            answer = self._probe.ask(self.stream.path, params)
         self.findings.last_page_status = answer.status
         if answer.problem and answer.status is None:
             raise UnansweredError(answer.problem)
@@ -346,6 +347,8 @@ class ListExamination:
         if large >= _LARGE_PAGE or large and len(self._rows) > large + _MARGIN:
             self.findings.large_page_size = large
         if self.findings.page_size is not None and self.findings.large_page_size is not None:
+            return
+        if len(self._rows) <= large:
             return
         # Only if there are more rows than a page has, is its size the limit.
         asked = _LARGE_PAGE if large > max(rows, PAGE_SIZE) else PAGE_SIZE
@@ -401,7 +404,7 @@ class ListExamination:
         survey = SizeSurvey(fetch, page_rows, begin, self._newest_times(key), is_whole=is_whole)
         survey.measure()
         is_sound = self.findings.sorts[key] and self.findings.filters[key]
-        return survey if survey.is_exact or is_sound else None
+        return survey if survey.is_short or is_sound else None
 
     # What was seen
 
@@ -467,9 +470,8 @@ class ListExamination:
         seconds, limited = self.median_seconds(), self.last_limit()
         if rows is None or seconds is None:
             return None
-        resets = [answer.reset_seconds for answer in self.answers if answer.reset_seconds is not None]
-        window = max([_DEFAULT_WINDOW_SECONDS, *resets])
-        return ListFacts(rows, seconds, limited.limit if limited else None, window)
+        resets = [(answer.received, answer.reset) for answer in self.answers if answer.reset is not None]
+        return ListFacts(rows, seconds, limited.limit if limited else None, window_seconds(resets))
 
     @contextmanager
     def _finding(self, check_id: str) -> Iterator[None]:

@@ -39,7 +39,8 @@ class Answer:
         seconds: How long the response took.
         limit: The limit that the endpoint announced, in requests per window.
         remaining: How many requests the endpoint accepts until the reset.
-        reset_seconds: How long until the reset.
+        reset: When the limit is reset, in the server's Unix seconds.
+        received: When the response came, by the server's clock.
     """
 
     content: Any
@@ -48,7 +49,8 @@ class Answer:
     seconds: float = 0.0
     limit: int | None = None
     remaining: int | None = None
-    reset_seconds: float | None = None
+    reset: int | None = None
+    received: int = 0
 
     @property
     def is_final(self) -> bool:
@@ -142,7 +144,6 @@ class Probe:
             body = "" if not response.ok else ", but the body is not what it should be"
             problem = f"{response.status_code} for {path}{body}"
         headers = response.headers
-        reset = _number(headers.get("X-Rate-Limit-Reset"))
         return Answer(
             content,
             problem,
@@ -150,7 +151,8 @@ class Probe:
             seconds,
             limit=_number(headers.get("X-Rate-Limit-Limit")),
             remaining=_number(headers.get("X-Rate-Limit-Remaining")),
-            reset_seconds=None if reset is None else reset - self._client.server_time(),
+            reset=_number(headers.get("X-Rate-Limit-Reset")),
+            received=self._client.server_time(),
         )
 
 

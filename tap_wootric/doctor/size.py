@@ -19,7 +19,7 @@ including the second, with None for its own beginning or end; the page's number;
 
 _ASCENDING, _DESCENDING = False, True
 
-_GOOD_SHARE = 0.02
+_GOOD_SHARE = 0.05
 """A gap with less than this share of the rows is not worth a request."""
 
 _MIN_DOUBT = 1
@@ -101,11 +101,12 @@ class SizeSurvey:
         is_whole: Whether there are no rows before `begin`.
 
     Attributes:
-        is_exact: Whether the rows were counted.
+        is_short: Whether all rows are on the pages that the API answers.
+        is_exact: Whether the rows were counted to the last one.
     """
 
     def __init__(self, fetch: FetchTimes, page_rows: int, begin: int, newest: Sequence[int], *, is_whole: bool = True) -> None:
-        self.is_exact = False
+        self.is_short = self.is_exact = False
         self._fetch = fetch
         self._page_rows = page_rows
         self._begin = begin
@@ -118,7 +119,8 @@ class SizeSurvey:
         """Count the rows if they are on the pages that the API answers; else measure both ends of the list."""
         first = self._fetch(self._start, None, LAST_PAGE, _ASCENDING)
         if len(first) < self._page_rows:
-            self._counted, self.is_exact = self._count(self._start, None, LAST_PAGE, len(first)), True
+            self.is_short = True
+            self._counted, self.is_exact = self._count(self._start, None, LAST_PAGE, len(first))
             return
         last = self._fetch(self._start, None, LAST_PAGE, _DESCENDING)
         if not last:  # Rows have left meanwhile.
@@ -180,16 +182,17 @@ class SizeSurvey:
         """Count the rows of a range that has fewer than a view shows."""
         if rows_on_last is None:
             rows_on_last = len(self._fetch(start, end, LAST_PAGE, _ASCENDING))
-        insort(self._segments, _Segment(start, end, max(1, self._count(start, end, LAST_PAGE, rows_on_last))))
+        rows, _ = self._count(start, end, LAST_PAGE, rows_on_last)
+        insort(self._segments, _Segment(start, end, max(1, rows)))
 
-    def _count(self, start: int | None, end: int | None, number: int, rows: int) -> int:
-        """Return how many rows a range has, given how many are on one of its pages. It may be cut at the last page."""
+    def _count(self, start: int | None, end: int | None, number: int, rows: int) -> tuple[int, bool]:
+        """Return how many rows a range has, and whether that is exact, given how many are on one of its pages."""
         full, empty = 0, LAST_PAGE + 1
         while True:
             if 0 < rows < self._page_rows:
-                return (number - 1) * self._page_rows + rows
+                return (number - 1) * self._page_rows + rows, True
             full, empty = (number, empty) if rows else (full, number)
-            if empty - full <= 1:
-                return full * self._page_rows
+            if empty - full <= max(1.0, _GOOD_SHARE * (self.rows / self._page_rows + full)):
+                return (full + empty - 1) * self._page_rows // 2, empty - full == 1
             number = (full + empty) // 2
             rows = len(self._fetch(start, end, number, _ASCENDING))
