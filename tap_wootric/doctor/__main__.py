@@ -80,7 +80,14 @@ def _run(arguments: Sequence[str]) -> int:
         return _UNREADABLE
     probe = Probe(client)
     probe.requests += 1  # The token's.
-    doctor = Doctor(settings, streams, authenticator, rate_limiter.clock, probe, _report_progress)
+    doctor = Doctor(
+        settings,
+        streams,
+        authenticator=authenticator,
+        clock=rate_limiter.clock,
+        probe=probe,
+        report_progress=_report_progress,
+    )
     report = doctor.report(tap.plugin_version)
     _print(report, options.format)
     return _READABLE if report.is_readable else _UNREADABLE

@@ -41,13 +41,13 @@ class ListFacts:
         rows: How many rows the sync reads.
         seconds_per_request: How long the API takes to return a page.
         limit: How many requests the API accepts in a window, or None if it announces no limit.
-        window_seconds: The length of a window.
+        window_seconds: The length of a window, or None if it is not known.
     """
 
     rows: float
     seconds_per_request: float
     limit: int | None = None
-    window_seconds: float = _WINDOW_SECONDS
+    window_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ def sync_cost(lists: Iterable[ListFacts], concurrency: int) -> Cost:
     return Cost(1 + sum(cost.requests for cost in costs), _START_SECONDS + sum(cost.seconds for cost in costs))
 
 
-def window_seconds(resets: Sequence[tuple[int, int]]) -> float:
-    """Return the length of the windows in which the API counts requests.
+def window_seconds(resets: Sequence[tuple[int, int]]) -> float | None:
+    """Return the length of the windows in which the API counts requests, or None if the resets do not show it.
 
     Args:
         resets: For each response, when it came and the reset that it announced, in Unix seconds.
@@ -80,7 +80,9 @@ def window_seconds(resets: Sequence[tuple[int, int]]) -> float:
     if ahead and max(ahead) - min(ahead) < _MIN_WINDOW_SECONDS < max(moments) - min(moments):
         return max(ahead)  # The window moves along with the requests.
     apart = [b - a for a, b in pairwise(sorted({reset for _, reset in resets})) if b - a >= _MIN_WINDOW_SECONDS]
-    return min(apart) if apart else max([_WINDOW_SECONDS, *ahead])
+    if apart:
+        return min(apart)
+    return max(ahead) if ahead and max(ahead) > _WINDOW_SECONDS else None
 
 
 def _list_cost(facts: ListFacts, concurrency: int) -> Cost:
@@ -101,5 +103,5 @@ def _limited_seconds(facts: ListFacts, requests: int) -> float:
     limit = max(1, facts.limit or 1)
     full_windows = (requests - 1) // limit
     rest = requests - full_windows * limit
-    seconds_of_window = max(facts.window_seconds, limit * facts.seconds_per_request)
+    seconds_of_window = max(facts.window_seconds or _WINDOW_SECONDS, limit * facts.seconds_per_request)
     return full_windows * seconds_of_window + rest * facts.seconds_per_request

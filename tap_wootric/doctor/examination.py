@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -15,7 +17,7 @@ from tap_wootric.doctor.estimate import sync_cost
 from tap_wootric.doctor.lists import ListExamination
 from tap_wootric.doctor.probe import Answer, Probe, UnansweredError
 from tap_wootric.doctor.report import Check, Report, Status, SyncEstimate, duration
-from tap_wootric.doctor.verdicts import list_checks
+from tap_wootric.doctor.verdicts import access_check, list_checks
 from tap_wootric.records.timestamps import DATE_LENGTH, SECONDS_PER_DAY, timestamp_of_second
 from tap_wootric.settings import Settings
 from tap_wootric.streams.base import WootricStream
@@ -26,7 +28,9 @@ _MAX_REQUESTS = 60
 """The size of the lists is estimated with the requests that are left."""
 _MIN_REFINEMENTS = 6
 """Requests for the size of the lists in any case."""
-_TIE_REQUESTS = 4
+_RESERVED_REQUESTS = 16
+"""Requests for the facts that are looked for later."""
+_MAX_AWAITED_SECONDS = 15
 _SHARING_ROUNDS = 2
 _NOTED_SKEW_SECONDS = 5
 _MAX_DAYS = 3_650
@@ -47,18 +51,20 @@ class Doctor:
         probe: Sends the requests.
         report_progress: Is told what comes next.
         local_time: Returns this machine's time in Unix seconds.
+        sleep: Sleeps for a number of seconds.
     """
 
-    def __init__(  # noqa: PLR0913 - All but the settings are collaborators.
+    def __init__(  # noqa: PLR0913 - All but the settings and streams are keywords.
         self,
         settings: Settings,
         streams: Mapping[str, WootricStream],
+        *,
         authenticator: WootricAuthenticator,
         clock: ServerClock,
         probe: Probe,
         report_progress: Callable[[str], None],
-        *,
         local_time: Callable[[], float] = time.time,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._settings = settings
         self._streams = streams
@@ -67,6 +73,7 @@ class Doctor:
         self._probe = probe
         self._report_progress = report_progress
         self._local_time = local_time
+        self._sleep = sleep
         now = int(clock.now())
         self._lists = [
             ListExamination(stream, probe, now) for stream in streams.values() if isinstance(stream, ListStream)
@@ -79,15 +86,17 @@ class Doctor:
         Args:
             version: The version of the tap.
         """
+        checks = [self._credentials()]
         for examination in self._lists:
             self._report_progress(f"Checking {examination.stream.name}")
             examination.examine()
-        checks = [self._credentials(), self._clock_check()]
+        self._measure_lists()
         for stream in self._streams.values():
             if not isinstance(stream, ListStream):
                 self._report_progress(f"Checking {stream.name}")
                 checks += self._daily_checks(stream) if isinstance(stream, DailyStream) else [self._access(stream)]
-        self._measure_lists()
+        self._compare_rows()
+        checks.append(self._clock_check())
         positions = {name: number for number, name in enumerate(["", *self._streams])}
         for examination in self._lists:
             checks += list_checks(examination)
@@ -126,45 +135,55 @@ class Doctor:
     # The lists
 
     def _measure_lists(self) -> None:
+        """Estimate how many rows there are, with the requests that the other facts leave."""
         self._report_progress("Estimating how many rows there are")
         for examination in self._lists:
             examination.measure(self._settings.start_date)
-        is_limited = any(examination.last_limit() for examination in self._lists)
-        reserved = _TIE_REQUESTS + (_SHARING_ROUNDS * len(self._lists) if is_limited else 0)
-        end = max(_MAX_REQUESTS - reserved, self._probe.requests + _MIN_REFINEMENTS)
+        end = max(_MAX_REQUESTS - _RESERVED_REQUESTS, self._probe.requests + _MIN_REFINEMENTS)
         while self._probe.requests < end:
             worst = max(self._lists, key=lambda examination: examination.doubt)
             if not worst.doubt:
                 break
             worst.refine()
-        self._report_progress("Looking at rows with equal timestamps")
+
+    def _compare_rows(self) -> None:
+        """Look at what repeated requests show: the order of ties, and the limits."""
+        self._report_progress("Comparing answers to the same requests")
         for examination in self._lists:
             examination.examine_ties()
             examination.conclude()
-        if is_limited:
-            self._report_progress("Looking at the rate limits")
-            self._compare_limits()
-
-    def _compare_limits(self) -> None:
-        """Find out which lists share a limit, by what one request to each leaves of them."""
         lists = [examination for examination in self._lists if not examination.problem]
+        if not any(examination.last_limit() for examination in lists):
+            return
         rounds: list[list[Answer]] = []
-        try:
+        with suppress(UnansweredError):
             for _ in range(_SHARING_ROUNDS):
                 rounds.append([examination.touch() for examination in lists])  # noqa: PERF401 - Some may be missing.
-        except UnansweredError:
+            for number, examination in enumerate(lists):
+                examination.findings.shares_limit = shares_limit(rounds, number)
+        self._await_reset([examination for examination in lists if examination.last_limit()])
+
+    def _await_reset(self, limited: Sequence[ListExamination]) -> None:
+        """See the next window of a limit begin, if that is soon: its length is the time between two resets."""
+        if any(examination.window_seconds for examination in limited):
             return
-        for number, examination in enumerate(lists):
-            examination.findings.shares_limit = shares_limit(rounds, number)
+        waits = {examination: examination.seconds_to_reset(self._clock.now()) for examination in limited}
+        soonest = min(waits, key=lambda examination: waits[examination])
+        if 0 <= waits[soonest] <= _MAX_AWAITED_SECONDS:
+            self._report_progress(f"Waiting {waits[soonest]:.0f} s to see how long the rate limit's window is")
+            self._sleep(waits[soonest] + 1)
+            with suppress(UnansweredError):
+                soonest.touch()
 
     # The other streams
 
     def _access(self, stream: WootricStream) -> Check:
+        problem = ""
         try:
             self._rows(stream, {})
         except UnansweredError as error:
-            return _access_check(stream, str(error))
-        return _access_check(stream)
+            problem = str(error)
+        return access_check(stream.name, problem)
 
     def _daily_checks(self, stream: DailyStream) -> list[Check]:
         def is_active(first: int, last: int) -> bool:
@@ -177,15 +196,15 @@ class Doctor:
         try:
             has_activity = is_active(first, last)
         except UnansweredError as error:
-            return [_access_check(stream, str(error)), _end_inclusive(stream, None, "The stream cannot be read.")]
+            return [access_check(stream.name, str(error)), _end_inclusive(stream, None, "The stream cannot be read.")]
         if not has_activity:
-            return [_access_check(stream), _end_inclusive(stream, None, "No day has anything that shows it.")]
+            return [access_check(stream.name, ""), _end_inclusive(stream, None, "No day has anything that shows it.")]
         guesses = [_day(text) for examination in self._lists for text in examination.response_days()]
         try:
             includes = includes_last_day(is_active, guesses, first, last)
         except UnansweredError as error:
-            return [_access_check(stream), _end_inclusive(stream, None, f"No answer: {error}.")]
-        return [_access_check(stream), _end_inclusive(stream, includes, "No day shows it.")]
+            return [access_check(stream.name, ""), _end_inclusive(stream, None, f"No answer: {error}.")]
+        return [access_check(stream.name, ""), _end_inclusive(stream, includes, "No day shows it.")]
 
     def _rows(self, stream: WootricStream, params: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Return the rows that a stream makes of the answer to a request.
@@ -218,7 +237,15 @@ class Doctor:
         later = [
             examination.later_sync(facts, _LATER_SECONDS) for examination, facts in zip(readable, known, strict=True)
         ]
-        costs = [sync_cost(facts, self._settings.concurrency) for facts in (known, later)]
+        # Most likely, the limits of all endpoints have the same windows.
+        window = min((facts.window_seconds for facts in known if facts.window_seconds), default=None)
+        costs = [
+            sync_cost(
+                (replace(facts, window_seconds=facts.window_seconds or window) for facts in lists),
+                self._settings.concurrency,
+            )
+            for lists in (known, later)
+        ]
         first_sync, later_sync = (SyncEstimate(cost.requests, round(cost.seconds)) for cost in costs)
         return first_sync, later_sync
 
@@ -283,12 +310,6 @@ def _advice(failed: Sequence[Check]) -> str:
         return f"To fix: ask Wootric for access to {names}, or deselect {them}: {deselect}."
     first = failed[0]
     return f"To fix: {first.stream}, {first.id}: {first.message} Please report it, with the output of --format json."
-
-
-def _access_check(stream: WootricStream, problem: str = "") -> Check:
-    if problem:
-        return Check("access", stream.name, Status.FAILED, False, f"The account cannot read it: {problem}.")  # noqa: FBT003 - A value.
-    return Check("access", stream.name, Status.OK, True, "The account can read it.")  # noqa: FBT003 - The same.
 
 
 def _end_inclusive(stream: DailyStream, value: bool | None, reason: str) -> Check:  # noqa: FBT001 - A value.

@@ -222,6 +222,16 @@ class ListExamination:
         """Return the last answer that announced a limit."""
         return next((answer for answer in reversed(self.answers) if answer.remaining is not None), None)
 
+    @property
+    def window_seconds(self) -> float | None:
+        """The length of the windows of the limit, if it shows."""
+        return window_seconds([(answer.received, answer.reset) for answer in self.answers if answer.reset is not None])
+
+    def seconds_to_reset(self, now: float) -> float:
+        """Return how long it takes until the limit is reset, or infinity if that is not known."""
+        limited = self.last_limit()
+        return math.inf if limited is None or limited.reset is None else limited.reset - now
+
     def first_sync(self, start_date: int | None) -> ListFacts | None:
         """Return what the first sync of the list depends on, or None if its rows are not known.
 
@@ -344,7 +354,7 @@ class ListExamination:
         rows, large = self._first_page_rows, self._large_page_rows
         if rows >= PAGE_SIZE or large > rows + _MARGIN:
             self.findings.page_size = rows
-        if large >= _LARGE_PAGE or large and len(self._rows) > large + _MARGIN:
+        if large >= _LARGE_PAGE or (large and len(self._rows) > large + _MARGIN):
             self.findings.large_page_size = large
         if self.findings.page_size is not None and self.findings.large_page_size is not None:
             return
@@ -398,8 +408,8 @@ class ListExamination:
             params |= {name: bound for name, bound in bounds.items() if bound is not None}
             if page_rows > PAGE_SIZE:
                 params["per_page"] = _LARGE_PAGE
-            last = begin
-            return [last := last if time is None else time for time in (row.time(key) for row in self._page(params).rows)]
+            times = [row.time(key) for row in self._page(params).rows]
+            return [begin if time is None else time for time in times]
 
         survey = SizeSurvey(fetch, page_rows, begin, self._newest_times(key), is_whole=is_whole)
         survey.measure()
@@ -470,8 +480,7 @@ class ListExamination:
         seconds, limited = self.median_seconds(), self.last_limit()
         if rows is None or seconds is None:
             return None
-        resets = [(answer.received, answer.reset) for answer in self.answers if answer.reset is not None]
-        return ListFacts(rows, seconds, limited.limit if limited else None, window_seconds(resets))
+        return ListFacts(rows, seconds, limited.limit if limited else None, self.window_seconds)
 
     @contextmanager
     def _finding(self, check_id: str) -> Iterator[None]:

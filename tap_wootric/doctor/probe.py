@@ -13,6 +13,8 @@ from singer_sdk.exceptions import SingerSDKError
 from tap_wootric.api.client import Client
 from tap_wootric.api.responses import decode_response, safe_message
 
+_MAX_REQUESTS = 70
+"""Most accounts show everything within 60."""
 _ATTEMPTS = 2
 """Fewer than the tap's nine: an answer is wanted soon, and what has none is unknown."""
 _PAUSE_SECONDS = 1.0
@@ -114,7 +116,7 @@ class Probe:
         """Send a request, and another one if the first has no usable response and that may pass.
 
         Raises:
-            UnansweredError: There is no time left for it.
+            UnansweredError: There is no time left for it, or there have been too many requests.
         """
         answer = self._attempt(path, params)
         for _ in range(attempts - 1):
@@ -128,6 +130,8 @@ class Probe:
         sent_at, waited = self._monotonic(), self._client.throttled_seconds
         if sent_at - waited - self._started_at > _MAX_SECONDS:
             raise UnansweredError("the API is too slow to find it out")
+        if self.requests >= _MAX_REQUESTS:
+            raise UnansweredError("it would take too many requests")
         self.requests += 1
         try:
             response = self._client.get(path, params)

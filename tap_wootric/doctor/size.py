@@ -105,7 +105,9 @@ class SizeSurvey:
         is_exact: Whether the rows were counted to the last one.
     """
 
-    def __init__(self, fetch: FetchTimes, page_rows: int, begin: int, newest: Sequence[int], *, is_whole: bool = True) -> None:
+    def __init__(
+        self, fetch: FetchTimes, page_rows: int, begin: int, newest: Sequence[int], *, is_whole: bool = True
+    ) -> None:
         self.is_short = self.is_exact = False
         self._fetch = fetch
         self._page_rows = page_rows
