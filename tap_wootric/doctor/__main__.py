@@ -20,7 +20,7 @@ from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.client import Client
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import safe_message
-from tap_wootric.doctor.examination import Doctor, failed_report
+from tap_wootric.doctor.examination import Doctor
 from tap_wootric.doctor.probe import Patience, Probe, UnansweredError
 from tap_wootric.doctor.report import Report, as_json, as_text
 from tap_wootric.tap import InvalidInputError, TapWootric
@@ -73,22 +73,21 @@ def _run(arguments: Sequence[str]) -> int:
         rate_limiter=rate_limiter,
         timeout_seconds=min(settings.request_timeout_seconds, _MAX_TIMEOUT_SECONDS),
     )
-    streams = {stream.name: stream for stream in tap.discover_streams()}
-    _report_progress("Checking the credentials")
-    if problem := _within(_TOKEN_SECONDS, lambda: _token_problem(authenticator)):
-        _print(failed_report(tap.plugin_version, settings, streams, problem), options.format)
-        return _UNREADABLE
     probe = Probe(client)
-    probe.requests += 1  # The token's.
     doctor = Doctor(
         settings,
-        streams,
+        {stream.name: stream for stream in tap.discover_streams()},
         authenticator=authenticator,
         clock=rate_limiter.clock,
         probe=probe,
         report_progress=_report_progress,
     )
-    report = doctor.report(tap.plugin_version)
+    _report_progress("Checking the credentials")
+    if problem := _within(_TOKEN_SECONDS, lambda: _token_problem(authenticator)):
+        report = doctor.report_without_token(tap.plugin_version, problem)
+    else:
+        probe.requests += 1  # The token's.
+        report = doctor.report(tap.plugin_version)
     _print(report, options.format)
     return _READABLE if report.is_readable else _UNREADABLE
 

@@ -15,7 +15,7 @@ from tap_wootric.api.rate_limit import ServerClock
 from tap_wootric.doctor.days import includes_last_day
 from tap_wootric.doctor.estimate import sync_cost
 from tap_wootric.doctor.lists import ListExamination
-from tap_wootric.doctor.probe import Answer, Probe, UnansweredError
+from tap_wootric.doctor.probe import Answer, NotAskedError, Probe, UnansweredError
 from tap_wootric.doctor.report import Check, Report, Status, SyncEstimate, duration
 from tap_wootric.doctor.verdicts import access_check, list_checks
 from tap_wootric.records.timestamps import DATE_LENGTH, SECONDS_PER_DAY, timestamp_of_second
@@ -91,33 +91,61 @@ class Doctor:
             self._report_progress(f"Checking {examination.stream.name}")
             examination.examine()
         self._measure_lists()
+        others = [stream for stream in self._streams.values() if not isinstance(stream, ListStream)]
+        for stream in others:
+            if not isinstance(stream, DailyStream):
+                self._report_progress(f"Checking {stream.name}")
+                checks.append(self._access(stream))
+        self._compare_answers()
+        for stream in others:
+            if isinstance(stream, DailyStream):
+                self._report_progress(f"Checking {stream.name}")
+                checks += self._daily_checks(stream)
+        checks.insert(1, self._clock_check())
+        return self._report(version, checks)
+
+    def report_without_token(self, version: str, problem: str) -> Report:
+        """Return the report on an account for which there is no token.
+
+        Args:
+            version: The version of the tap.
+            problem: Why there is none.
+        """
+        reason = NotAskedError("it takes a token")
+        checks = [self._credentials(problem), Check("clock", None, Status.UNKNOWN, None, f"Not found out: {reason}.")]
+        for examination in self._lists:
+            examination.problem = reason
         for stream in self._streams.values():
             if not isinstance(stream, ListStream):
-                self._report_progress(f"Checking {stream.name}")
-                checks += self._daily_checks(stream) if isinstance(stream, DailyStream) else [self._access(stream)]
-        self._compare_rows()
-        checks.append(self._clock_check())
-        positions = {name: number for number, name in enumerate(["", *self._streams])}
+                checks.append(access_check(stream.name, reason))
+            if isinstance(stream, DailyStream):
+                checks.append(_end_inclusive(stream, None, f"Not found out: {reason}."))
+        return self._report(version, checks)
+
+    def _report(self, version: str, checks: list[Check]) -> Report:
         for examination in self._lists:
             checks += list_checks(examination)
+        positions = {name: number for number, name in enumerate(["", *self._streams])}
         checks.sort(key=lambda check: positions[check.stream or ""])
         first, later = self._estimates()
-        failed = [check for check in checks if check.status is Status.FAILED and self._is_needed(check)]
+        troubles = [check for check in checks if self._is_needed(check) and _is_trouble(check)]
         return Report(
             version=version,
             api_url=self._settings.api_url,
             checks=checks,
             first_sync=first,
             later_sync=later,
-            advice=_advice(failed),
-            is_readable=not failed,
+            advice=_advice(troubles),
+            is_readable=not troubles,
         )
 
     # The account
 
-    def _credentials(self) -> Check:
+    def _credentials(self, problem: str = "") -> Check:
         grant, lifetime = self._authenticator.grant_type, self._authenticator.token_lifetime_seconds
         value = {"grant": grant, "token_seconds": None if lifetime is None else round(lifetime)}
+        if problem:
+            return Check("credentials", None, Status.FAILED, value, f"{problem}.")
         lasts = f"; a token lasts {duration(lifetime)}" if lifetime else ""
         names = " and ".join(self._settings.credentials)
         return Check("credentials", None, Status.OK, value, f"The API accepts {names}{lasts}.")
@@ -146,7 +174,7 @@ class Doctor:
                 break
             worst.refine()
 
-    def _compare_rows(self) -> None:
+    def _compare_answers(self) -> None:
         """Look at what repeated requests show: the order of ties, and the limits."""
         self._report_progress("Comparing answers to the same requests")
         for examination in self._lists:
@@ -178,12 +206,11 @@ class Doctor:
     # The other streams
 
     def _access(self, stream: WootricStream) -> Check:
-        problem = ""
         try:
             self._rows(stream, {})
         except UnansweredError as error:
-            problem = str(error)
-        return access_check(stream.name, problem)
+            return access_check(stream.name, error)
+        return access_check(stream.name, None)
 
     def _daily_checks(self, stream: DailyStream) -> list[Check]:
         def is_active(first: int, last: int) -> bool:
@@ -196,15 +223,15 @@ class Doctor:
         try:
             has_activity = is_active(first, last)
         except UnansweredError as error:
-            return [access_check(stream.name, str(error)), _end_inclusive(stream, None, "The stream cannot be read.")]
+            return [access_check(stream.name, error), _end_inclusive(stream, None, "The stream cannot be read.")]
         if not has_activity:
-            return [access_check(stream.name, ""), _end_inclusive(stream, None, "No day has anything that shows it.")]
+            return [access_check(stream.name, None), _end_inclusive(stream, None, "No day has anything that shows it.")]
         guesses = [_day(text) for examination in self._lists for text in examination.response_days()]
         try:
             includes = includes_last_day(is_active, guesses, first, last)
         except UnansweredError as error:
-            return [access_check(stream.name, ""), _end_inclusive(stream, None, f"No answer: {error}.")]
-        return [access_check(stream.name, ""), _end_inclusive(stream, includes, "No day shows it.")]
+            return [access_check(stream.name, None), _end_inclusive(stream, None, f"No answer: {error}.")]
+        return [access_check(stream.name, None), _end_inclusive(stream, includes, "No day shows it.")]
 
     def _rows(self, stream: WootricStream, params: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Return the rows that a stream makes of the answer to a request.
@@ -250,31 +277,6 @@ class Doctor:
         return first_sync, later_sync
 
 
-def failed_report(version: str, settings: Settings, streams: Mapping[str, WootricStream], problem: str) -> Report:
-    """Return the report on an account for which there is no token.
-
-    Args:
-        version: The version of the tap.
-        settings: The tap's settings.
-        streams: The tap's streams by their names.
-        problem: Why there is none.
-    """
-    checks = [
-        Check("credentials", None, Status.FAILED, {"grant": _grant(settings), "token_seconds": None}, f"{problem}."),
-        Check("clock", None, Status.UNKNOWN, None, "Not looked at."),
-        *(Check("access", name, Status.UNKNOWN, None, "Not looked at.") for name in streams),
-    ]
-    return Report(
-        version=version,
-        api_url=settings.api_url,
-        checks=checks,
-        first_sync=None,
-        later_sync=None,
-        advice=f"To fix: {problem}.",
-        is_readable=False,
-    )
-
-
 def shares_limit(rounds: Sequence[Sequence[Answer]], number: int) -> bool | None:
     """Return whether requests to other endpoints count for the limit of an endpoint, or None if that is not clear.
 
@@ -299,17 +301,25 @@ def shares_limit(rounds: Sequence[Sequence[Answer]], number: int) -> bool | None
     return None
 
 
-def _advice(failed: Sequence[Check]) -> str:
+def _is_trouble(check: Check) -> bool:
+    """Return whether a check leaves open that the tap can read the account."""
+    return check.status is Status.FAILED or (check.id == "access" and check.status is Status.UNKNOWN)
+
+
+def _advice(troubles: Sequence[Check]) -> str:
     """Return what to do: the next command, or the one thing to fix."""
-    if not failed:
+    if not troubles:
         return _READY
-    denied = [check.stream for check in failed if check.id == "access" and check.stream]
-    if denied:
-        names, them = " and ".join(denied), "it" if len(denied) == 1 else "them"
-        deselect = "; ".join(f"`meltano select --exclude tap-wootric {name} '*'`" for name in denied)
-        return f"To fix: ask Wootric for access to {names}, or deselect {them}: {deselect}."
-    first = failed[0]
-    return f"To fix: {first.stream}, {first.id}: {first.message} Please report it, with the output of --format json."
+    if troubles[0].id == "credentials":
+        return f"To fix: {troubles[0].message}"
+    access = [check for check in troubles if check.id == "access"]
+    if denied := [str(check.stream) for check in access if check.status is Status.FAILED]:
+        deselect = "; ".join(f"`meltano select tap-wootric --exclude {name} '*'`" for name in denied)
+        return f"To fix: {' and '.join(denied)} cannot be read. Ask Wootric for access, or deselect: {deselect}"
+    if access:
+        return f"Try again later: {access[0].stream} was not looked at. {access[0].message}"
+    first = troubles[0]
+    return f"Please report this, with the output of --format json: {first.stream}, {first.id}. {first.message}"
 
 
 def _end_inclusive(stream: DailyStream, value: bool | None, reason: str) -> Check:  # noqa: FBT001 - A value.
@@ -319,10 +329,6 @@ def _end_inclusive(stream: DailyStream, value: bool | None, reason: str) -> Chec
         None: reason,
     }
     return Check("end_inclusive", stream.name, Status.UNKNOWN if value is None else Status.OK, value, messages[value])
-
-
-def _grant(settings: Settings) -> str:
-    return "password" if "password" in settings.credentials else "client_credentials"
 
 
 def _range(stream: DailyStream, first: int, last: int) -> dict[str, str]:

@@ -82,7 +82,7 @@ class ListExamination:
         stream: The stream that reads the list.
         findings: What is known so far.
         fields: The fields that differ from the schema.
-        problem: Why the list cannot be read; empty if it can.
+        problem: Why the list cannot be read, if it cannot.
         answers: The answers to the requests for at most 50 rows.
     """
 
@@ -90,7 +90,7 @@ class ListExamination:
         self.stream = stream
         self.findings = Findings()
         self.fields = FieldSurvey(stream.schema)
-        self.problem = ""
+        self.problem: UnansweredError | None = None
         self.answers: list[Answer] = []
         self._probe = probe
         self._now = now
@@ -106,7 +106,7 @@ class ListExamination:
         try:
             first = self._page(self._sorted_by("created_at"))
         except UnansweredError as error:
-            self.problem = str(error)
+            self.problem = error
             return
         with self._finding("last_page"):
             self._find_last_page()

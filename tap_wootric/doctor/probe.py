@@ -30,6 +30,10 @@ class UnansweredError(Exception):
     """There is no usable answer to a question. The message says why, without anything from the answer itself."""
 
 
+class NotAskedError(UnansweredError):
+    """The question was not asked: it would take too long, or too many requests."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A response, as far as it tells anything about the API.
@@ -77,10 +81,10 @@ class Patience:
         """Wait.
 
         Raises:
-            UnansweredError: It would take too long altogether.
+            NotAskedError: It would take too long altogether.
         """
         if seconds > self._left:
-            raise UnansweredError("the API's rate limit leaves no request for it")
+            raise NotAskedError("the API's rate limit leaves no request for it")
         if seconds >= _NOTED_WAIT_SECONDS:
             self._report(f"Waiting {seconds:.0f} s for the API's rate limit")
         self._left -= seconds
@@ -116,7 +120,7 @@ class Probe:
         """Send a request, and another one if the first has no usable response and that may pass.
 
         Raises:
-            UnansweredError: There is no time left for it, or there have been too many requests.
+            NotAskedError: There is no time left for it, or there have been too many requests.
         """
         answer = self._attempt(path, params)
         for _ in range(attempts - 1):
@@ -129,9 +133,9 @@ class Probe:
     def _attempt(self, path: str, params: Mapping[str, Any]) -> Answer:
         sent_at, waited = self._monotonic(), self._client.throttled_seconds
         if sent_at - waited - self._started_at > _MAX_SECONDS:
-            raise UnansweredError("the API is too slow to find it out")
+            raise NotAskedError("the API is too slow to find it out")
         if self.requests >= _MAX_REQUESTS:
-            raise UnansweredError("it would take too many requests")
+            raise NotAskedError("it would take too many requests")
         self.requests += 1
         try:
             response = self._client.get(path, params)

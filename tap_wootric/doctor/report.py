@@ -120,16 +120,18 @@ def as_text(report: Report, *, colored: bool, unicode: bool) -> str:
 
 def _lines(report: Report, *, colored: bool) -> Iterator[str]:
     yield f"tap-wootric {report.version}, {report.api_url}"
+    unreadable = {check.stream for check in report.checks if _is_obstacle(check)}
     stream: str | None = None
     yield ""
     for check in report.checks:
+        if check.status is Status.UNKNOWN and unreadable & {None, check.stream}:
+            continue
         if check.stream != stream:
             stream = check.stream
             yield ""
             yield _styled(str(stream), "1", colored=colored)
-        if _is_worth_a_line(check, report.checks):
-            mark = _styled(_MARKS[check.status], _COLORS[check.status], colored=colored)
-            yield f"  {mark} {check.id:<{_ID_WIDTH}} {check.message}"
+        mark = _styled(_MARKS[check.status], _COLORS[check.status], colored=colored)
+        yield f"  {mark} {check.id:<{_ID_WIDTH}} {check.message}"
     yield ""
     for name, estimate in (("A first sync", report.first_sync), ("A sync a day later", report.later_sync)):
         if estimate:
@@ -138,12 +140,9 @@ def _lines(report: Report, *, colored: bool) -> Iterator[str]:
     yield _styled(report.advice, "1;32" if report.is_readable else "1;31", colored=colored)
 
 
-def _is_worth_a_line(check: Check, checks: Sequence[Check]) -> bool:
-    """Return whether a check tells people anything: not if its stream cannot be read at all."""
-    is_readable = all(
-        other.status is not Status.FAILED for other in checks if other.id == "access" and other.stream == check.stream
-    )
-    return is_readable or check.status is not Status.UNKNOWN
+def _is_obstacle(check: Check) -> bool:
+    """Return whether a check explains why others of its stream, or all others, are unknown."""
+    return check.id in {"access", "credentials"} and check.status is Status.FAILED
 
 
 def _styled(text: str, style: str, *, colored: bool) -> str:

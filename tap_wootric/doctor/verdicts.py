@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tap_wootric.doctor.lists import ListExamination
+from tap_wootric.doctor.probe import NotAskedError, UnansweredError
 from tap_wootric.doctor.report import Check, Status
 from tap_wootric.pagination.query import PAGE_SIZE, TimeKey
 
@@ -31,16 +32,21 @@ def list_checks(examination: ListExamination) -> Iterator[Check]:
     yield verdicts.fields()
 
 
-def access_check(stream: str, problem: str) -> Check:
+def access_check(stream: str, problem: UnansweredError | None) -> Check:
     """Return whether the account can read a stream.
 
     Args:
         stream: The stream's name.
-        problem: Why it cannot; empty if it can.
+        problem: Why there is no usable answer, if there is none.
     """
-    if problem:
-        return Check("access", stream, Status.FAILED, value=False, message=f"The account cannot read it: {problem}.")
-    return Check("access", stream, Status.OK, value=True, message="The account can read it.")
+    match problem:
+        case None:
+            return Check("access", stream, Status.OK, value=True, message="The account can read it.")
+        case NotAskedError():
+            return Check("access", stream, Status.UNKNOWN, value=None, message=f"Not found out: {problem}.")
+        case _:
+            message = f"The account cannot read it: {problem}."
+            return Check("access", stream, Status.FAILED, value=False, message=message)
 
 
 class _Verdicts:
@@ -119,7 +125,7 @@ class _Verdicts:
                 return self._check("stable_ties", Status.WARNING, False, message)  # noqa: FBT003 - The same.
 
     def rate_limit(self) -> Check:
-        if not self._examination.answers:
+        if self._examination.problem or not self._examination.answers:
             return self._unknown("rate_limit", "There was no answer.")
         value: dict[str, Any] = dict.fromkeys(("limit", "remaining", "shared"))
         answer, shared = self._examination.last_limit(), self._findings.shares_limit
@@ -133,7 +139,7 @@ class _Verdicts:
 
     def latency(self) -> Check:
         seconds = self._examination.median_seconds()
-        if seconds is None:
+        if self._examination.problem or seconds is None:
             return self._unknown("latency", "There was no answer.")
         milliseconds = round(1_000 * seconds)
         return self._check("latency", Status.OK, milliseconds, f"A page takes {milliseconds} ms (median).")
