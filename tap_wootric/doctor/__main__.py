@@ -21,7 +21,7 @@ from tap_wootric.api.client import Client
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import safe_message
 from tap_wootric.doctor.examination import Doctor
-from tap_wootric.doctor.probe import Patience, Probe, UnansweredError
+from tap_wootric.doctor.probe import Patience, Probe, UnansweredError, plain_message
 from tap_wootric.doctor.report import Report, as_json, as_text
 from tap_wootric.tap import InvalidInputError, TapWootric
 
@@ -117,10 +117,10 @@ def _token_problem(authenticator: WootricAuthenticator) -> str:
         try:
             authenticator.auth_header()
         except (FatalAPIError, UnansweredError) as error:
-            return safe_message(error)
+            return plain_message(error)
         except (RetriableAPIError, requests.RequestException) as error:
             if attempt == _TOKEN_ATTEMPTS:
-                return safe_message(error)
+                return plain_message(error)
             time.sleep(_TOKEN_PAUSE_SECONDS)
         else:
             break
@@ -146,6 +146,7 @@ def _show_log() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # Its warnings contain the parameters of URLs.
 
 
 def _report_progress(text: str) -> None:

@@ -88,6 +88,8 @@ class Doctor:
         """
         checks = [self._credentials()]
         for examination in self._lists:
+            examination.begin()
+        for examination in self._lists:
             self._report_progress(f"Checking {examination.stream.name}")
             examination.examine()
         self._measure_lists()

@@ -101,16 +101,20 @@ class ListExamination:
 
     # Steps
 
-    def examine(self) -> None:
-        """Find out everything but the number of rows and what ties show."""
+    def begin(self) -> None:
+        """Find out whether the list can be read."""
         try:
-            first = self._page(self._sorted_by("created_at"))
+            self._page(self._sorted_by("created_at"))
         except UnansweredError as error:
             self.problem = error
+
+    def examine(self) -> None:
+        """Find out everything but the number of rows and what ties show."""
+        if self.problem:
             return
         with self._finding("last_page"):
             self._find_last_page()
-        if not first.rows:
+        if not self._rows:
             self._settle_last_page()
             return
         for key in TIME_KEYS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ _ATTEMPTS = 2
 _PAUSE_SECONDS = 1.0
 _MAX_SECONDS = 90.0
 """How long to send requests, without the waits for limits."""
-_MAX_WAIT_SECONDS = 130.0
+_MAX_WAIT_SECONDS = 240.0
 """How long to wait for limits altogether. The documented limit is one per minute."""
 _NOTED_WAIT_SECONDS = 2.0
+_QUOTE = re.compile(r"( for /\S+): (?!the API redirects).*")
+"""The end of a message about a response, which quotes it."""
 _REFUSALS = range(requests.codes.multiple_choices, requests.codes.too_many_requests)
 
 
@@ -140,7 +143,7 @@ class Probe:
         try:
             response = self._client.get(path, params)
         except (SingerSDKError, requests.RequestException) as error:
-            return Answer(None, safe_message(error))
+            return Answer(None, plain_message(error))
         waited = self._client.throttled_seconds - waited
         return self._answer(path, response, self._monotonic() - sent_at - waited)
 
@@ -162,6 +165,11 @@ class Probe:
             reset=_number(headers.get("X-Rate-Limit-Reset")),
             received=self._client.server_time(),
         )
+
+
+def plain_message(error: BaseException) -> str:
+    """Return one line about an error, without what the API itself says: it may name a customer or the account."""
+    return _QUOTE.sub(r"\1", safe_message(error))
 
 
 def _number(text: str | None) -> int | None:
