@@ -58,7 +58,8 @@ def _run(arguments: Sequence[str]) -> int:
         return _complain([safe_message(error)])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # The SDK's handlers are for a sync.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    rate_limiter = RateLimiter(sleep=Patience(_report_progress).wait)
+    patience = Patience(_report_progress)
+    rate_limiter = RateLimiter(sleep=patience.wait)
     authenticator = WootricAuthenticator(
         api_url=settings.api_url,
         credentials=settings.credentials,
@@ -73,7 +74,7 @@ def _run(arguments: Sequence[str]) -> int:
         rate_limiter=rate_limiter,
         timeout_seconds=min(settings.request_timeout_seconds, _MAX_TIMEOUT_SECONDS),
     )
-    probe = Probe(client)
+    probe = Probe(client, patience.wait)
     doctor = Doctor(
         settings,
         {stream.name: stream for stream in tap.discover_streams()},

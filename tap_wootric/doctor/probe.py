@@ -99,6 +99,7 @@ class Probe:
 
     Args:
         client: Sends a request.
+        wait: Waits for a number of seconds until a limit is reset.
         monotonic: Returns seconds that never jump.
         sleep: Sleeps for a number of seconds.
 
@@ -109,12 +110,16 @@ class Probe:
     def __init__(
         self,
         client: Client,
+        wait: Callable[[float], None],
         *,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.requests = 0
         self._client = client
+        self._wait = wait
+        self._blocked_until = 0
+        self._waited = 0.0
         self._monotonic = monotonic
         self._sleep = sleep
         self._started_at = monotonic()
@@ -134,8 +139,13 @@ class Probe:
         return answer
 
     def _attempt(self, path: str, params: Mapping[str, Any]) -> Answer:
+        # The limiter waits for an endpoint's own limit. Perhaps all endpoints share one.
+        if (blocked_seconds := self._blocked_until - self._client.server_time()) > 0:
+            self._wait(blocked_seconds)
+            self._waited += blocked_seconds
+            self._blocked_until = 0
         sent_at, waited = self._monotonic(), self._client.throttled_seconds
-        if sent_at - waited - self._started_at > _MAX_SECONDS:
+        if sent_at - waited - self._waited - self._started_at > _MAX_SECONDS:
             raise NotAskedError("the API is too slow to find it out")
         if self.requests >= _MAX_REQUESTS:
             raise NotAskedError("it would take too many requests")
@@ -145,7 +155,10 @@ class Probe:
         except (SingerSDKError, requests.RequestException) as error:
             return Answer(None, plain_message(error))
         waited = self._client.throttled_seconds - waited
-        return self._answer(path, response, self._monotonic() - sent_at - waited)
+        answer = self._answer(path, response, self._monotonic() - sent_at - waited)
+        if answer.remaining == 0 and answer.reset is not None:
+            self._blocked_until = answer.reset
+        return answer
 
     def _answer(self, path: str, response: requests.Response, seconds: float) -> Answer:
         content, problem = None, ""
