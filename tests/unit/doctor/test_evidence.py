@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tap_wootric.doctor import evidence
@@ -43,7 +45,7 @@ def test_an_order_by_email_is_none_by_time() -> None:
 
 
 def test_a_row_out_of_range_proves_that_the_api_does_not_filter() -> None:
-    asked = {"created[gte]": 101, "created[lt]": 102}
+    asked: dict[str, Any] = {"created[gte]": 101, "created[lt]": 102}
     assert evidence.filters([page(ORDERED[1:2], **asked)], "created_at") is None
     assert evidence.filters([page(ORDERED[1:3], **asked)], "created_at") is False
     assert evidence.filters([page(ORDERED[:2], **asked)], "created_at") is False
