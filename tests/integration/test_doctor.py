@@ -158,8 +158,13 @@ def test_page_sizes(size: int, value: dict[str, int], status: int) -> None:
 
 @pytest.mark.parametrize(
     ("past_last_page", "answer", "http_status"),
-    [("400", "error", 400), ("404", "error", 404), ("error list", "error", 200), ("empty", "empty", 200)]
-    + [("rows", "rows", 200)],
+    [
+        ("400", "error", 400),
+        ("404", "error", 404),
+        ("error list", "error", 200),
+        ("empty", "empty", 200),
+        ("rows", "rows", 200),
+    ],
 )
 def test_what_page_31_answers(past_last_page: str, answer: str, http_status: int) -> None:
     found = examine(past_last_page=past_last_page)
@@ -178,7 +183,7 @@ def test_whether_timestamps_are_finer_than_shown(*, whole_seconds: bool) -> None
 def test_whether_ties_are_stable(*, shuffle_ties: bool) -> None:
     account = Account(40, 40, declines=40)
     for table in account.tables.values():
-        account.crowd(table, 30, both_clocks=True)
+        account.crowd(table, 30, created_too=True)
     found = examine(account, whole_seconds=True, shuffle_ties=shuffle_ties)
     assert [found.value("stable_ties", stream) for stream in LISTS] == [not shuffle_ties] * 3
     assert found.status("stable_ties") == ("warning" if shuffle_ties else "ok")

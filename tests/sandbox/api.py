@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -112,16 +112,23 @@ class Api:
         headers, is_exceeded = self._count(name)
         if is_exceeded:
             return Answer(HTTPStatus.TOO_MANY_REQUESTS, {"error": "Too many requests"}, headers)
-        past_last_page = self.switches.past_last_page
-        if int(query.get("page", 1)) > LAST_PAGE and past_last_page != "rows":
-            error = _error(HTTPStatus.OK, "invalid_parameter", f"page must be between 1 and {LAST_PAGE}")
-            content = [] if past_last_page == "empty" else error.content
-            return Answer(int(past_last_page) if past_last_page.isdigit() else HTTPStatus.OK, content, headers)
         try:
-            content = self._reads[name](query) if name in self._reads else self._list(name, query)
+            if int(query.get("page", 1)) > LAST_PAGE and self.switches.past_last_page != "rows":
+                answer = self._past_last_page()
+            else:
+                content = self._reads[name](query) if name in self._reads else self._list(name, query)
+                answer = Answer(HTTPStatus.OK, content)
         except ValueError as error:
-            return _error(HTTPStatus.BAD_REQUEST, "invalid_parameter", str(error))
-        return Answer(HTTPStatus.OK, content, headers)
+            answer = _error(HTTPStatus.BAD_REQUEST, "invalid_parameter", str(error))
+        return replace(answer, headers=headers)
+
+    def _past_last_page(self) -> Answer:
+        """Return what there is instead of page 31."""
+        kind = self.switches.past_last_page
+        if kind == "empty":
+            return Answer(HTTPStatus.OK, [])
+        status = HTTPStatus(int(kind)) if kind.isdigit() else HTTPStatus.OK
+        return _error(status, "invalid_parameter", f"page must be between 1 and {LAST_PAGE}")
 
     def _list(self, name: str, query: Mapping[str, str]) -> list[Body]:
         table = self.account.tables[name]

@@ -7,8 +7,8 @@ from typing import Any
 
 from tap_wootric.doctor.evidence import SeenPage, SeenRow
 from tap_wootric.doctor.probe import Answer, Probe
-from tests.unit.fakes import FakeClient, row, serving
 from tests.unit.fakes import Answer as Respond
+from tests.unit.fakes import FakeClient, row, serving
 
 
 def seen(number: int, created: int, updated: int | None = None, email: str = "") -> SeenRow:
