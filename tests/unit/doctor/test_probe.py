@@ -39,12 +39,12 @@ class Asked:
 
 def test_an_answer_has_the_content_and_what_the_headers_tell() -> None:
     headers = {"X-Rate-Limit-Limit": "100", "X-Rate-Limit-Remaining": "7", "X-Rate-Limit-Reset": str(NOW + 9)}
-    answer = Asked(response(content=[], **headers)).ask()
+    answer = Asked(response(content=[], headers=headers)).ask()
     assert answer == Answer([], status=200, seconds=0.25, limit=100, remaining=7, reset=NOW + 9, received=NOW)
 
 
 def test_headers_that_are_no_numbers_are_ignored() -> None:
-    answer = Asked(response(content=[], **{"X-Rate-Limit-Limit": "many", "X-Rate-Limit-Remaining": "inf"})).ask()
+    answer = Asked(response(content=[], headers={"X-Rate-Limit-Limit": "many", "X-Rate-Limit-Remaining": "inf"})).ask()
     assert (answer.limit, answer.remaining) == (None, None)
 
 
@@ -95,7 +95,7 @@ def test_it_gives_up_after_too_long_but_does_not_count_waits() -> None:
 
 def test_it_waits_for_a_limit_that_other_endpoints_may_share() -> None:
     headers = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": str(NOW + 9)}
-    asked = Asked(response(content=[], **headers), response(content=[]), response(content=[]))
+    asked = Asked(response(content=[], headers=headers), response(content=[]), response(content=[]))
     asked.ask()
     asked.ask()
     asked.ask()
