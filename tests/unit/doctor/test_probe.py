@@ -23,8 +23,9 @@ class Asked:
         self.pauses: list[float] = []
         self.waits: list[float] = []
         self.seconds = 0.0
-        self.client: Any = FakeClient(self._respond)
-        self.probe = Probe(self.client, self.waits.append, monotonic=lambda: self.seconds, sleep=self.pauses.append)
+        self.client = FakeClient(self._respond)
+        client: Any = self.client
+        self.probe = Probe(client, self.waits.append, monotonic=lambda: self.seconds, sleep=self.pauses.append)
 
     def _respond(self, _path: str, _params: Mapping[str, Any]) -> requests.Response:
         self.seconds += 0.25
