@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
-from singer_sdk.exceptions import SingerSDKError
+from singer_sdk.exceptions import FatalAPIError, SingerSDKError
 
 from tap_wootric.api.client import Client
 from tap_wootric.api.responses import decode_response, safe_message
@@ -118,6 +118,7 @@ class Probe:
         self.requests = 0
         self._client = client
         self._wait = wait
+        self._unavailable = ""
         self._blocked_until = 0
         self._waited = 0.0
         self._monotonic = monotonic
@@ -132,13 +133,15 @@ class Probe:
         """
         answer = self._attempt(path, params)
         for _ in range(attempts - 1):
-            if not answer.problem or answer.is_final:
+            if not answer.problem or answer.is_final or self._unavailable:
                 break
             self._sleep(_PAUSE_SECONDS)
             answer = self._attempt(path, params)
         return answer
 
     def _attempt(self, path: str, params: Mapping[str, Any]) -> Answer:
+        if self._unavailable:
+            return Answer(None, self._unavailable)
         # The limiter waits for an endpoint's own limit. Perhaps all endpoints share one.
         if (blocked_seconds := self._blocked_until - self._client.server_time()) > 0:
             self._wait(blocked_seconds)
@@ -152,6 +155,9 @@ class Probe:
         self.requests += 1
         try:
             response = self._client.get(path, params)
+        except FatalAPIError as error:  # It concerns all paths: there is no token any more.
+            self._unavailable = plain_message(error)
+            return Answer(None, self._unavailable)
         except (SingerSDKError, requests.RequestException) as error:
             return Answer(None, plain_message(error))
         waited = self._client.throttled_seconds - waited

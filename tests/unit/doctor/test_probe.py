@@ -78,6 +78,12 @@ def test_a_problem_never_quotes_the_api() -> None:
     assert plain_message(FatalAPIError(message)) == message
 
 
+def test_a_token_that_is_refused_ends_all_requests() -> None:
+    asked = Asked(FatalAPIError("Wootric rejected the credentials"))
+    assert asked.ask().problem == asked.ask().problem == "Wootric rejected the credentials"
+    assert (asked.probe.requests, asked.pauses) == (1, [])
+
+
 def test_it_gives_up_after_too_many_requests() -> None:
     asked = Asked()
     asked.probe.requests = 70
