@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ from tap_wootric.streams.lists import ListStream
 
 _MAX_REQUESTS = 60
 """The size of the lists is estimated with the requests that are left."""
-_MIN_REFINEMENTS = 6
+_MIN_REFINEMENTS = 4
 """Requests for the size of the lists in any case."""
 _RESERVED_REQUESTS = 16
 """Requests for the facts that are looked for later."""
@@ -155,7 +156,8 @@ class Doctor:
     def _clock_check(self) -> Check:
         if not self._clock.is_set:
             return Check("clock", None, Status.UNKNOWN, None, "The API does not send its time.")
-        seconds = round(self._clock.now() - self._local_time())
+        # The clock is up to a second behind: the API sends whole seconds.
+        seconds = math.ceil(self._clock.now() - self._local_time())
         if abs(seconds) < _NOTED_SKEW_SECONDS:
             return Check("clock", None, Status.OK, seconds, "The API's clock and this machine's agree.")
         ahead = "ahead of" if seconds > 0 else "behind"

@@ -69,12 +69,12 @@ class _Verdicts:
         return self._check("rows", Status.OK, {"about": number, "from": first, "to": last}, message)
 
     def filters(self, key: TimeKey) -> Check:
-        consequence = "each sync asks for all rows since start_date, and emits those that are new"
+        consequence = "each sync reads all rows since start_date, and emits those that changed"
         return self._does("filter", key, self._findings.filters[key], consequence, copes=self._copes_without(key))
 
     def sorts(self, key: TimeKey) -> Check:
         copes = self._copes_without(key) and self._findings.filters[key] is not True
-        return self._does("sort", key, self._findings.sorts[key], "the tap does without", copes=copes)
+        return self._does("sort", key, self._findings.sorts[key], "the tap manages without it", copes=copes)
 
     def page_size(self) -> Check:
         usual, large = self._findings.page_size, self._findings.large_page_size

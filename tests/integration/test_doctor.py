@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.programs import ROOT
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import BEGIN, SECOND
 from tests.sandbox.server import Clock
@@ -78,6 +80,21 @@ class Findings:
             for check in found
             if check["status"] in {"warning", "failed"}
         }
+
+
+def documented() -> Sandbox:
+    """Return the sandbox whose report is in docs/doctor.md."""
+    account = Account(1_300, 4_200, declines=90, emails=3_000)
+    for row in account.responses.rows.values():
+        row.body["sentiment"] = "good"
+    return Sandbox(account, limit=100, limited=["responses", "declines"], ignores_updated=True)
+
+
+def block(part: str) -> str:
+    """Return the block of docs/doctor.md that contains a text."""
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    (found,) = [text for text in re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if part in text]
+    return str(found)
 
 
 def doctor(sandbox: Sandbox, **settings: Any) -> Findings:
@@ -318,6 +335,37 @@ def test_a_password_and_the_environment_serve_as_well() -> None:
     assert "sandbox" not in run.out + run.log
 
 
+# The documentation
+
+
+def test_the_report_in_the_documentation_is_a_real_one() -> None:
+    with documented() as sandbox:
+        run = tap(config=sandbox.config, runner="tap_wootric.doctor")
+    assert _without_numbers(run.out) == _without_numbers(block("Ready: "))
+
+
+def test_the_json_in_the_documentation_is_a_part_of_a_real_one() -> None:
+    shown = json.loads(block('"estimate"'))
+    with documented() as sandbox:
+        found = doctor(sandbox)
+    assert shown.keys() == found.report.keys()
+    assert shown["estimate"].keys() == found.report["estimate"].keys()
+    for check in shown["checks"]:
+        assert check.keys() == found.report["checks"][0].keys()
+        assert check["value"] == found.value(check["id"], check["stream"])
+        assert check["status"] == found.status(check["id"], check["stream"])
+
+
+def test_the_documentation_explains_each_check() -> None:
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    explained = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert explained == list(dict.fromkeys(check for _, check in IDS))
+
+
+def _without_numbers(report: str) -> str:
+    return re.sub(r"\S*\d\S*", "N", re.sub(r" (seconds|minutes?)", " time", report))
+
+
 # Where nothing can be read
 
 
@@ -364,7 +412,8 @@ def test_an_api_that_never_answers_fails_within_half_a_minute() -> None:
 )
 def test_wrong_settings_are_one_line(arguments: list[str], config: Mapping[str, Any] | None, line: str) -> None:
     run = tap(*arguments, config=config, runner="tap_wootric.doctor")
-    assert (run.status, run.out, run.log) == (2, "", f"{line}\n")
+    assert (run.status, run.out, run.log.count("\n")) == (2, "", 1)
+    assert run.log.startswith(line)
 
 
 def test_wrong_options_exit_with_2() -> None:

@@ -107,7 +107,10 @@ def test_wrong_settings_are_one_line_and_exit_with_2(
 ) -> None:
     monkeypatch.setenv("TAP_WOOTRIC_REGION", "xx")
     assert run(monkeypatch) == 2
-    assert capsys.readouterr() == ("", "region must be one of us, eu, au\n")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("region must be one of us, eu, au")
+    assert printed.err.count("\n") == 1
 
 
 def test_an_error_of_the_sdk_is_one_line_and_exits_with_2(
