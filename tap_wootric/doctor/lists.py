@@ -96,6 +96,7 @@ class ListExamination:
         self._now = now
         self._pages: list[SeenPage] = []
         self._rows: dict[Any, SeenRow] = {}
+        self._fits_on_a_page = False
         self._size: SizeSurvey | None = None
         self._rows_to_sync: SizeSurvey | None = None
 
@@ -140,8 +141,8 @@ class ListExamination:
         if self.problem or oldest is None:
             return
         with self._finding("rows"):
-            if self._first_page_rows < PAGE_SIZE and not self._is_page_cut:
-                return  # All rows are on the first page.
+            if self._is_on_first_page:
+                return
             self._size = self._survey("created_at", oldest)
             begin, _ = self._span(self._sync_key)
             if self._size and start_date is not None and begin is not None and begin < start_date:
@@ -195,7 +196,7 @@ class ListExamination:
     @property
     def rows(self) -> float | None:
         """About how many rows there are, or None."""
-        if self.problem or (self._rows and not self._is_counted):
+        if self.problem or not (self._size or self._is_on_first_page):
             return None
         if self._size:
             return self._size.rows
@@ -362,14 +363,18 @@ class ListExamination:
             self.findings.large_page_size = large
         if self.findings.page_size is not None and self.findings.large_page_size is not None:
             return
-        if len(self._rows) <= large:
+        if self.findings.sorts["created_at"] and len(self._rows) <= large:
+            self._fits_on_a_page = True  # The oldest rows are the newest ones.
             return
         # Only if there are more rows than a page has, is its size the limit.
-        asked = _LARGE_PAGE if large > max(rows, PAGE_SIZE) else PAGE_SIZE
+        first, asked = (large, _LARGE_PAGE) if large else (rows, PAGE_SIZE)
         more = self._page({**self._sorted_by("created_at"), "per_page": asked, "page": 2})
-        if len(more.rows) >= _MARGIN:
-            self.findings.page_size = rows if asked == PAGE_SIZE else self.findings.page_size
+        self._fits_on_a_page = not more.rows
+        # A page that is nearly full may have been the last one, if rows were added meanwhile.
+        if len(more.rows) >= (1 if first <= asked - _MARGIN else _MARGIN):
             self.findings.large_page_size = large or None
+            if self.findings.page_size is None and rows <= first:
+                self.findings.page_size = rows
 
     # Requests
 
@@ -439,13 +444,9 @@ class ListExamination:
         return max((len(page.rows) for page in self._pages if page.params["per_page"] == _LARGE_PAGE), default=0)
 
     @property
-    def _is_page_cut(self) -> bool:
-        """Whether a page has fewer rows than were asked for although there are more."""
-        return self.findings.page_size is not None and self.findings.page_size < PAGE_SIZE
-
-    @property
-    def _is_counted(self) -> bool:
-        return self._size is not None or (self._first_page_rows < PAGE_SIZE and not self._is_page_cut)
+    def _is_on_first_page(self) -> bool:
+        """Whether the first page has all rows."""
+        return not self._rows or (self._fits_on_a_page and self._first_page_rows < PAGE_SIZE)
 
     @property
     def _surveys(self) -> list[SizeSurvey]:

@@ -112,6 +112,14 @@ def test_pages_that_are_cut(cut: int) -> None:
     assert listed.rows == pytest.approx(400, rel=0.1)
 
 
+@pytest.mark.parametrize("count", [26, 60])
+def test_pages_that_are_cut_show_even_if_all_rows_are_alike(count: int) -> None:
+    alike = serving([row(number, OLD) for number in range(count)])
+    listed = examined(changing(alike, lambda params: {**params, "per_page": min(25, params["per_page"])}))
+    assert (listed.findings.page_size, listed.findings.large_page_size) == (25, 25)
+    assert listed.rows == count
+
+
 @pytest.mark.parametrize(
     ("fraction", "eq", "is_subsecond"), [(False, True, False), (True, True, True), (False, False, None)]
 )
