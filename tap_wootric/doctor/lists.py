@@ -373,7 +373,7 @@ class ListExamination:
         # A page that is nearly full may have been the last one, if rows were added meanwhile.
         if len(more.rows) >= (1 if first <= asked - _MARGIN else _MARGIN):
             self.findings.large_page_size = large or None
-            if self.findings.page_size is None and rows <= first:
+            if rows == first:
                 self.findings.page_size = rows
 
     # Requests

@@ -112,6 +112,19 @@ def test_pages_that_are_cut(cut: int) -> None:
     assert listed.rows == pytest.approx(400, rel=0.1)
 
 
+def test_a_list_that_grows_past_a_page_is_not_taken_for_pages_that_are_cut() -> None:
+    listed = mixed(52)
+    asked = 0
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        nonlocal asked
+        asked += 1
+        return serving(listed[: 48 + asked])(path, {**params, "per_page": min(50, params["per_page"])})
+
+    findings = examined(answer).findings
+    assert (findings.page_size, findings.large_page_size) == (None, 50)
+
+
 @pytest.mark.parametrize("count", [26, 60])
 def test_pages_that_are_cut_show_even_if_all_rows_are_alike(count: int) -> None:
     alike = serving([row(number, OLD) for number in range(count)])
