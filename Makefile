@@ -13,13 +13,22 @@ RUN := $(UV) run
 export UV_SYSTEM_CERTS ?= true
 
 CHECKS := check-format check-lint check-types check-imports check-spelling check-dependencies check-workflows check-schemas
-.PHONY: help demo test coverage check $(CHECKS) check-imports format bench docs build environment
+.PHONY: help demo sandbox plugin test coverage check $(CHECKS) check-imports format bench docs build environment
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(MISSING_UV) ## Sync made-up data with Meltano into files, without a Wootric account
 	$(RUN) python -m tests.sandbox -- uvx 'meltano~=4.4' run tap-wootric target-jsonl
+
+sandbox: environment ## Serve a made-up account until interrupted, and print the tap's settings for it
+	@$(RUN) python -m tests.sandbox
+
+plugin: ## Write plugin files that install this clone, and print the commands that add them to a project
+	@mkdir -p .cache/plugin
+	@cp plugin/target-postgres.yml .cache/plugin
+	@sed 's|^\( *pip_url:\) .*|\1 $(CURDIR)|' plugin/tap-wootric.yml > .cache/plugin/tap-wootric.yml
+	@for name in tap-wootric target-postgres; do echo "meltano add $$name --from-ref $(CURDIR)/.cache/plugin/$$name.yml"; done
 
 test: environment ## Run the tests; pytest's arguments go into ARGS: make test ARGS='-k ties'
 	$(RUN) pytest $(ARGS)
@@ -40,8 +49,8 @@ format: environment ## Format the code, and apply the linter's fixes
 bench: environment ## Compare the speed with singer-io's tap in half an hour; with ARGS=--quick in two minutes
 	$(RUN) python -m tests.benchmark $(ARGS)
 
-docs: environment ## Write the generated parts of README.md
-	$(RUN) python -m tests.readme
+docs: environment ## Write the generated parts of the documentation, meltano.yml and the plugin files
+	$(RUN) python -m tests.docs
 
 build: $(MISSING_UV) ## Build the wheel and the sdist into dist/
 	$(UV) build

@@ -17,7 +17,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from faker import Faker
 
-FAKER_IS_MISSING = "but Faker is not installed: pip install 'tap-wootric[faker]'"
+FAKER_IS_MISSING = "but Faker is not installed: install the tap with its extra, faker"
 
 _VARIABLES = frozenset({"_", "record", "config", "__stream_name__", "__original_stream_name__"})
 """What expressions can read besides the properties of a record; `fake` and `self` only under conditions."""

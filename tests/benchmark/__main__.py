@@ -1,4 +1,4 @@
-"""Prints the tables of the benchmark for the README."""
+"""Takes the measurements of the benchmark, and prints them as tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from typing import Any
 
 import requests
 
-from tests.benchmark import server
+from tests.benchmark import report, server
+from tests.benchmark.report import FLOOR, OLD_TAP, THIS_TAP
 from tests.programs import ROOT
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import BEGIN, SECOND, in_utc
@@ -126,93 +127,90 @@ def requests_of(url: str, stream: str = STREAM) -> int:
     return counts[f"/v1/{stream}"]
 
 
-def table(title: str, head: list[str], rows: list[list[str]]) -> None:
-    lines = [f"\n**{title}**\n", *(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the median, the least and the most."""
+    return {"median": round(median(values), 2), "least": round(min(values), 2), "most": round(max(values), 2)}
 
 
-def spread(values: list[float]) -> str:
-    """Return the median, minimum and maximum."""
-    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
-def cycles(programs: Programs, rows: int, times: int) -> None:
+def cycles(programs: Programs, rows: int, times: int) -> dict[str, Any]:
+    """Measure CPU time against a server that answers at once."""
     with serving(rows=rows) as url:
-        commands = {"floor": programs.floor(url), "old tap": programs.old(url), "this tap": programs.tap(url)}
+        commands = {FLOOR: programs.floor(url), OLD_TAP: programs.old(url), THIS_TAP: programs.tap(url)}
         costs: dict[str, list[Cost]] = {name: [] for name in commands}
         for _ in range(times):
             for name, command in commands.items():
                 costs[name].append(programs.run(command))
-    lines = []
-    for name, runs in costs.items():
-        to_old = [cost.cpu / old.cpu for cost, old in zip(runs, costs["old tap"], strict=True)]
-        to_floor = [cost.cpu / floor.cpu for cost, floor in zip(runs, costs["floor"], strict=True)]
-        rate = median(cost.rows / cost.seconds for cost in runs)
-        cpu = median(cost.cpu / cost.rows * 100_000 for cost in runs)
-        lines.append([name, f"{rate:,.0f}", f"{cpu:.1f}", spread(to_old), spread(to_floor)])
-    head = ["", "rows a second", "CPU seconds for 100,000 rows", "CPU, to the old tap's", "CPU, to the floor's"]
-    table(f"{rows:,} rows, from a server that answers at once", head, lines)
+    runs = [
+        {
+            "program": name,
+            "rows_per_second": round(median(one.rows / one.seconds for one in runs)),
+            "cpu_seconds_per_100000_rows": round(median(one.cpu / one.rows * 100_000 for one in runs), 1),
+            "cpu_to_old_tap": spread([one.cpu / other.cpu for one, other in zip(runs, costs[OLD_TAP], strict=True)]),
+            "cpu_to_floor": spread([one.cpu / other.cpu for one, other in zip(runs, costs[FLOOR], strict=True)]),
+        }
+        for name, runs in costs.items()
+    ]
+    return {"rows": rows, "runs": runs}
 
 
-def latencies(programs: Programs, rows: int, milliseconds: list[int]) -> None:
-    lines = []
+def latencies(programs: Programs, rows: int, milliseconds: list[int]) -> dict[str, Any]:
+    """Measure the time of a sync without a rate limit."""
+    runs = []
     for latency in milliseconds:
-        old_seconds = 0.0
-        for name in ("old tap", "1", "4", "8"):
+        for concurrency in (None, 1, 4, 8):
             with serving(rows=rows, latency=latency) as url:
-                command = programs.old(url) if name == "old tap" else programs.tap(url, concurrency=int(name))
+                command = programs.tap(url, concurrency=concurrency) if concurrency else programs.old(url)
                 cost = programs.run(command)
                 asked = requests_of(url)
-            old_seconds = old_seconds or cost.seconds
-            label = name if name == "old tap" else f"this tap, `concurrency` {name}"
-            lines.append(
-                [f"{latency} ms", label, f"{cost.seconds:.1f}", f"{old_seconds / cost.seconds:.1f} x", f"{asked:,}"]
+            runs.append(
+                {
+                    "latency_milliseconds": latency,
+                    "program": THIS_TAP if concurrency else OLD_TAP,
+                    "concurrency": concurrency or 1,
+                    "seconds": round(cost.seconds, 1),
+                    "requests": asked,
+                }
             )
-    head = ["an answer takes", "", "seconds", "faster than the old tap", "requests"]
-    table(f"{rows:,} rows, no limit (at best {rows // 50:,} requests)", head, lines)
+    return {"rows": rows, "runs": runs}
 
 
-def limits(programs: Programs, rows: int) -> None:
-    stream, lines, old_seconds = "end_users", [], 0.0
-    for name in ("old tap", "this tap"):
+def limits(programs: Programs, rows: int) -> dict[str, Any]:
+    """Measure the time of a sync under a limit of 100 requests a minute."""
+    stream, runs = "end_users", []
+    for name, make in ((OLD_TAP, programs.old), (THIS_TAP, programs.tap)):
         with serving(rows=rows, limit=100, haste=_HASTE) as url:
-            make = programs.old if name == "old tap" else programs.tap
             cost = programs.run(make(url, stream, _HASTE))
             asked = requests_of(url, stream)
-        old_seconds = old_seconds or cost.seconds
-        minutes = cost.seconds * _HASTE / 60
-        lines.append([name, f"{minutes:.1f}", f"{cost.seconds / old_seconds:.2f}", f"{asked:,}"])
-    head = ["", "minutes", "to the old tap's", "requests"]
-    table(f"A year of {rows:,} end users, under a limit of 100 requests a minute", head, lines)
+        runs.append({"program": name, "minutes": round(cost.seconds * _HASTE / 60, 1), "requests": asked})
+    return {"rows": rows, "runs": runs}
 
 
-def memory(programs: Programs, sizes: list[int]) -> None:
-    lines = []
-    for name, concurrency, latency in (
-        ("`concurrency` 1", 1, 0),
-        ("`concurrency` 4", 4, 20),
-        ("`concurrency` 8", 8, 20),
-    ):
+def memory(programs: Programs, sizes: list[int]) -> dict[str, Any]:
+    """Measure the most memory."""
+    runs = []
+    for concurrency, latency in ((1, 0), (4, 20), (8, 20)):
         peaks = []
         for rows in sizes:
             with serving(rows=rows, latency=latency) as url:
-                peaks.append(programs.run(programs.tap(url, concurrency=concurrency)).memory)
-        lines.append([name, *(f"{peak:.0f} MB" for peak in peaks)])
-    table("Most memory", ["", *(f"{rows:,} rows" for rows in sizes)], lines)
+                peaks.append(round(programs.run(programs.tap(url, concurrency=concurrency)).memory))
+        runs.append({"concurrency": concurrency, "megabytes": peaks})
+    return {"rows": sizes, "runs": runs}
 
 
-def losses(programs: Programs, rows: int) -> None:
-    lines = []
+def losses(programs: Programs, rows: int) -> dict[str, Any]:
+    """Count the rows that are missing or old after two syncs: one while the account changes, and one while it does not.
+
+    Half of the rows were updated in one second. Each request of the first sync changes two rows.
+    """
+    runs = []
     programs.start_date = in_utc(BEGIN)
-    for name in ("old tap", "this tap"):
+    for name, make in ((OLD_TAP, programs.old), (THIS_TAP, programs.tap)):
         account = Account(rows // 2)
         account.crowd(account.end_users, rows // 2)
         with Sandbox(account, updates=2) as sandbox:
             loaded: dict[int, Any] = {}
             state: Any = None
             for _ in range(2):
-                make = programs.old if name == "old tap" else programs.tap
                 programs.run(make(sandbox.url, "end_users", state=state))
                 loaded |= {row["id"]: (row["updated_at"], row["properties"]["revision"]) for row in programs.records()}
                 state = programs.state()
@@ -220,26 +218,35 @@ def losses(programs: Programs, rows: int) -> None:
             current = sandbox.account.end_users.versions()
         missing = len(current.keys() - loaded.keys())
         stale = sum(loaded[row_id][1] != row[1] for row_id, row in current.items() if row_id in loaded)
-        lines.append([name, f"{len(current):,}", str(missing), str(stale)])
-    head = ["", "rows in the account", "missing", "with an old value"]
-    title = "Half of the rows in one second; a sync in which each request changes two rows, and one without changes"
-    table(title, head, lines)
+        runs.append({"program": name, "missing": missing, "stale": stale})
+    return {"rows": rows, "runs": runs}
+
+
+def measure(programs: Programs, *, is_quick: bool) -> dict[str, Any]:
+    """Take all measurements."""
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "old_tap": OLD,
+        "cycles": cycles(programs, *((10_000, 3) if is_quick else (100_000, 5))),
+        "latencies": latencies(programs, *((2_000, [50]) if is_quick else (15_000, [50, 300, 800]))),
+        "limits": limits(programs, 5_000),
+        "memory": memory(programs, [10_000, 30_000] if is_quick else [10_000, 100_000, 1_000_000]),
+        "losses": losses(programs, 500 if is_quick else 3_000),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows and runs: two minutes instead of thirty")
-    quick = parser.parse_args().quick
-    sys.stdout.write(
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}; old tap: {OLD}\n"
-    )
+    parser.add_argument("--save", action="store_true", help=f"write {report.FILE.name}, which the documentation shows")
+    options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        programs = Programs(Path(folder))
-        cycles(programs, *((10_000, 3) if quick else (100_000, 5)))
-        latencies(programs, *((2_000, [0, 50]) if quick else (15_000, [0, 50, 300, 800])))
-        limits(programs, 5_000)
-        memory(programs, [10_000, 30_000] if quick else [10_000, 100_000, 1_000_000])
-        losses(programs, 500 if quick else 3_000)
+        measured = measure(Programs(Path(folder)), is_quick=options.quick)
+    sys.stdout.write(report.tables(measured))
+    if options.save:
+        report.FILE.write_text(json.dumps(measured, indent=2) + "\n")
 
 
 if __name__ == "__main__":

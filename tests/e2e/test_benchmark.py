@@ -1,19 +1,28 @@
-"""The benchmark runs, so that its tables can be renewed at any time. Its results are not tested."""
+"""The benchmark runs, so that its measurements can be renewed at any time. Its results are not tested."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
+from tests.benchmark import report
 from tests.benchmark.__main__ import Programs, cycles, latencies, losses
+from tests.docs import block
+from tests.programs import run
 
 
-def test_each_table_of_the_benchmark_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_measurement_can_be_taken_and_shown(tmp_path: Path) -> None:
     programs = Programs(tmp_path)
-    cycles(programs, 200, 1)
-    latencies(programs, 200, [1])
-    losses(programs, 60)
-    printed = capsys.readouterr().out
-    assert printed.count("| --- |") >= 3
-    assert "| this tap | 60 | 0 | 0 |" in printed
+    measured = {
+        **report.saved(),
+        "latencies": latencies(programs, 200, [1]),
+        "cycles": cycles(programs, 200, 1),
+        "losses": losses(programs, 60),
+    }
+    tables = report.tables(measured)
+    assert tables.count("\n| --- |") == 5
+    assert "| this tap | 0 | 0 |" in tables
+
+
+def test_the_command_in_the_documentation_runs_it() -> None:
+    done = run("make", "--dry-run", *block("make bench\n").split()[1:])
+    assert "python -m tests.benchmark" in done.stdout

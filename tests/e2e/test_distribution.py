@@ -9,12 +9,15 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.docs import repository
 from tests.programs import ROOT, run
 from tests.sandbox import Account, Sandbox
 from tests.tap import catalog_of, seen
@@ -43,6 +46,57 @@ def test_wheel_and_sdist_contain_the_tap_without_tests(built: Path) -> None:
     assert {"tap_wootric/py.typed", "tap_wootric/schemas/responses.json"} < ours
     assert in_wheel == ours
     assert in_sdist - ours == {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "PKG-INFO", ".gitignore"}
+
+
+def test_the_links_of_the_description_work_outside_the_repository(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA")]
+    links = re.findall(r"\]\(([^)]+)\)", metadata)
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert f"{repository().replace('github.com', 'raw.githubusercontent.com')}/main/docs/paging.svg" in links
+
+
+def release_step(name: str) -> str:
+    """Return the script of a step of the workflow that releases."""
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    (script,) = [step["run"] for job in jobs.values() for step in job["steps"] if step.get("name") == name]
+    return str(script)
+
+
+def test_a_release_takes_its_notes_from_the_changelog_and_needs_the_same_version_everywhere(tmp_path: Path) -> None:
+    files = {
+        "dist/tap_wootric-1.2.3-py3-none-any.whl": "",
+        "CHANGELOG.md": "## 1.2.4 (unreleased)\n\nNew.\n\n## 1.2.3 (2026-12-01)\n\nOld.\n\n## 1.2.2 (2026-11-01)\n",
+        "plugin/tap-wootric.yml": f"pip_url: git+{repository()}.git@v1.2.3\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def write_notes(tag: str) -> int:
+        script = release_step("Write the release notes")
+        return run("bash", "-c", script, cwd=tmp_path, env={"GITHUB_REF_NAME": tag}).returncode
+
+    assert write_notes("v1.2.3") == 0
+    assert (tmp_path / "notes.md").read_text() == "\nOld.\n\n"
+    assert write_notes("v1.2.4") == 1
+    for name in files:
+        (tmp_path / name).rename(tmp_path / "hidden")
+        assert write_notes("v1.2.3") > 0, name
+        (tmp_path / "hidden").rename(tmp_path / name)
+
+
+def test_a_release_goes_to_pypi_only_under_the_name_of_ones_own_project(tmp_path: Path) -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    assert jobs["publish"]["if"] == "vars.PYPI_PROJECT != ''"
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "Makefile").write_text("build:\n\t@echo $$SETUPTOOLS_SCM_PRETEND_VERSION\n")
+    env = {"GITHUB_REF_NAME": "v1.2.3", "PYPI_PROJECT": "acme-tap-wootric"}
+    done = run("bash", "-c", release_step("Build under the project's name"), cwd=tmp_path, env=env)
+    assert done.stdout == "1.2.3\n"
+    assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["name"] == "acme-tap-wootric"
 
 
 @pytest.mark.parametrize("version", PYTHONS)

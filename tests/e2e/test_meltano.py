@@ -1,4 +1,4 @@
-"""Meltano runs the demo, and meltano.yml has the settings and capabilities of the tap."""
+"""Meltano, as people run it: the demo, and what meltano.yml and the definition for MeltanoHub say of the tap."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
+import yaml
+
+from tests.docs import PLUGINS, block
 from tests.programs import ROOT, Project, meltano_yml, plugin, run
-from tests.readme import block
 from tests.tap import tap
 
 
@@ -31,33 +32,43 @@ def test_the_demo_writes_every_row_into_files(tmp_path: Path) -> None:
     assert (project.folder / "meltano.yml").read_text() == (ROOT / "meltano.yml").read_text()
 
 
-def test_meltano_yml_has_the_taps_settings_and_capabilities() -> None:
+def test_meltano_yml_has_the_capabilities_of_the_tap() -> None:
+    """Its settings are generated, and so are the plugin files."""
     about = json.loads(tap("--about", "--format", "json").out)
-    ours = plugin("extractors", "tap-wootric")
-    assert sorted(ours["capabilities"]) == sorted(about["capabilities"])
-    assert ours["settings"] == [_setting(name, schema) for name, schema in about["settings"]["properties"].items()]
+    assert sorted(plugin("extractors", "tap-wootric")["capabilities"]) == sorted(about["capabilities"])
 
 
-def _setting(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a setting as Meltano describes it."""
-    kind = next(type_ for type_ in schema["type"] if type_ != "null")
-    regions = {"us": "United States", "eu": "Europe", "au": "Australia"}
-    setting = {
-        "name": name,
-        "kind": "date_iso8601" if schema.get("format") == "date-time" else kind,
-        "label": schema["title"],
-        "description": schema["description"],
-    }
-    if "default" in schema:
-        setting["value"] = schema["default"]
-    if schema.get("secret"):
-        setting["sensitive"] = True
-    if "enum" in schema:
-        setting |= {
-            "kind": "options",
-            "options": [{"label": regions[value], "value": value} for value in schema["enum"]],
-        }
-    return setting
+HUB_KEYS = {
+    *("name", "namespace", "variant", "label", "description", "repo", "ext_repo", "docs", "domain_url", "logo_url"),
+    *("pip_url", "python", "executable", "capabilities", "commands", "settings", "settings_group_validation", "select"),
+    *("metadata", "schema", "keywords", "maintenance_status", "quality", "hidden", "requires", "definition"),
+    *("next_steps", "settings_preamble", "usage", "prereq", "supported_python_versions", "log_parser"),
+}
+HUB_SETTING_KEYS = {
+    *("name", "aliases", "label", "value", "placeholder", "kind", "description", "tooltip", "documentation", "docs"),
+    *("env", "value_processor", "value_post_processor", "oauth", "options", "hidden", "sensitive"),
+}
+HUB_KINDS = {"date_iso8601", "integer", "options", "object", "array", "boolean", "string", "decimal", "file", "email"}
+
+
+def test_the_definition_for_meltanohub_follows_its_rules() -> None:
+    """They are its JSON schemas for extractors: schemas/plugin_definitions and schemas/common in meltano/hub."""
+    definition = yaml.safe_load((PLUGINS / "meltanohub.yml").read_text())
+    assert definition.keys() <= HUB_KEYS
+    assert {"name", "namespace", "variant", "label", "quality", "repo", "pip_url"} < definition.keys()
+    assert definition["maintenance_status"] in {"active", "beta", "development", "inactive", "unknown"}
+    assert definition["quality"] in {"gold", "silver", "bronze", "unknown"}
+    assert definition["log_parser"] == "singer-sdk"
+    for url in ("repo", "docs", "domain_url"):
+        assert definition[url].startswith("https://")
+    for one in definition["supported_python_versions"]:
+        assert re.fullmatch(r"3\.\d+", one)
+    for setting in definition["settings"]:
+        assert setting.keys() <= HUB_SETTING_KEYS
+        assert setting["kind"] in HUB_KINDS
+    names = {setting["name"] for setting in definition["settings"]}
+    assert {name for group in definition["settings_group_validation"] for name in group} <= names
+    assert definition["namespace"] == plugin("extractors", "tap-wootric")["load_schema"]
 
 
 def test_meltano_requires_the_settings_of_either_grant() -> None:

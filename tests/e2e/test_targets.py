@@ -5,66 +5,163 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from tests.programs import Project, meltano_yml, run, settings, target, uvx
-from tests.readme import block
+from tests.docs import DOCS, block
+from tests.postgres import Database
+from tests.programs import Project, meltano_yml, run, settings, uvx
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import NOW
 from tests.sandbox.server import Clock
 from tests.tap import Run, full_table, tap
 
-TARGET_CSV = ("meltanolabs-target-csv==0.5.0", "target-csv")
 
-
-def outputs(account: Account) -> list[Run]:
-    """Return a full-table sync, a first incremental one, and one that finds a changed row."""
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    """A first sync, one after a change, and a full-table one after a deletion; 60 end users and 60 responses."""
+    account = Account(60, 60)
     with Sandbox(account, Clock(NOW)) as sandbox:
-        full = tap(config=sandbox.config, catalog=full_table("end_users", "responses"))
         first = tap(config=sandbox.config)
         account.responses.update(account.responses.rows[7], int(sandbox.clock() * 1_000_000))
-        return [full, first, tap(config=sandbox.config, state=first.state)]
+        second = tap(config=sandbox.config, state=first.state)
+        account.responses.delete(account.responses.rows[5])
+        return [first, second, tap(config=sandbox.config, catalog=full_table("end_users", "responses"))]
 
 
-def test_singer_check_tap_accepts_the_output() -> None:
-    for output, rows in zip(outputs(Account(120, 120)), (240, 240, 3), strict=True):
+def test_singer_check_tap_accepts_the_output(runs: list[Run]) -> None:
+    for output, rows in zip(runs, (120, 3, 119), strict=True):
         checked = run(*uvx("singer-tools~=0.4", "singer-check-tap"), text=output.out)
         assert checked.returncode == 0, checked.stderr
         assert output.out.count('"RECORD"') == rows
         assert f"{rows} record messages" in checked.stdout
 
 
-@pytest.mark.parametrize("name", ["target-jsonl", "target-csv"])
-def test_file_targets_load_every_row(name: str, tmp_path: Path) -> None:
-    account = Account(60, 60)
-    full, first, last = outputs(account)
-    command = target(name) if name == "target-jsonl" else uvx(*TARGET_CSV)
-    for number, output in enumerate((full, first, last)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        done = run(*command, cwd=folder, text=output.out)
+def test_a_field_of_an_object_can_be_emptied_as_the_documentation_says() -> None:
+    with Sandbox(Account(0, 60)) as sandbox:
+        config = yaml.safe_load(block("{**end_user"))["config"]
+        output = tap(config={**sandbox.config, **config})
+    users = [record["end_user"] for record in output.records("responses") if record["end_user"]]
+    assert len(users) > 30
+    assert {user["email"] for user in users} == {None}
+    assert all(user["id"] for user in users)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A target of the documentation's table: its command, its settings, and what reads the responses that it wrote."""
+
+    command: list[str]
+    settings: dict[str, Any]
+    read: Callable[[Path], list[Mapping[str, Any]]]
+
+
+def _read_files(folder: Path) -> list[Mapping[str, Any]]:
+    rows: list[Mapping[str, Any]] = []
+    for file in folder.glob("responses*"):
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows += csv.DictReader(lines) if file.suffix == ".csv" else map(json.loads, lines)
+    return rows
+
+
+def _read_duckdb(folder: Path) -> list[Mapping[str, Any]]:
+    code = (
+        "import duckdb; connection = duckdb.connect('x.duckdb');"
+        "print([row[0] for row in connection.sql('SELECT id FROM responses').fetchall()])"
+    )
+    done = run(*uvx("duckdb<1.3", "python", "-c", code), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return [{"id": number} for number in json.loads(done.stdout)]
+
+
+def tried(name: str, database: Database) -> Tried:
+    """Return a target, by its name in the documentation's table."""
+    url = urlsplit(database.url)
+    package = "==".join(re.split(r"[ ,]", name)[:2])
+
+    def read_table(_folder: Path) -> list[Mapping[str, Any]]:
+        return [*database.query("SELECT * FROM wootric.responses")]
+
+    schema = {"default_target_schema": "wootric"}
+    connection = {"host": url.hostname, "port": url.port or 5432, "user": url.username, "dbname": url.path[1:]}
+    duckdb = {"filepath": "x.duckdb", "default_target_schema": "main"}
+    return {
+        "meltanolabs-target-postgres": Tried(
+            uvx(package, "target-postgres"), {"sqlalchemy_url": database.sqlalchemy_url, **schema}, read_table
+        ),
+        "pipelinewise-target-postgres": Tried(
+            uvx(package, "target-postgres"), {**connection, "password": url.password or "-", **schema}, read_table
+        ),
+        "target-duckdb": Tried(uvx(package, "--with=duckdb<1.3", "target-duckdb"), duckdb, _read_duckdb),
+        "target-jsonl": Tried(uvx(package, "target-jsonl"), {}, _read_files),
+        "meltanolabs-target-csv": Tried(uvx(package, "target-csv"), {}, _read_files),
+    }[name.split(maxsplit=1)[0]]
+
+
+TARGETS = re.findall(r"^\| (\S*target-.+?) \| (.+?) \| (.+?) \|$", (DOCS / "operations.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", TARGETS, ids=[name.split()[0] for name, *_ in TARGETS])
+def test_targets_do_with_rows_what_the_documentation_says(
+    line: tuple[str, str, str], runs: list[Run], database: Database, tmp_path: Path
+) -> None:
+    name, again, deleted = line
+    first, second, full = runs
+    target = tried(name, database)
+    (tmp_path / "config.json").write_text(json.dumps(target.settings))
+
+    def load(output: Run) -> Counter[int]:
+        done = run(*target.command, "--config", "config.json", cwd=tmp_path, text=output.out)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1]) == output.state
-        for stream in ("end_users", "responses"):
-            (file,) = folder.glob(f"{stream}*")
-            assert sorted(_ids(file)) == sorted(record["id"] for record in output.records(stream))
+        return Counter(int(row["id"]) for row in target.read(tmp_path))
+
+    assert load(first) == Counter(range(1, 61))
+    counts = load(second)
+    came = Counter(record["id"] for record in second.records("responses"))
+    assert came[7] == 1
+    assert {
+        "replaces the old one": Counter(range(1, 61)),
+        "is appended": Counter(range(1, 61)) + came,
+        "**overwrites the whole file**": came,
+    }[again] == counts
+    load(full)
+    rows = [row for row in target.read(tmp_path) if int(row["id"]) == 5]
+    assert bool(rows) == (deleted != "disappears with the file")
+    assert ("_sdc_deleted_at" in deleted) == any(row.get("_sdc_deleted_at") for row in rows)
 
 
-def _ids(file: Path) -> list[int]:
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = csv.DictReader(lines) if file.suffix == ".csv" else map(json.loads, lines)
-        return [int(row["id"]) for row in rows]
+def test_files_with_a_timestamp_in_their_names_keep_what_earlier_runs_of_target_csv_wrote(
+    runs: list[Run], tmp_path: Path
+) -> None:
+    first, last, _ = runs
+    (name,) = [name for name, *_ in TARGETS if "target-csv" in name]
+    command = uvx(name.replace(" ", "=="), "target-csv")
+    (tmp_path / "config.json").write_text(block("file_naming_scheme"))
+    for output in (first, last):
+        time.sleep(1)  # The names have seconds.
+        done = run(*command, "--config", "config.json", cwd=tmp_path, text=output.out)
+        assert done.returncode == 0, done.stderr
+    files = [*tmp_path.glob("responses-*.csv")]
+    assert len(files) == 2
+    assert len(_read_files(tmp_path)) == len(first.records("responses")) + len(last.records("responses"))
 
 
 @pytest.mark.parametrize("through", ["the tap", "Meltano"])
-def test_the_readmes_stream_maps_remove_personal_data(through: str, tmp_path: Path) -> None:
+def test_the_stream_maps_of_the_documentation_remove_personal_data(through: str, tmp_path: Path) -> None:
     account = Account(60, 60)
     account.end_users.rows[5].body["email"] = None
     account.responses.rows[5].body["notes"] = ["a note on a person"]
-    config = yaml.safe_load(block("stream_map_config:"))["config"]
+    config = yaml.safe_load(block("stream_map_config:\n"))["config"]
     salt = config["stream_map_config"]["salt"]
     with Sandbox(account, Clock(NOW)) as sandbox:
         if through == "Meltano":

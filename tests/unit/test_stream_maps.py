@@ -223,7 +223,7 @@ def test_the_locale_is_checked_even_without_a_map(locale: Any, lines: list[str])
 
 def test_without_faker_the_extra_is_named_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faker", None)
-    install = "but Faker is not installed: pip install 'tap-wootric[faker]'"
+    install = "but Faker is not installed: install the tap with its extra, faker"
     assert errors({"users": {"email": "fake.name()"}}) == [f"the expression for users.email uses fake, {install}"]
     assert errors(None, faker_config={"seed": 7}) == [f"faker_config is set, {install}"]
     assert errors({"users": {"email": "md5(email)"}}, faker_config={}) == []

@@ -1,0 +1,257 @@
+"""The documentation is true: what can be generated is, its errors and links exist, and tests run its blocks of code."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import yaml
+
+from tap_wootric.streams import STREAMS
+from tests import figures
+from tests.docs import PLUGINS, README, RECIPES, block, blocks, generated, pages, repository, version
+from tests.postgres import Database
+from tests.programs import ROOT, plugin, run
+from tests.sandbox import Account, Sandbox
+from tests.sandbox.account import NOW, in_utc
+from tests.sandbox.server import Clock
+from tests.tap import tap
+
+DATABASE_URL = "postgresql+psycopg://user:password@host:5432/database"
+
+
+def test_generated_parts_and_files_are_up_to_date() -> None:
+    assert [str(file.relative_to(ROOT)) for file, text in generated().items() if file.read_text() != text] == [], (
+        "run: make docs"
+    )
+
+
+def test_the_readme_has_1500_words_at_most() -> None:
+    assert len(README.read_text().split()) <= 1_500
+
+
+def test_a_test_runs_each_block_and_each_recipe() -> None:
+    sources = "".join(file.read_text() for file in Path(__file__).parent.parent.rglob("test_*.py"))
+
+    def named(function: str) -> list[str]:
+        return [ast.literal_eval(one) for one in re.findall(rf"""\b{function}\(("[^"]+"|'[^']+')\)""", sources)]
+
+    assert [text for _, _, text in blocks() if not any(part in text for part in named("block"))] == []
+    assert {file.stem for file in RECIPES.glob("*.sql")} == {*named("recipe")}
+
+
+def test_links_have_targets() -> None:
+    texts = {page: page.read_text() for page in [*pages(), *ROOT.glob("*.md")]}
+    for page, text in texts.items():
+        for link in re.findall(r"\]\((?!https://)([^)]+)\)", text):
+            path, _, anchor = link.partition("#")
+            file = (page.parent / path).resolve() if path else page
+            assert file.exists(), f"{page.name}: {link}"
+            anchors = map(_anchor, re.findall(r"^#+ (.*)$", texts.get(file, ""), re.MULTILINE))
+            assert not anchor or anchor in anchors, f"{page.name}: {link}"
+
+
+def _anchor(title: str) -> str:
+    """Return what GitHub makes of a title."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+def test_every_error_in_the_documentation_is_in_the_code() -> None:
+    code = "".join(file.read_text() for file in (ROOT / "tap_wootric").glob("**/*.py"))
+    code = re.sub(r'"\s+f?"', "", code)  # Texts that go on in the next line.
+    short, long = (_log_lines(page) for page in (README, ROOT / "docs" / "operations.md"))
+    assert len(short) == 8
+    assert short < long
+    for line in long:
+        for part in re.split(r" ?… ?|: | SIGTERM| 404 ", line):
+            assert part.strip("() :") in code.replace("{option}", "--state"), line
+
+
+def _log_lines(page: Path) -> set[str]:
+    table = page.read_text().partition("| the log says |")[2].partition("\n\n")[0]
+    return set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))))
+
+
+def test_the_commands_name_the_newest_version() -> None:
+    texts = "".join(page.read_text() for page in pages())
+    assert set(re.findall(r"[/@]v(\d+\.\d+\.\d+)", texts)) == {version()}
+    assert f"uv tool install git+{repository()}@v" in texts
+
+
+def test_turning_pages_loses_a_row_and_seeking_does_not() -> None:
+    assert figures.missing(figures.read_by_page_number()) == {5}
+    assert figures.missing(figures.read_by_seeking()) == set()
+
+
+def test_the_request_in_the_documentation_is_the_one_that_is_made() -> None:
+    _, target = block("GET /v1/responses").split()
+    with Sandbox(Account(0, 20)) as sandbox:
+        tap(config=sandbox.config)
+        (request, *_) = sandbox.pages("responses")
+    shown = dict(parse_qsl(urlsplit(target).query))
+    assert {name: request.query[name] for name in shown if not name.startswith("updated")} == {
+        name: value for name, value in shown.items() if not name.startswith("updated")
+    }
+    assert request.query.keys() == shown.keys()
+
+
+@pytest.fixture
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Stand in for GitHub: an environment in which git finds a release of this repository at its URL."""
+    folder = tmp_path_factory.mktemp("github") / "repository"
+    for command in (
+        ["clone", "--quiet", "--bare", str(ROOT), str(folder)],
+        ["-C", str(folder), "tag", f"v{version()}"],
+    ):
+        subprocess.run(["git", *command], check=True)  # noqa: S607 - As a shell finds it.
+    env = {"GIT_CONFIG_COUNT": "2"}
+    for number, url in enumerate((f"{repository()}.git", repository())):
+        env |= {f"GIT_CONFIG_KEY_{number}": f"url.file://{folder}.insteadOf", f"GIT_CONFIG_VALUE_{number}": url}
+    return env
+
+
+@pytest.fixture
+def raw_url() -> Iterator[str]:
+    """Stand in for GitHub: the URL of this repository's files."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - The base class's name.
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(ROOT))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def tools(folder: Path) -> dict[str, str]:
+    """Return an environment in which `uv tool install` installs into a folder, and its commands are found."""
+    return {
+        "UV_TOOL_DIR": str(folder / "tools"),
+        "UV_TOOL_BIN_DIR": str(folder / "bin"),
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    }
+
+
+def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
+    database: Database, tmp_path: Path, published: dict[str, str], raw_url: str
+) -> None:
+    account, env = Account(30, 20, declines=10), {**tools(tmp_path), **published}
+    folder = tmp_path / "warehouse"
+
+    def execute(commands: str, cwd: Path = folder) -> None:
+        done = run("bash", "-ec", commands, cwd=cwd, env=env)
+        assert done.returncode == 0, done.stderr
+
+    def found(stream: str, condition: str = "true") -> int:
+        return len(database.query(f"SELECT FROM tap_wootric.{stream} WHERE {condition}"))
+
+    commands = block("meltano init warehouse")
+    raw = f"{repository().replace('github.com', 'raw.githubusercontent.com')}/v{version()}"
+    assert commands.count(raw) == 2
+    execute(commands.replace(raw, raw_url), tmp_path)
+
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        settings = block("TAP_WOOTRIC_CLIENT_ID=…").replace(DATABASE_URL, database.sqlalchemy_url)
+        for name in ("client_id", "client_secret"):
+            settings = settings.replace(f"{name.upper()}=…", f"{name.upper()}={sandbox.config[name]}")
+        settings += f"export TAP_WOOTRIC_API_URL={sandbox.url}\n"  # As `make sandbox` prints it.
+        (folder / ".env").write_text(settings)
+
+        execute(block("meltano config test tap-wootric"))
+        assert (found("end_users"), found("responses"), found("declines")) == (30, 20, 10)
+        tables = database.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'tap_wootric'")
+        assert {one["table_name"] for one in tables} == {"declines", "end_users", "responses"}
+        (row,) = database.query("SELECT created_at FROM tap_wootric.responses WHERE id = 1")
+        assert row["created_at"].strftime("%Y-%m-%dT%H:%M:%SZ") == in_utc(account.responses.rows[1].created)
+
+        execute(block("meltano select").replace("nps_summary", "segments"))
+        account.responses.delete(account.responses.rows[5])
+        declines = len(sandbox.pages("declines"))
+        execute(block("meltano run tap-wootric-full"))
+        assert found("responses", "_sdc_deleted_at IS NOT NULL") == 1
+        assert found("segments") == 3
+        assert len(sandbox.pages("declines")) == declines
+
+        execute(block("meltano state clear"))
+        *_, request = sandbox.pages("end_users")
+        assert "updated[gte]" not in request.query
+
+
+def test_the_full_table_extractor_of_the_documentation_is_that_of_meltano_yml() -> None:
+    (extractor,) = yaml.safe_load(block("  - name: tap-wootric-full"))["plugins"]["extractors"]
+    assert extractor == plugin("extractors", "tap-wootric-full")
+
+
+def test_the_commands_without_meltano_install_the_tap_load_and_continue_from_a_state(
+    database: Database, tmp_path: Path, published: dict[str, str]
+) -> None:
+    env = {**tools(tmp_path), **published}
+
+    def execute(commands: str) -> None:
+        done = run("bash", "-ec", commands, cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
+
+    installs = block("uv tool install git")
+    assert f"uv tool install {plugin('loaders', 'target-postgres')['pip_url']}\n" in installs
+    execute(f"{installs}\nuv tool install {plugin('loaders', 'target-jsonl')['pip_url']}")
+    account = Account(120, 60)
+    with Sandbox(account) as sandbox:
+        assert json.loads(block('{"client_id": "…", "client_secret": "…"}\n')).keys() < sandbox.config.keys()
+        (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
+        (tmp_path / "target.json").write_text(block('"sqlalchemy_url"').replace(DATABASE_URL, database.sqlalchemy_url))
+        execute(block("--test"))
+        rows = {row["id"]: row for row in database.query("SELECT id, updated_at FROM tap_wootric.responses")}
+        for row in account.responses.rows.values():
+            assert rows[row.id]["updated_at"].strftime("%Y-%m-%dT%H:%M:%SZ") == in_utc(row.updated)
+        begun = len(sandbox.pages("end_users"))
+        execute(block("--discover") + block("set -o pipefail"))
+        first, *_, last = [request.query["updated[gte]"] for request in sandbox.pages("end_users")[begun:]]
+        assert int(last) > int(first)
+    assert len(json.loads((tmp_path / "catalog.json").read_text())["streams"]) == len(STREAMS)
+
+
+def test_the_sandbox_that_make_serves_is_that_of_the_tests() -> None:
+    options, *_, file = shlex.split(block("make -sC").replace(">> .env &", ""))[1:]
+    assert (options, file) == ("-sC", "sandbox")
+    done = run("make", "--dry-run", "sandbox", cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "uv run python -m tests.sandbox"
+
+
+def test_make_plugin_writes_plugin_files_that_install_this_clone() -> None:
+    commands = run("make", "--silent", "plugin", cwd=ROOT).stdout.splitlines()
+    adds = [line for line in block("meltano init warehouse").splitlines() if line.startswith("meltano add")]
+    assert [line.split()[:4] for line in commands] == [line.split()[:4] for line in adds]
+    folder = Path(commands[0].split()[-1]).parent
+    ours, published = (yaml.safe_load((one / "tap-wootric.yml").read_text()) for one in (folder, PLUGINS))
+    assert ours["variants"][0].pop("pip_url") == str(ROOT)
+    assert published["variants"][0].pop("pip_url").startswith("git+https://")
+    assert ours == published
+    assert (folder / "target-postgres.yml").read_text() == (PLUGINS / "target-postgres.yml").read_text()
+
+
+def test_the_python_in_the_documentation_prints_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    config = '{"client_id": "…", "client_secret": "…", "start_date": "2024-01-01"}'
+    code = block("from tap_wootric.tap import TapWootric")
+    assert config in code
+    with Sandbox(Account(0, 70)) as sandbox:
+        exec(code.replace(config, repr(sandbox.config)), {})  # noqa: S102 - It is the code under test.
+    scores = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert len(scores) == 70
+    assert set(scores) <= {str(score) for score in range(11)}
+
+
+@pytest.mark.parametrize("code", [block("from airflow"), block("import dagster")])
+def test_snippets_for_orchestrators_are_python(code: str) -> None:
+    assert compile(code, "scheduling.md", "exec")
