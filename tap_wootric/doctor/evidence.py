@@ -105,9 +105,10 @@ def sorts(pages: Sequence[SeenPage], key: TimeKey, fallbacks: Sequence[RowKey]) 
         times = page.times(key)
         if times != sorted(times, reverse=page.descending):
             return False
-        proof[page.descending] += math.lgamma(len(set(times)) + 1)
-    # Both orders must show: a list that is always in one order may ignore what it was asked for.
-    if sum(proof.values()) < _PROOF or not all(proof.values()):
+        proof[page.descending] = max(proof[page.descending], math.lgamma(len(set(times)) + 1))
+    # Both orders must show: a list that is always in one order may ignore what it was asked for. A single page must prove
+    # it: all pages of a short list are in order if it is sorted by another key that agrees with the time by chance.
+    if max(proof.values()) < _PROOF or not all(proof.values()):
         return None
     if any(all(_is_monotonic(page, fallback) for page in pages) for fallback in fallbacks):
         return None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.programs import ROOT
+from tests.docs import DOCS, block
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import BEGIN, SECOND
 from tests.sandbox.server import Clock
@@ -88,13 +88,6 @@ def documented() -> Sandbox:
     for row in account.responses.rows.values():
         row.body["sentiment"] = "good"
     return Sandbox(account, limit=100, limited=["responses", "declines"], ignores_updated=True)
-
-
-def block(part: str) -> str:
-    """Return the block of docs/doctor.md that contains a text."""
-    page = (ROOT / "docs" / "doctor.md").read_text()
-    (found,) = [text for text in re.findall(r"^```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if part in text]
-    return str(found)
 
 
 def doctor(sandbox: Sandbox, **settings: Any) -> Findings:
@@ -357,7 +350,7 @@ def test_the_json_in_the_documentation_is_a_part_of_a_real_one() -> None:
 
 
 def test_the_documentation_explains_each_check() -> None:
-    page = (ROOT / "docs" / "doctor.md").read_text()
+    page = (DOCS / "doctor.md").read_text()
     explained = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert explained == list(dict.fromkeys(check for _, check in IDS))
 
