@@ -106,8 +106,8 @@ def sorts(pages: Sequence[SeenPage], key: TimeKey, fallbacks: Sequence[RowKey]) 
         if times != sorted(times, reverse=page.descending):
             return False
         proof[page.descending] = max(proof[page.descending], math.lgamma(len(set(times)) + 1))
-    # Both orders must show: a list that is always in one order may ignore what it was asked for. A single page must prove
-    # it: all pages of a short list are in order if it is sorted by another key that agrees with the time by chance.
+    # Both orders must show: a list that is always in one order may ignore what it was asked for. A single page must
+    # prove it: if another key agrees with the time by chance, all pages of a short list are in order.
     if max(proof.values()) < _PROOF or not all(proof.values()):
         return None
     if any(all(_is_monotonic(page, fallback) for page in pages) for fallback in fallbacks):

@@ -172,11 +172,12 @@ class Doctor:
         for examination in self._lists:
             examination.measure(self._settings.start_date)
         end = max(_MAX_REQUESTS - _RESERVED_REQUESTS, self._probe.requests + _MIN_REFINEMENTS)
-        while self._probe.requests < end:
+        sent = -1
+        while sent < self._probe.requests < end:  # Nothing is sent any more once the API refuses the credentials.
+            sent = self._probe.requests
             worst = max(self._lists, key=lambda examination: examination.doubt)
-            if not worst.doubt:
-                break
-            worst.refine()
+            if worst.doubt:
+                worst.refine()
 
     def _compare_answers(self) -> None:
         """Look at what repeated requests show: the order of ties, and the limits."""

@@ -373,8 +373,8 @@ class ListExamination:
         # A page that is nearly full may have been the last one, if rows were added meanwhile.
         if len(more.rows) >= (1 if first <= asked - _MARGIN else _MARGIN):
             self.findings.large_page_size = large or None
-            if rows == first:
-                self.findings.page_size = rows
+            if rows == first or first >= PAGE_SIZE:
+                self.findings.page_size = min(first, PAGE_SIZE)
 
     # Requests
 

@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from tap_wootric.doctor.examination import Doctor, shares_limit
+from tap_wootric.doctor.lists import ListExamination
 from tap_wootric.doctor.probe import Probe
 from tap_wootric.doctor.report import Report
 from tests.unit.api.fakes import response
@@ -184,6 +185,14 @@ def test_lists_that_there_was_no_time_for_are_unknown() -> None:
     assert report.advice == (
         "Try again later: end_users was not looked at. Not found out: it would take too many requests."
     )
+
+
+def test_a_size_that_no_request_can_refine_any_more_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    refined: list[ListExamination] = []
+    monkeypatch.setattr(ListExamination, "doubt", 1.0)
+    monkeypatch.setattr(ListExamination, "refine", refined.append)
+    assert Account().report().is_readable
+    assert len(refined) == 1
 
 
 def test_without_a_token_all_else_is_unknown() -> None:
