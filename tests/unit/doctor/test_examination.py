@@ -188,9 +188,9 @@ def test_lists_that_there_was_no_time_for_are_unknown() -> None:
 
 
 def test_a_size_that_no_request_can_refine_any_more_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    refined: list[ListExamination] = []
+    refined: list[str] = []
     monkeypatch.setattr(ListExamination, "doubt", 1.0)
-    monkeypatch.setattr(ListExamination, "refine", lambda listed: refined.append(listed))
+    monkeypatch.setattr(ListExamination, "refine", lambda listed: refined.append(listed.stream.name))
     assert Account().report().is_readable
     assert len(refined) == 1
 

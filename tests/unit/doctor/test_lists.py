@@ -89,6 +89,15 @@ def test_filters_that_are_ignored_show_even_if_all_rows_are_alike(count: int) ->
     assert {*findings.filters.values()} == {True}
 
 
+def test_filters_that_hide_the_row_they_ask_for_are_unknown() -> None:
+    respond = serving(mixed(60))
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        return response(content=[]) if "created[lt]" in params else respond(path, params)
+
+    assert examined(answer).findings.filters == {"created_at": None, "updated_at": True}
+
+
 def test_a_parameter_that_is_refused_is_one_that_the_api_does_not_know() -> None:
     refusing = changing(serving(mixed(60)), lambda params: 400 if "updated[gte]" in params else params)
     assert examined(refusing).findings.filters == {"created_at": True, "updated_at": False}
