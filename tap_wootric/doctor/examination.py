@@ -138,7 +138,7 @@ class Doctor:
             checks=checks,
             first_sync=first,
             later_sync=later,
-            advice=_advice(troubles),
+            advice=_advice(troubles, len(self._lists)),
             is_readable=not troubles,
         )
 
@@ -311,13 +311,20 @@ def _is_trouble(check: Check) -> bool:
     return check.status is Status.FAILED or (check.id == "access" and check.status is Status.UNKNOWN)
 
 
-def _advice(troubles: Sequence[Check]) -> str:
-    """Return what to do: the next command, or the one thing to fix."""
+def _advice(troubles: Sequence[Check], lists: int) -> str:
+    """Return what to do: the next command, or the one thing to fix.
+
+    Args:
+        troubles: The checks that prevent a sync of the default selection.
+        lists: How many streams that has.
+    """
     if not troubles:
         return _READY
     if troubles[0].id == "credentials":
         return f"To fix: {troubles[0].message}"
     access = [check for check in troubles if check.id == "access"]
+    if len(access) == lists and all(check.status is Status.FAILED for check in access):
+        return f"To fix: the account can read none of the lists. {access[0].stream}: {access[0].message}"
     if denied := [str(check.stream) for check in access if check.status is Status.FAILED]:
         deselect = "; ".join(f"`meltano select tap-wootric --exclude {name} '*'`" for name in denied)
         return f"To fix: {' and '.join(denied)} cannot be read. Ask Wootric for access, or deselect: {deselect}"
