@@ -15,7 +15,7 @@ from tap_wootric.api.responses import safe_message
 from tap_wootric.messages import TargetClosedError, discard_stdout
 from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
-from tap_wootric.tap import InvalidInputError, TapWootric
+from tap_wootric.tap import LinesError, TapWootric
 
 _RECURSION_LIMIT = 10_000
 """Calls. Python's default of 1,000 fails on `properties` that are nested a few hundred levels deep."""
@@ -33,7 +33,7 @@ def main() -> None:
         cli()
     except Terminated as termination:
         _exit_after_signal(termination)
-    except InvalidInputError as error:
+    except LinesError as error:
         _fail(error.lines)
     except ConfigValidationError as error:
         _fail(error.errors)

@@ -6,22 +6,24 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from io import StringIO
 from typing import IO, Any, ClassVar, NoReturn, cast
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
+from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
 from tap_wootric import catalog as catalogs
 from tap_wootric import settings, stream_maps
 from tap_wootric import state as states
 from tap_wootric.api.auth import TOKEN_PATH, WootricAuthenticator
-from tap_wootric.api.client import Client
+from tap_wootric.api.client import HASTY, PATIENT, Client
 from tap_wootric.api.rate_limit import RateLimiter
-from tap_wootric.api.responses import AccessDeniedError
+from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.messages import MessageWriter
 from tap_wootric.progress import Effort, log_total
 from tap_wootric.sdk import SdkTap
@@ -37,11 +39,16 @@ _NO_STREAM_SELECTED = (
     "omit the catalog"
 )
 
+_TEST_CONNECT_TIMEOUT_SECONDS = 5
+_TEST_READ_TIMEOUT_SECONDS = 15
+"""With `HASTY` retries, `--test` fails within 30 seconds where nobody answers, even at several addresses of a host."""
 
-class InvalidInputError(SingerSDKError):
-    """The command cannot run with its settings, catalog or state.
 
-    It carries what a ConfigValidationError does, to which the SDK's command would add a line of its own.
+_NO_TEST = CliTestOptionValue.Disabled.value
+
+
+class LinesError(SingerSDKError):
+    """An error that is reported in several lines.
 
     Attributes:
         lines: What is wrong, one line each.
@@ -50,6 +57,17 @@ class InvalidInputError(SingerSDKError):
     def __init__(self, lines: list[str]) -> None:
         super().__init__("; ".join(lines))
         self.lines = lines
+
+
+class InvalidInputError(LinesError):
+    """The command cannot run with its settings, catalog or state.
+
+    It carries what a ConfigValidationError does, to which the SDK's command would add a line of its own.
+    """
+
+
+class FailedStreamsError(LinesError):
+    """Streams failed, with a line for each. The others were read, unless the last line says what ended the sync."""
 
 
 class TapWootric(SdkTap):
@@ -76,6 +94,7 @@ class TapWootric(SdkTap):
         message_writer: MessageWriter | None = None,
         **options: Any,
     ) -> None:
+        self._is_test = False
         self.message_writer = message_writer or MessageWriter()  # The SDK handles signals before it creates one.
         self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
         properties = self.config_jsonschema["properties"]
@@ -121,7 +140,7 @@ class TapWootric(SdkTap):
             credentials=self.settings.credentials,
             account_token=self.settings.account_token,
             user_agent=self.settings.user_agent,
-            timeout_seconds=self.settings.request_timeout_seconds,
+            timeout_seconds=self._timeout_seconds,
             rate_limiter=self.rate_limiter,
         )
 
@@ -132,8 +151,17 @@ class TapWootric(SdkTap):
             api_url=self.settings.api_url,
             authenticator=self.authenticator,
             rate_limiter=self.rate_limiter,
-            timeout_seconds=self.settings.request_timeout_seconds,
+            timeout_seconds=self._timeout_seconds,
+            retry_policy=HASTY if self._is_test else PATIENT,
         )
+
+    @property
+    def _timeout_seconds(self) -> float | tuple[float, float]:
+        """How long to wait for the API to connect, and for its response."""
+        seconds = self.settings.request_timeout_seconds
+        if not self._is_test:
+            return seconds
+        return min(seconds, _TEST_CONNECT_TIMEOUT_SECONDS), min(seconds, _TEST_READ_TIMEOUT_SECONDS)
 
     # A sync
 
@@ -142,33 +170,55 @@ class TapWootric(SdkTap):
         """Sync all selected streams. Whatever ends it, the state of what was emitted is written.
 
         Raises:
-            ConfigValidationError: A setting is missing that only some streams need.
-            AccessDeniedError: The account may not read a selected stream. The others have been synced.
+            ConfigValidationError: No stream is selected.
+            FailedStreamsError: Some streams failed, or the API cannot be used at all.
             Terminated: A signal arrived.
         """
         effort = Effort(lambda: self.rate_limiter.requests_sent, lambda: self.rate_limiter.throttled_seconds)
-        self._prepare_streams()
-        try:
-            super().sync_selected()
-        except Terminated:
-            self.state_writer.write_state(self.state)
-            raise
-        finally:
-            streams = {stream.name: stream.progress for stream in self._wootric_streams if stream.selected}
-            log_total(self.logger, effort, streams)
-        self._raise_access_errors()
+        with self._failures_reported():
+            selected = self._selected_streams()
+            try:
+                super().sync_selected()
+            except Terminated:
+                self.state_writer.write_state(self.state)
+                raise
+            finally:
+                log_total(self.logger, effort, {stream.name: stream.progress for stream in selected})
 
     @override
     def test_selected(self) -> bool:
-        """Read one record of each selected stream.
+        """Read a row of each selected stream with one request, without Singer messages, and log what works.
+
+        Retries and timeouts are shorter than in a sync, unless the client has been in use.
 
         Raises:
-            ConfigValidationError, AccessDeniedError: As with a sync.
+            ConfigValidationError, FailedStreamsError: As with a sync.
         """
-        self._prepare_streams()
-        is_successful = super().test_selected()
-        self._raise_access_errors()
-        return is_successful
+        self._is_test = True
+        with self._failures_reported():
+            for stream in self._selected_streams():
+                stream.test()
+        return True
+
+    @contextmanager
+    def _failures_reported(self) -> Iterator[None]:
+        """Raise the errors of all streams once the others are done, and what ended the sync last.
+
+        Raises:
+            FailedStreamsError: There are such errors.
+        """
+        for stream in self._wootric_streams:
+            stream.error = stream.progress = None
+        end: ApiUnavailableError | None = None
+        try:
+            yield
+        except ApiUnavailableError as error:
+            end = error
+        lines = [stream.error_line for stream in self._wootric_streams if stream.error]
+        if end:
+            lines.append(safe_message(end))
+        if lines:
+            raise FailedStreamsError(lines) from end
 
     @override
     def move_bookmarks(self) -> None:
@@ -185,24 +235,15 @@ class TapWootric(SdkTap):
     def _wootric_streams(self) -> list[WootricStream]:
         return cast("list[WootricStream]", list(self.streams.values()))
 
-    def _prepare_streams(self) -> None:
-        """Check that the selected streams have the settings they need, before any of them sends a request."""
-        if not any(stream.selected for stream in self._wootric_streams):
-            _raise_if_any([_NO_STREAM_SELECTED])
-        for stream in self._wootric_streams:
-            stream.access_error = None
-            stream.progress = None
-            if stream.selected:
-                stream.check_settings()
+    def _selected_streams(self) -> list[WootricStream]:
+        """Return the selected streams.
 
-    def _raise_access_errors(self) -> None:
-        denied = [stream for stream in self._wootric_streams if stream.access_error]
-        if denied:
-            reasons = ", ".join(f"{stream.name} ({stream.access_error})" for stream in denied)
-            raise AccessDeniedError(
-                f"The account may not read {reasons}: deselect {'it' if len(denied) == 1 else 'them'}, or ask Wootric "
-                "for access. No other stream failed"
-            )
+        Raises:
+            ConfigValidationError: There are none.
+        """
+        selected = [stream for stream in self._wootric_streams if stream.selected]
+        _raise_if_any([] if selected else [_NO_STREAM_SELECTED])
+        return selected
 
     # Settings and state
 
@@ -275,16 +316,43 @@ class TapWootric(SdkTap):
 
     @classmethod
     @override
-    def invoke(cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, **options: Any) -> None:
-        """Run a sync.
+    def invoke(
+        cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, test: str = _NO_TEST, **options: Any
+    ) -> None:
+        """Run a sync, or a test.
 
         Raises:
             InvalidInputError: A setting is wrong, or the state or the catalog is not valid.
         """
         try:
-            super().invoke(state=_json_object("--state", state), catalog=_json_object("--catalog", catalog), **options)
+            state, catalog = _json_object("--state", state), _json_object("--catalog", catalog)
+            if test == _NO_TEST:
+                super().invoke(state=state, catalog=catalog, **options)
+            else:
+                cls._test(test, catalog, options["config"])
         except ConfigValidationError as error:
             raise InvalidInputError(error.errors) from error
+
+    @classmethod
+    def _test(cls, test: str, catalog: IO[str] | None, config: Any) -> None:
+        """Run `--test`, or `--test=schema`."""
+        tap = cls(
+            config=config.config, parse_env_config=config.parse_env, catalog=json.load(catalog) if catalog else None
+        )
+        if test == CliTestOptionValue.Schema.value:
+            tap.write_schemas()
+        else:
+            tap.run_connection_test()
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> Any:
+        """Return the command. Its option `--test` is passed to `invoke`: the SDK would test without the catalog."""
+        command = super().get_singer_command()
+        for option in command.params:
+            if option.name == "test":
+                option.callback, option.expose_value = None, True
+        return command
 
 
 def _stream_definitions() -> dict[str, catalogs.StreamDefinition]:

@@ -31,8 +31,18 @@ _JOIN_SECONDS = 0.2
 """How long to wait for all threads at the end. Those blocked on a request are abandoned."""
 
 
+MayStart = Callable[[int, int], bool]
+"""Returns whether one more item may be started, given how many items have been yielded as a whole, and how many results
+of the next one."""
+
+
 def flat_map_in_order(
-    function: Callable[[Item], Iterable[Result]], items: Iterable[Item], *, threads: int, max_started: int
+    function: Callable[[Item], Iterable[Result]],
+    items: Iterable[Item],
+    *,
+    threads: int,
+    max_started: int,
+    may_start: MayStart = lambda _items, _results: True,
 ) -> Iterator[Result]:
     """Yield the results of all items, in the order of the items.
 
@@ -44,8 +54,10 @@ def flat_map_in_order(
         items: Threads take them, one at a time and only when a thread is free. So taking an item may send a request.
         threads: How many items to process in parallel.
         max_started: The most items that are started before the results of the first of them have been yielded.
+        may_start: Asked again whenever results have been yielded. Threads call it, one at a time. If no item is in
+            progress, one is started without asking.
     """
-    with _Pool(function, iter(items), threads, max_started) as pool:
+    with _Pool(function, iter(items), threads, max_started, may_start) as pool:
         yield from pool.results()
 
 
@@ -80,12 +92,23 @@ class _Pool(Generic[Item, Result]):
     """The threads, and the queues by which they hand over results; a context manager that starts and ends them."""
 
     def __init__(
-        self, function: Callable[[Item], Iterable[Result]], items: Iterator[Item], threads: int, max_started: int
+        self,
+        function: Callable[[Item], Iterable[Result]],
+        items: Iterator[Item],
+        threads: int,
+        max_started: int,
+        may_start: MayStart,
     ) -> None:
         self._function = function
         self._items = items
         self._taking = threading.Lock()
-        self._free_slots = threading.Semaphore(max_started)
+        self._max_started = max_started
+        self._may_start = may_start
+        self._progress = threading.Condition()
+        """Notified when results have been yielded, and when the pool is closed."""
+        self._started_items = 0  # By the thread that holds `_taking`.
+        self._yielded_items = 0
+        self._yielded_results = 0  # Of the item after those.
         self._in_order: SimpleQueue[_Started[Item, Result] | _Failed | _Finished] = SimpleQueue()
         self._takes_items = True
         self._is_closed = False
@@ -102,8 +125,9 @@ class _Pool(Generic[Item, Result]):
         """Have the threads end, and wait for them a moment."""
         self._is_closed = True
         if isinstance(error, SystemExit):
-            return  # A signal, which may have interrupted this thread while it held the lock of a queue or semaphore.
-        self._free_slots.release(len(self._threads))
+            return  # A signal, which may have interrupted this thread while it held the lock of a queue or condition.
+        with self._progress:
+            self._progress.notify_all()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS / len(self._threads))
 
@@ -112,12 +136,20 @@ class _Pool(Generic[Item, Result]):
         while True:
             match self._in_order.get():
                 case _Started(outcomes=outcomes):
-                    yield from _results(outcomes)
-                    self._free_slots.release()
+                    for batch in _batches(outcomes):
+                        yield from batch
+                        self._add_yielded(results=len(batch))
+                    self._add_yielded(items=1)
                 case _Failed(error):
                     raise error
                 case _Finished():
                     return
+
+    def _add_yielded(self, *, items: int = 0, results: int = 0) -> None:
+        with self._progress:
+            self._yielded_items += items
+            self._yielded_results = 0 if items else self._yielded_results + results
+            self._progress.notify_all()
 
     # In the threads
 
@@ -131,21 +163,32 @@ class _Pool(Generic[Item, Result]):
         Once there is none, none is taken any more: its results would come after the end, and be lost.
         """
         with self._taking:
-            self._free_slots.acquire()
             end: _Failed | _Finished = _Finished()
-            if self._takes_items and not self._is_closed:
-                try:
+            try:
+                with self._progress:
+                    self._progress.wait_for(self._has_room)
+                if self._takes_items and not self._is_closed:
                     started: _Started[Item, Result] = _Started(next(self._items), Queue(_MAX_WAITING_BATCHES))
-                except StopIteration:
-                    pass
-                except BaseException as error:  # noqa: BLE001 - Raised where the results are yielded.
-                    end = _Failed(error)
-                else:
+                    self._started_items += 1
                     self._in_order.put(started)
                     return started
+            except StopIteration:
+                pass
+            except BaseException as error:  # noqa: BLE001 - Raised where the results are yielded.
+                end = _Failed(error)
             self._takes_items = False
             self._in_order.put(end)
             return None
+
+    def _has_room(self) -> bool:
+        """Return whether the next item may be started, or none will be any more."""
+        in_progress = self._started_items - self._yielded_items
+        return (
+            self._is_closed
+            or not self._takes_items
+            or in_progress == 0
+            or (in_progress < self._max_started and self._may_start(self._yielded_items, self._yielded_results))
+        )
 
     def _process(self, started: _Started[Item, Result]) -> None:
         """Hand over the results of an item, and then how it ended."""
@@ -174,12 +217,12 @@ class _Pool(Generic[Item, Result]):
                 return
 
 
-def _results(outcomes: Queue[_Batch[Result] | _Failed | _Finished]) -> Iterator[Result]:
-    """Yield the results of one item."""
+def _batches(outcomes: Queue[_Batch[Result] | _Failed | _Finished]) -> Iterator[Sequence[Result]]:
+    """Yield the results of one item in batches."""
     while True:
         match outcomes.get():
             case _Batch(results):
-                yield from results
+                yield results
             case _Failed(error):
                 raise error
             case _Finished():

@@ -40,7 +40,8 @@ class WootricAuthenticator:
             `client_credentials`, or `username` and `password` for the grant `password`.
         account_token: The account to log in to, of a user who has several (documented for the grant `password` only).
         user_agent: The `User-Agent` header.
-        timeout_seconds: How long to wait for the API to connect, and to send more of its response.
+        timeout_seconds: How long to wait for the API to connect, and to send more of its response; a pair if the two
+            differ.
         rate_limiter: Told about each response.
         monotonic: Returns seconds that never jump.
         session_factory: Makes the session for a request.
@@ -48,6 +49,8 @@ class WootricAuthenticator:
     Attributes:
         auth_endpoint: The URL that issues tokens.
         headers: The headers that all requests share, without the token.
+        grant_type: The OAuth grant in use.
+        token_lifetime_seconds: The lifetime of the last token, or None if the API did not tell it.
     """
 
     def __init__(  # noqa: PLR0913 - All but the first are keywords, and the settings they come from stay outside.
@@ -57,7 +60,7 @@ class WootricAuthenticator:
         credentials: Mapping[str, str],
         account_token: str | None,
         user_agent: str,
-        timeout_seconds: int,
+        timeout_seconds: float | tuple[float, float],
         rate_limiter: RateLimiter,
         monotonic: Callable[[], float] = time.monotonic,
         session_factory: Callable[[], requests.Session] = requests.Session,
@@ -66,8 +69,9 @@ class WootricAuthenticator:
         self._api_url = api_url
         self.headers = {"Accept": "application/json", "User-Agent": user_agent}
         self._credentials = dict(credentials)
-        self._grant_type = "password" if "password" in credentials else "client_credentials"
-        sends_account = self._grant_type == "password" and account_token is not None
+        self.grant_type = "password" if "password" in credentials else "client_credentials"
+        self.token_lifetime_seconds: float | None = None
+        sends_account = self.grant_type == "password" and account_token is not None
         self._params = {"account_token": account_token} if sends_account else {}
         self._timeout_seconds = timeout_seconds
         self._rate_limiter = rate_limiter
@@ -104,7 +108,7 @@ class WootricAuthenticator:
             with contextlib.suppress(FatalAPIError):
                 self._request_token(form)
                 return
-        self._request_token({"grant_type": self._grant_type, **self._credentials})
+        self._request_token({"grant_type": self.grant_type, **self._credentials})
 
     def _request_token(self, form: Mapping[str, str]) -> None:
         with self._rate_limiter.acquire(TOKEN_PATH):
@@ -126,7 +130,8 @@ class WootricAuthenticator:
             raise RetriableAPIError(f"The response of {TOKEN_PATH} has no usable access_token", response)
         self._access_token = token
         self._refresh_token = content.get("refresh_token")
-        lifetime = _lifetime_seconds(content.get("expires_in"))
+        self.token_lifetime_seconds = _lifetime_seconds(content.get("expires_in"))
+        lifetime = self.token_lifetime_seconds or _DEFAULT_LIFETIME_SECONDS
         self._renew_at = requested_at + lifetime - min(_RENEWAL_MARGIN_SECONDS, lifetime / 2)
 
     def _raise_if_rejected(self, response: requests.Response) -> None:
@@ -145,10 +150,10 @@ class WootricAuthenticator:
             )
 
 
-def _lifetime_seconds(expires_in: object) -> float:
-    """Return a token's lifetime. `expires_in` is a number (documented); text is accepted, and anything else ignored."""
+def _lifetime_seconds(expires_in: object) -> float | None:
+    """Return a token's lifetime, or None. `expires_in` is a number (documented); text is accepted, too."""
     try:
         seconds = float(str(expires_in))
     except (OverflowError, ValueError):
-        return _DEFAULT_LIFETIME_SECONDS
-    return seconds if 0 < seconds < math.inf else _DEFAULT_LIFETIME_SECONDS
+        return None
+    return seconds if 0 < seconds < math.inf else None

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import backoff
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError, SSLError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from urllib3.exceptions import NewConnectionError
 
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.rate_limit import RateLimiter
-from tap_wootric.api.responses import safe_message
+from tap_wootric.api.responses import ApiUnavailableError, causes, safe_message
 
 if TYPE_CHECKING:
     from backoff.types import Details
@@ -26,13 +29,10 @@ _T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
 
-_MAX_ATTEMPTS = 9
 _MAX_BACKOFF_SECONDS = 64
-"""Nine attempts, with pauses of 2, 4, 8, 16, 32, 64, 64 and 64 seconds between them, span a bit over four minutes."""
-_RETRY_BUDGET_SECONDS = 300
-"""There is no further attempt after this long, for instance if each attempt takes until its timeout."""
-_MIN_ATTEMPTS = 3
-"""Attempts made even beyond the budget, since a single wait for a rate limit may exceed it."""
+_FRESH_TOKEN_PAUSES_SECONDS = (0, 1, 2, 4)
+"""How old each of the new tokens becomes before it is used, after the API has rejected the one before it. A token that
+was revoked is replaced at once; a server that has not heard of a fresh one yet gets time."""
 _TRANSIENT_ERRORS = (
     RetriableAPIError,
     requests.ConnectionError,
@@ -42,6 +42,32 @@ _TRANSIENT_ERRORS = (
 )
 
 
+class TokenRequestError(RetriableAPIError):
+    """No token could be fetched, which may pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often to try again after an error that may pass.
+
+    Attributes:
+        max_attempts: The most attempts. The pauses between them are 2, 4, 8, 16, 32 and then 64 seconds.
+        budget_seconds: There is no further attempt after this long, for instance if each takes until its timeout.
+        min_attempts: Attempts made even beyond the budget, since a single wait for a rate limit may exceed it.
+    """
+
+    max_attempts: int
+    budget_seconds: float
+    min_attempts: int
+
+
+PATIENT = RetryPolicy(max_attempts=9, budget_seconds=300, min_attempts=3)
+"""For a sync that nobody watches: a bit over four minutes of pauses."""
+
+HASTY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1)
+"""For a person who waits for an answer."""
+
+
 class Client:
     """Sends the requests of all streams and threads of a tap.
 
@@ -49,49 +75,72 @@ class Client:
         api_url: The API's base URL, without a trailing slash.
         authenticator: Provides the token, and the headers that all requests share.
         rate_limiter: Delays requests, and learns from the responses.
-        timeout_seconds: How long to wait for the API to connect, and to send more of its response.
+        timeout_seconds: How long to wait for the API to connect, and to send more of its response; a pair if the two
+            differ.
+        retry_policy: How often to try again.
         session_factory: Makes the session of each thread.
+        sleep: Sleeps for a number of seconds.
 
     Attributes:
         url: The API's base URL.
+        retry_policy: How often to try again, for whoever sends requests.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - All by keyword.
         self,
         *,
         api_url: str,
         authenticator: WootricAuthenticator,
         rate_limiter: RateLimiter,
-        timeout_seconds: int,
+        timeout_seconds: float | tuple[float, float],
+        retry_policy: RetryPolicy = PATIENT,
         session_factory: Callable[[], requests.Session] = requests.Session,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.url = api_url
+        self.retry_policy = retry_policy
         self._authenticator = authenticator
         self._rate_limiter = rate_limiter
         self._timeout_seconds = timeout_seconds
         self._session_factory = session_factory
+        self._sleep = sleep
+        self._replacing_token = threading.Lock()
         # Copying a prepared request takes 2 µs; preparing one takes 35 µs.
         self._prepared_request = requests.Request("GET", api_url, headers=authenticator.headers).prepare()
         self._thread_local = threading.local()
 
     def get(self, path: str, params: Mapping[str, Any]) -> requests.Response:
-        """Send a GET request and return the response, whatever its status.
+        """Send a GET request and return the response, whatever its status, except for 401.
 
-        A 401 replaces the token and repeats the request once: a token may be revoked before it expires (reported).
+        A 401 replaces the token and repeats the request: a token may be revoked before it expires (reported). A server
+        may also reject a fresh token that it has not heard of yet, so there are a few attempts.
 
         Args:
             path: The path, such as `/v1/responses`.
             params: The query parameters, not yet encoded.
 
         Raises:
-            FatalAPIError, RetriableAPIError: No token could be fetched; see `WootricAuthenticator.auth_header`.
+            ApiUnavailableError: The API refuses the credentials, or one token after the other.
+            TokenRequestError: No token could be fetched, which may pass.
             requests.RequestException: There was no response.
         """
         response = self._send(path, params)
-        if response.status_code == requests.codes.unauthorized:
-            self._authenticator.invalidate(response)
-            response = self._send(path, params)
-        return response
+        if response.status_code != requests.codes.unauthorized:
+            return response
+        with self._replacing_token:  # No thread drops the token that another has just fetched.
+            for pause_seconds in _FRESH_TOKEN_PAUSES_SECONDS:
+                self._authenticator.invalidate(response)
+                if pause_seconds:
+                    self._auth_header()
+                    self._sleep(pause_seconds)
+                response = self._send(path, params)
+                if response.status_code != requests.codes.unauthorized:
+                    return response
+        raise ApiUnavailableError(
+            f"{urlsplit(self.url).netloc} rejects fresh tokens ({response.status_code} {response.reason} for {path}, "
+            f"{1 + len(_FRESH_TOKEN_PAUSES_SECONDS)} times in a row): check that region matches the account, or ask "
+            "Wootric whether the account may use the API"
+        )
 
     def server_time(self) -> int:
         """Return the server's time as a Unix second.
@@ -99,10 +148,10 @@ class Client:
         If no response has told it yet, a token is fetched first, with retries.
 
         Raises:
-            FatalAPIError: No token could be fetched.
+            ApiUnavailableError: No token could be fetched.
         """
         if not self._rate_limiter.clock.is_set:
-            with_retries("Access token", self._authenticator.auth_header)()
+            with_retries("Access token", self._auth_header, self.retry_policy)()
         return int(self._rate_limiter.clock.now())
 
     def is_rate_limited(self, path: str) -> bool:
@@ -131,10 +180,27 @@ class Client:
         with self._rate_limiter.acquire(path):
             request = self._prepared_request.copy()
             request.url = f"{self.url}{path}?{urlencode(params)}" if params else f"{self.url}{path}"
-            request.headers.update(self._authenticator.auth_header())
+            request.headers.update(self._auth_header())
             response = self._session.send(request, timeout=self._timeout_seconds, allow_redirects=False)
             self._rate_limiter.update(path, response)
         return response
+
+    def _auth_header(self) -> dict[str, str]:
+        """Return the `Authorization` header. Whatever prevents it concerns all paths.
+
+        Raises:
+            ApiUnavailableError, TokenRequestError: As with `get`.
+        """
+        try:
+            return self._authenticator.auth_header()
+        except FatalAPIError as error:
+            raise ApiUnavailableError(str(error)) from error
+        except RetriableAPIError as error:
+            raise TokenRequestError(str(error)) from error
+        except _TRANSIENT_ERRORS as error:
+            if _is_final(error):
+                raise
+            raise TokenRequestError(safe_message(error)) from error
 
     @property
     def _session(self) -> requests.Session:
@@ -152,20 +218,23 @@ class Client:
 def with_retries(
     name: str,
     function: Callable[_P, _T],
+    policy: RetryPolicy = PATIENT,
     *,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Callable[_P, _T]:
     """Return a function that calls another, and calls it again after an error that may pass.
 
-    These are lost connections, timeouts, responses that are cut off or garbled, and RetriableAPIError. There are up to
-    nine attempts, with exponential backoff and jitter.
+    These are lost connections, timeouts, responses that are cut off or garbled, and RetriableAPIError. Pauses grow
+    exponentially, with jitter.
 
     Args:
         name: Begins the log lines and the final error.
         function: Makes one attempt.
+        policy: How often to try.
         monotonic: Returns seconds that never jump.
 
     Raises:
+        ApiUnavailableError: From the returned function, if the API could not be reached, or issued no token.
         FatalAPIError: From the returned function, if no attempt succeeded, or at once for an error that cannot pass.
     """
 
@@ -176,7 +245,7 @@ def with_retries(
             safe_message(details["exception"]),
             details["wait"],
             details["tries"] + 1,
-            _MAX_ATTEMPTS,
+            policy.max_attempts,
         )
 
     def function_with_retries(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -188,12 +257,16 @@ def with_retries(
             attempts += 1
             return function(*args, **kwargs)
 
+        def gives_up(error: Exception) -> bool:
+            is_over_budget = attempts >= policy.min_attempts and monotonic() - started_at > policy.budget_seconds
+            return is_over_budget or _is_final(error)
+
         try:
             return backoff.on_exception(
                 backoff.expo,
                 _TRANSIENT_ERRORS,
-                max_tries=_MAX_ATTEMPTS,
-                giveup=lambda _: attempts >= _MIN_ATTEMPTS and monotonic() - started_at > _RETRY_BUDGET_SECONDS,
+                max_tries=policy.max_attempts,
+                giveup=gives_up,
                 jitter=backoff.random_jitter,
                 on_backoff=log_pause,
                 logger=None,  # It would log URLs with their parameters.
@@ -202,8 +275,27 @@ def with_retries(
             )(attempt)()
         except (RetriableAPIError, requests.RequestException) as error:
             message = f"{name}: {safe_message(error)}"
-            if isinstance(error, _TRANSIENT_ERRORS):
+            if attempts > 1:
                 message += f". Giving up after {monotonic() - started_at:.0f} s of retries"
-            raise FatalAPIError(message) from error
+            raise (ApiUnavailableError if _concerns_all_paths(error) else FatalAPIError)(message) from error
 
     return function_with_retries
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether trying again is in vain: certificates do not get better by waiting."""
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
+
+
+def _concerns_all_paths(error: Exception) -> bool:
+    """Return whether no path can be read: there is no token, or the host, or the proxy, cannot be reached.
+
+    If the API drops a connection or does not answer in time, another path may still work.
+    """
+    match error:
+        case TokenRequestError() | requests.ConnectTimeout() | SSLError() | ProxyError():
+            return True
+        case requests.ConnectionError():
+            return any(isinstance(cause, NewConnectionError) for cause in causes(error))
+        case _:
+            return not isinstance(error, _TRANSIENT_ERRORS)  # Invalid URLs of the API or of a proxy, for example.

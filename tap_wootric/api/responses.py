@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize
@@ -24,6 +25,10 @@ _JSON_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=parse
 
 class AccessDeniedError(FatalAPIError):
     """The account may not read the requested path, or its API does not have that path."""
+
+
+class ApiUnavailableError(FatalAPIError):
+    """No path can be read: the API refuses the credentials or its own tokens, or it cannot be reached at all."""
 
 
 def decode_response(response: requests.Response, name: str | None = None) -> Any:
@@ -111,16 +116,24 @@ def safe_message(error: BaseException) -> str:
             return f"The response was cut off ({_root_cause(error)})"
         case ContentDecodingError():
             return f"The response could not be decompressed ({_root_cause(error)})"
+        case ProxyError():
+            return f"{target} could not be reached through the proxy ({_root_cause(error)})"
         case requests.Timeout():
             return f"{target} did not answer in time"
         case _:
             return f"{target} could not be reached ({_root_cause(error)})"
 
 
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, then what caused it, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        candidates = (*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__)
+        cause = next((candidate for candidate in candidates if isinstance(candidate, BaseException)), None)
+
+
 def _root_cause(error: BaseException) -> str:
     """Return the innermost cause of a failed request, such as `Connection refused`."""
-    candidates = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
-    cause = next((candidate for candidate in candidates if isinstance(candidate, BaseException)), None)
-    if cause is not None:
-        return _root_cause(cause)
-    return getattr(error, "strerror", None) or type(error).__name__
+    *_, root = causes(error)
+    return getattr(root, "strerror", None) or type(root).__name__

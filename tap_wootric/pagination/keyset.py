@@ -12,64 +12,92 @@ A **crowded second** fills a whole page and cannot be passed that way. What its 
 - A second of **creations** is counted, see `ties.py`: rows that are updated would move about in a list by update time.
   With 1,500 rows or more, they cannot be counted; see `_read_created_second`.
 - A second of **both** is counted as well.
+
+If that does not prove a second complete, all its rows that can be reached are read, `on_unproven` is told, and unless
+it objects, the reading goes on behind that second.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
 from tap_wootric.pagination.query import (
     ALL_TIME,
     END_OF_TIME,
     PAGE_SIZE,
     Fetch,
+    OnUnproven,
     Page,
     Query,
     TimeRange,
+    UncountableError,
     UnprovenSecondError,
     fetch_page,
+    raise_unproven,
 )
-from tap_wootric.pagination.ties import UncountableError, read_ties
-from tap_wootric.records.timestamps import unix_seconds
+from tap_wootric.pagination.ties import read_reachable, read_ties
+from tap_wootric.records.timestamps import SECOND_LENGTH, timestamp_of_second, unix_seconds
 from tap_wootric.records.transform import Record
 
 
 @dataclass(slots=True)
 class Cursor:
-    """How far a reading is: what is left to ask for, and the ids already seen in the second that it starts at."""
+    """How far a reading is.
+
+    Attributes:
+        query: What is left to ask for.
+        seen: The ids already seen in the second that it starts at.
+        fetched: Records that come before that and need not be asked for.
+    """
 
     query: Query
     seen: set[int] = field(default_factory=set)
+    fetched: list[Record] = field(default_factory=list)
 
     def is_at_end(self) -> bool:
         """Return whether nothing is left."""
         return not self.query.range_of(self.query.time_key)
 
 
-def read(fetch: Fetch, query: Query) -> Iterator[Record]:
+def read(fetch: Fetch, query: Query, on_unproven: OnUnproven = raise_unproven) -> Iterator[Record]:
     """Yield every record in the query's ranges, sorted by its sort key to the second.
 
     A row that does not change meanwhile comes once, whatever happens to other rows. A row that changes may come again.
 
+    Args:
+        fetch: Returns a page.
+        query: The ranges to read.
+        on_unproven: Is told of each second whose rows could not be proven complete.
+
     Raises:
-        UnprovenSecondError: The rows of one second could not be proven complete.
+        UnprovenSecondError: By default, if there is such a second.
         WrongAnswerError: The API does not filter or sort as it was asked to.
     """
-    return chain.from_iterable(iter_pages(fetch, Cursor(query)))
+    return chain.from_iterable(iter_pages(fetch, Cursor(query), on_unproven))
 
 
-def iter_pages(fetch: Fetch, cursor: Cursor) -> Iterator[Iterable[Record]]:
+def iter_pages(fetch: Fetch, cursor: Cursor, on_unproven: OnUnproven = raise_unproven) -> Iterator[Iterable[Record]]:
     """Yield what `read` does page by page, and move the cursor to the rest before each page.
 
     A page is to be used up before the next one is asked for.
+
+    Args:
+        fetch: Returns a page.
+        cursor: Where to start.
+        on_unproven: As with `read`.
 
     Raises:
         UnprovenSecondError, WrongAnswerError: As with `read`, also while a page is used up.
     """
     key = cursor.query.time_key
+    if cursor.fetched:
+        fetched, cursor.fetched = cursor.fetched, []
+        yield fetched
     while not cursor.is_at_end():
         query, seen = cursor.query, cursor.seen
         time_range = query.range_of(key)
@@ -87,57 +115,91 @@ def iter_pages(fetch: Fetch, cursor: Cursor) -> Iterator[Iterable[Record]]:
         else:
             cursor.query, cursor.seen = query.with_range(key, TimeRange(last + 1, time_range.lt)), set()
             known = in_last | seen if last == time_range.gte else in_last
-            crowd = _read_crowded_second(fetch, query.with_range(key, TimeRange.of_second(last)), page)
+            crowd = _read_crowded_second(fetch, query.with_range(key, TimeRange.of_second(last)), page, on_unproven)
             yield chain(new, _unseen(crowd, known))
 
 
-def find_split(fetch: Fetch, query: Query, pages: int) -> int | None:
-    """Return a Unix second before which the query has about so many pages, or None where it has fewer.
+def split(fetch: Fetch, cursor: Cursor, pages: int) -> tuple[Cursor, Cursor | None]:
+    """Divide a cursor in two, by looking at a page further on in its list.
 
-    It only tells where to cut a range in two: the rows that it looks at are still to be read.
+    The first part is as long as so many requests can read: every page after the first repeats a row, so N pages show
+    49 N + 1 rows, and with one row less, the last page is not full and ends the part.
+
+    What the page shows behind the first part is not asked for again. A page is a slice of the sorted list at the time
+    of the request: it has all rows between its first second and its last one, as the first page of the rest would.
 
     Args:
         fetch: Returns a page.
-        query: Sorted by a time. The second is always later than the start of its range.
+        cursor: Its query is sorted by a time.
         pages: At most `LAST_PAGE`.
+
+    Returns:
+        The part to read first, and the rest; None if there is nothing to divide, because the list has fewer pages.
 
     Raises:
         WrongAnswerError: As with `read`.
     """
+    query, key = cursor.query, cursor.query.time_key
+    time_range = query.range_of(key)
     page = fetch_page(fetch, replace(query, page=pages))
-    if len(page.records) < PAGE_SIZE:
-        return None
-    return max(unix_seconds(page.seconds[-1]), query.range_of(query.time_key).gte + 1)
+    if len(page.records) <= PAGE_SIZE - pages:
+        return cursor, None
+    second = max(unix_seconds(page.seconds[PAGE_SIZE - pages]), time_range.gte + 1)
+    if second >= time_range.lt:
+        return cursor, None
+    first = replace(cursor, query=query.with_range(key, TimeRange(time_range.gte, second)))
+    return first, _rest_from(page, query.with_range(key, TimeRange(second, time_range.lt)))
 
 
-def _read_crowded_second(fetch: Fetch, query: Query, page: Page) -> Iterator[Record]:
+def _rest_from(page: Page, query: Query) -> Cursor:
+    """Return a cursor for a query that begins on a page of a longer list, with the rows that the page has of it."""
+    key = query.time_key
+    time_range = query.range_of(key)
+    begin = timestamp_of_second(time_range.gte)
+    is_full = len(page.records) == PAGE_SIZE
+    # Rows of the page's first second may be on the page before. A row without a timestamp does not tell a second.
+    stamps = (stamp for record in page.records if (stamp := record.get(key)))
+    has_all_of_begin = next(stamps, begin)[:SECOND_LENGTH] < begin
+    if not has_all_of_begin or (is_full and page.seconds[-1] <= begin):
+        return Cursor(query)
+    start = bisect_left(page.seconds, begin)
+    while start and not page.records[start - 1].get(key):
+        start -= 1  # It may belong to the second before it or to the one behind it: rather read it twice than never.
+    fetched = page.records[start:]
+    if is_full:
+        rest = TimeRange(unix_seconds(page.seconds[-1]), time_range.lt)
+        return Cursor(query.with_range(key, rest), page.ids_of_last_second(), fetched)
+    return Cursor(query.with_range(key, TimeRange(time_range.lt, time_range.lt)), fetched=fetched)
+
+
+def _read_crowded_second(fetch: Fetch, query: Query, page: Page, on_unproven: OnUnproven) -> Iterator[Record]:
     """Yield the records of one second of the query's sort key, once each.
 
     Args:
         fetch: Returns a page.
         query: Limited to the second.
         page: The second's first page.
+        on_unproven: As with `read`.
     """
     seen = set[int]()
     filters_updates = "updated_at" in query.sort_keys
     if query.sort_key == "created_at" and len(query.updated_at) > 1 and filters_updates:
-        yield from _read_created_second(fetch, query)
+        yield from _read_created_second(fetch, query, on_unproven)
     elif query.sort_key == "updated_at" and len(query.created_at) > 1:
         if page.is_of_one_second("created_at"):
             # An import, most likely. If a single reading proves it complete, that takes the fewest requests.
             with suppress(UnprovenSecondError):
                 yield from _unseen(read_ties(fetch, query, max_readings=1), seen)
                 return
-        yield from _unseen(read(fetch, replace(query, sort_key="created_at")), seen)
+        yield from _unseen(read(fetch, replace(query, sort_key="created_at"), on_unproven), seen)
     else:
-        yield from read_ties(fetch, query, may_enter=_is_recent(query))
+        yield from _read_all_ties(fetch, query, on_unproven, may_enter=_is_recent(query))
 
 
-def _read_created_second(fetch: Fetch, query: Query) -> Iterator[Record]:
+def _read_created_second(fetch: Fetch, query: Query, on_unproven: OnUnproven) -> Iterator[Record]:
     """Yield the records that were created in one second, whenever they were updated.
 
-    Raises:
-        UnprovenSecondError: Also if 1,500 or more of them keep changing.
+    With 1,500 or more of them, they are unproven if they keep changing.
     """
     seen = set[int]()
     created = replace(query, updated_at=ALL_TIME)
@@ -149,8 +211,24 @@ def _read_created_second(fetch: Fetch, query: Query) -> Iterator[Record]:
         # counted. Rows may enter those from the first part, where they were read, or because they commit late.
         settled = TimeRange(query.updated_at.gte, query.settled_until)
         recent = TimeRange(max(query.updated_at.gte, query.settled_until), END_OF_TIME)
-        yield from _unseen(read(fetch, replace(query, sort_key="updated_at", updated_at=settled)), seen)
-        yield from _unseen(read_ties(fetch, replace(query, updated_at=recent), expected_rows=0, may_enter=True), seen)
+        by_update = replace(query, sort_key="updated_at", updated_at=settled)
+        yield from _unseen(read(fetch, by_update, on_unproven), seen)
+        others = _read_all_ties(fetch, replace(query, updated_at=recent), on_unproven, expected_rows=0, may_enter=True)
+        yield from _unseen(others, seen)
+    except UnprovenSecondError as error:
+        on_unproven(error)
+
+
+def _read_all_ties(fetch: Fetch, query: Query, on_unproven: OnUnproven, **options: Any) -> Iterator[Record]:
+    """Yield the records that `read_ties` does, or all that can be reached if that does not prove them complete."""
+    seen = set[int]()
+    try:
+        yield from _unseen(read_ties(fetch, query, **options), seen)
+    except UncountableError as error:
+        yield from _unseen(read_reachable(fetch, query), seen)
+        on_unproven(UncountableError(query, len(seen), error.reason))
+    except UnprovenSecondError as error:
+        on_unproven(error)
 
 
 def _is_recent(query: Query) -> bool:

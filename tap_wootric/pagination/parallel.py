@@ -4,17 +4,24 @@ One reading waits for the API nearly all the time: each page tells where the nex
 overlap. But the time range can be cut into partitions that do not depend on each other, each with a reading of its own
 (see `keyset.py`):
 
-    pages 1 to 5       partition 1    partition 2    partition 3     partition 4 ...    the rest
-    one by one         4 pages        8 pages        16 pages        30 pages           one by one, after a limit
+    pages 1 to 14      partition 1    partition 2    ...    partition 18   ...    the rest
+    one by one         12 pages       12 pages              13 pages              one by one, after a limit
 
 1. **The first pages are read one by one.** Most syncs are short and end there. If they show that the API is slow and
    they were full, partitions can pay off.
-2. **Threads cut and read partitions.** To cut one costs a request: page N of what is left starts where the partition of
-   N pages ends. A thread cuts the next partition only when it is free, so none is cut in vain.
+2. **Threads cut and read partitions.** To cut one costs a request: a page further on tells where the partition ends.
+   What that page shows behind the end is not asked for again.
 3. **Records are yielded in order**, as one reading would yield them, so the bookmark means the same. Memory is bounded:
    there are never more partitions in memory than the threads that read them.
-4. **A limit ends it.** As soon as the API announces one, no partition is cut any more. Those begun are read to their
+4. **Threads stay close to what was yielded**, because a sync that is killed has read everything beyond in vain. Each
+   cuts the next partition only when it is free, and enough has been yielded.
+5. **A limit ends it.** As soon as the API announces one, no partition is cut any more. Those begun are read to their
    end, and the rest is read one by one, as from step 1.
+
+With 4 threads and rows at different times, a list takes at most 1.10 requests for 50 rows from 60 pages on: 1.08 for
+15,000 rows, where a single reading takes 1.02, and 1.04 for 100,000. A sync of 5,000 rows that is killed eight times
+takes 1.1 to 1.4 times the requests of one that is not. Short first partitions or more of them at a time would be faster
+by up to a tenth, and would miss one of these two.
 """
 
 from __future__ import annotations
@@ -24,32 +31,37 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from tap_wootric.pagination import keyset
-from tap_wootric.pagination.query import LAST_PAGE, Fetch, Query, TimeRange
+from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, Fetch, OnUnproven, Query, raise_unproven
 from tap_wootric.records.transform import Record
 from tap_wootric.threads import flat_map_in_order
 
-_MIN_FULL_PAGES = 5
-"""Pages to read one by one first. Cutting a partition costs a request, so a short sync does not pay for any."""
+_FIRST_PAGES = 14
+"""Pages to read one by one first. To cut a partition costs a request, so a short sync does not pay for any."""
 
 _MIN_WAITING_SHARE = 0.8
 """Partitions are read only if at least this share of the time was spent waiting for pages. If the API answers at once,
 or the target is slow, threads cost more than they save: at best, they save the waiting."""
 
-_PARTITION_PAGES = (4, 8, 16, LAST_PAGE)
-"""Pages of the first partitions, then of all others. The first are short, so that records flow soon, and a sync that is
-killed early has read little in vain. The others are as long as can be, because each costs one request to cut and ends
-with a page that is not full: 328 requests instead of 308 for 15,000 rows (see the benchmark in README.md)."""
+_MIN_PARTITION_PAGES = 12
+"""Pages of the first partitions. With 10 of them, a list of 64 pages takes 1.11 requests for 50 rows, and not 1.09."""
 
-_MIN_LAST_PARTITION_PAGES = 8
-"""Near the end, partitions are halved down to about this, so that no thread reads alone while the others are idle."""
+_PAGES_BEFORE_PER_PAGE = 16
+"""A partition has a page for so many pages before it, if that is more, up to `LAST_PAGE`. Long ones save requests, but
+the last one is read by one thread alone."""
+
+_LEAD_PER_THREAD = 0.3
+"""For each page that was yielded, so many pages may be in partitions and still to be yielded, times the threads. With
+0.25, 15,000 rows take 3% longer."""
 
 
-def read(
+def read(  # noqa: PLR0913 - The last two are rarely set.
     fetch: Fetch,
     query: Query,
     concurrency: int,
     is_limited: Callable[[], bool],
     monotonic: Callable[[], float] = time.monotonic,
+    *,
+    on_unproven: OnUnproven = raise_unproven,
 ) -> Iterator[Record]:
     """Yield what `keyset.read` does, in the same order.
 
@@ -59,28 +71,32 @@ def read(
         concurrency: How many partitions to read in parallel; 1 for none.
         is_limited: Returns whether the API is known to limit such requests. Threads call it.
         monotonic: Returns the time in seconds.
+        on_unproven: As with `keyset.read`. Threads call it.
 
     Raises:
         Exception: Whatever `fetch`, `is_limited` or `keyset.read` raises, after all records before it.
     """
     rest: keyset.Cursor | None = keyset.Cursor(query)
+    pages = 0
     while rest is not None:
         stopwatch = _Stopwatch(fetch, monotonic)
-        for number, page in enumerate(keyset.iter_pages(stopwatch.fetch, rest), start=1):
+        for number, page in enumerate(keyset.iter_pages(stopwatch.fetch, rest, on_unproven), start=1):
             yield from page
-            is_worthwhile = number >= _MIN_FULL_PAGES and stopwatch.waiting_share() >= _MIN_WAITING_SHARE
+            is_worthwhile = number >= _FIRST_PAGES and stopwatch.waiting_share() >= _MIN_WAITING_SHARE
             if is_worthwhile and concurrency > 1 and not is_limited() and not rest.is_at_end():
+                pages += number
                 break
         else:
             return
-        partitioner = _Partitioner(fetch, rest, is_limited)
+        partitioner = _Partitioner(fetch, rest, pages, concurrency * _LEAD_PER_THREAD, is_limited)
         yield from flat_map_in_order(
-            lambda cursor: chain.from_iterable(keyset.iter_pages(fetch, cursor)),
+            lambda cursor: chain.from_iterable(keyset.iter_pages(fetch, cursor, on_unproven)),
             partitioner.partitions(),
             threads=concurrency,
             max_started=concurrency,
+            may_start=partitioner.may_start,
         )
-        rest = partitioner.rest
+        rest, pages = partitioner.rest, partitioner.pages
 
 
 class _Stopwatch:
@@ -112,25 +128,36 @@ class _Partitioner:
         rest: What is in no partition yet; None once everything is.
     """
 
-    def __init__(self, fetch: Fetch, cursor: keyset.Cursor, is_limited: Callable[[], bool]) -> None:
-        self.rest: keyset.Cursor | None = cursor
+    def __init__(
+        self, fetch: Fetch, rest: keyset.Cursor, pages: int, max_lead: float, is_limited: Callable[[], bool]
+    ) -> None:
+        self.rest: keyset.Cursor | None = rest
         self._fetch = fetch
+        self._ends = [pages]
+        """The pages before the first partition, and those up to the end of each."""
+        self._max_lead = max_lead
         self._is_limited = is_limited
+
+    @property
+    def pages(self) -> int:
+        """About how many pages come before the rest."""
+        return self._ends[-1]
 
     def partitions(self) -> Iterator[keyset.Cursor]:
         """Yield the partitions in order, until nothing is left or a limit is announced."""
-        lengths = iter(_PARTITION_PAGES)
-        pages = next(lengths)
         while self.rest is not None and not self._is_limited():
             partition, self.rest = self.rest, None
-            query = partition.query
-            key, time_range = query.time_key, query.range_of(query.time_key)
-            split = keyset.find_split(self._fetch, query, pages)
-            while split is None and pages >= 2 * _MIN_LAST_PARTITION_PAGES:
-                pages //= 2
-                split = keyset.find_split(self._fetch, query, pages)
-            pages = next(lengths, pages)
-            if split is not None and split < time_range.lt:
-                partition.query = query.with_range(key, TimeRange(time_range.gte, split))
-                self.rest = keyset.Cursor(query.with_range(key, TimeRange(split, time_range.lt)))
+            length = self._next_length()
+            if not partition.is_at_end():
+                partition, self.rest = keyset.split(self._fetch, partition, length)
+            self._ends.append(self.pages + length)
             yield partition
+
+    def may_start(self, yielded_partitions: int, yielded_records: int) -> bool:
+        """Return whether the next partition is close enough to what was yielded."""
+        end = self._ends[yielded_partitions + 1]
+        yielded = min(end, self._ends[yielded_partitions] + yielded_records / PAGE_SIZE)
+        return self.pages + self._next_length() - yielded <= self._max_lead * yielded
+
+    def _next_length(self) -> int:
+        return min(max(_MIN_PARTITION_PAGES, self.pages // _PAGES_BEFORE_PER_PAGE), LAST_PAGE)

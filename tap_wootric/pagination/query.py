@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NoReturn, get_args
 
 from tap_wootric.records.timestamps import SECOND_LENGTH, timestamp_of_second, unix_seconds
 from tap_wootric.records.transform import Record
@@ -74,6 +74,8 @@ class Query:
         page: The page's number, from 1 to `LAST_PAGE`.
         size: The most rows on the page, from 1 to `PAGE_SIZE`.
         sort_keys: All keys that the API sorts this list by. It filters the list by those among them that are times.
+        filters_exclusion: Whether the API filters this list by `excluded_from_calculations`.
+        is_excluded: Only rows with this `excluded_from_calculations` are asked for; None for all rows.
         settled_until: The Unix second before which the update times of rows are settled: rows may leave a range that
             ends there, when they are updated or deleted, but none enters it any more.
     """
@@ -85,6 +87,8 @@ class Query:
     page: int = 1
     size: int = PAGE_SIZE
     sort_keys: tuple[SortKey, ...] = TIME_KEYS
+    filters_exclusion: bool = False
+    is_excluded: bool | None = None
     settled_until: int = END_OF_TIME
 
     @property
@@ -129,7 +133,36 @@ class WrongAnswerError(PaginationError):
 
 
 class UnprovenSecondError(PaginationError):
-    """The rows of one second could not be proven complete."""
+    """The rows of one second could not be proven complete.
+
+    Attributes:
+        query: Its ranges are the second: of creation, of update, or of both.
+        reason: Why there may be more rows than were read.
+    """
+
+    def __init__(self, query: Query, rows: int, reason: str) -> None:
+        seconds = " and ".join(
+            f"{key.removesuffix('_at')} at {timestamp_of_second(time_range.gte)}Z"
+            for key in TIME_KEYS
+            if len(time_range := query.range_of(key)) == 1
+        )
+        super().__init__(f"{rows} rows {seconds} were read, and there may be more: {reason}")
+        self.query = query
+        self.reason = reason
+
+
+class UncountableError(UnprovenSecondError):
+    """Page 30 is full, so the API does not show how many rows there are."""
+
+
+OnUnproven = Callable[[UnprovenSecondError], object]
+"""Takes note of a second that could not be proven complete, once all its rows that can be reached have been yielded. It
+may raise the error to end the reading, or return to go on behind the second. Threads may call it."""
+
+
+def raise_unproven(error: UnprovenSecondError) -> NoReturn:
+    """End the reading at a second that could not be proven complete."""
+    raise error
 
 
 @dataclass(frozen=True, slots=True)

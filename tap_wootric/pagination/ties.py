@@ -17,16 +17,16 @@ Rows that leave also make the count hard to reach, since a row that left after t
 update does not change when a row was created. So where rows leave, the rows that were created in the second are
 counted instead, whenever they were updated.
 
-From 1,500 rows on, page 30 is full, there is no count, and nothing is proven. To read the list from both ends proves
-nothing either: rows that come last in ascending order, and last in descending order as well, are on no page, though the
-two readings overlap and agree.
+From 1,500 rows on, page 30 is full, there is no count, and nothing is proven: all that the API shows is read, see
+`read_reachable`. To read the list from both ends proves nothing either: rows that come last in ascending order, and
+last in descending order as well, are on no page, though the two readings overlap and agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import count, islice
+from itertools import chain, count, cycle, islice
 from typing import Any
 
 from tap_wootric.pagination.query import (
@@ -39,10 +39,11 @@ from tap_wootric.pagination.query import (
     Fetch,
     Query,
     TimeRange,
+    UncountableError,
     UnprovenSecondError,
     fetch_records,
 )
-from tap_wootric.records.timestamps import timestamp_of_second, unix_seconds
+from tap_wootric.records.timestamps import unix_seconds
 from tap_wootric.records.transform import Record
 
 _MAX_READINGS = 40
@@ -63,10 +64,6 @@ _DESCENDING_SIZE = 48
 
 _FIRST_PAGES = 4
 """Pages to try one by one when the end of a list is looked for. Past them, the page number is doubled."""
-
-
-class UncountableError(UnprovenSecondError):
-    """Page 30 is full, so the API does not show how many rows there are."""
 
 
 def read_ties(
@@ -100,11 +97,58 @@ def read_ties(
         if reader.is_complete():
             return
         if reader.exact.is_cut_off:
-            raise UncountableError(_describe(query, len(reader.exact.last_seen), f"page {LAST_PAGE} is full"))
+            raise UncountableError(query, len(reader.exact.last_seen), f"page {LAST_PAGE} is full")
     rows = len(reader.exact.last_seen)
     is_hiding = rows < reader.rows
     reason = f"the API counts {reader.rows}, and shows the others on no page" if is_hiding else "they kept changing"
-    raise UnprovenSecondError(_describe(query, rows, reason))
+    raise UnprovenSecondError(query, rows, reason)
+
+
+def read_reachable(fetch: Fetch, query: Query) -> Iterator[Record]:
+    """Yield the records of a second that cannot be counted, as many as the API shows, some of them more than once.
+
+    Each list shows 1,500 rows, and there is one for each sort key and direction. Responses can also be asked for by
+    `excluded_from_calculations`. Even if both parts can be counted they prove nothing, because rows without a value may
+    be in neither.
+
+    Raises:
+        WrongAnswerError: As with `read_ties`.
+    """
+    for part in _parts(fetch, query):
+        try:
+            yield from read_ties(fetch, part)
+        except UncountableError:
+            yield from _read_ends(fetch, part)
+        except UnprovenSecondError:
+            pass  # All its rows that show have been yielded.
+    yield from _read_ends(fetch, query)
+
+
+def _parts(fetch: Fetch, query: Query) -> list[Query]:
+    """Return queries for parts of a query's rows, unless the API ignores the parameter that splits them."""
+    excluded = replace(query, is_excluded=True)
+    if not query.filters_exclusion or any(
+        record.get("excluded_from_calculations") is False for record in fetch_records(fetch, excluded)
+    ):
+        return []
+    return [excluded, replace(query, is_excluded=False)]
+
+
+def _read_ends(fetch: Fetch, query: Query) -> Iterator[Record]:
+    """Yield the first rows by each sort key in both directions, once each, and again as long as others show up."""
+    orders = [(key, is_descending) for key in query.sort_keys for is_descending in (False, True)]
+    of_ties = [(key, is_descending) for key, is_descending in orders if key != "email"]
+    seen = set[int]()
+    for number, (key, is_descending) in enumerate(islice(chain(orders, cycle(of_ties)), _MAX_READINGS)):
+        rows_before = len(seen)
+        for page in range(1, LAST_PAGE + 1):
+            records = fetch_records(fetch, replace(query, sort_key=key, descending=is_descending, page=page))
+            yield from (record for record in records if record["id"] not in seen)
+            seen |= {record["id"] for record in records}
+            if len(records) < PAGE_SIZE:
+                break
+        if number >= len(orders) and len(seen) == rows_before:
+            return
 
 
 @dataclass(slots=True)
@@ -322,13 +366,3 @@ class _Reader:
         if self.created:
             self.created.add(self._requests, query, page)
         return page
-
-
-def _describe(query: Query, rows: int, reason: str) -> str:
-    """Return in which second there may be more rows than were read, and why."""
-    seconds = " and ".join(
-        f"{key.removesuffix('_at')} at {timestamp_of_second(time_range.gte)}Z"
-        for key in TIME_KEYS
-        if len(time_range := query.range_of(key)) == 1
-    )
-    return f"{rows} rows {seconds} were read, and there may be more: {reason}"

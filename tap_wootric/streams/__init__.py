@@ -29,6 +29,7 @@ class Responses(ListStream):
 
     name = "responses"
     path = "/v1/responses"
+    filters_exclusion = True
 
 
 class Declines(ListStream):

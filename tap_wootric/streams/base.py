@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 
 import requests
 from singer_sdk import SchemaDirectory, Tap
-from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from singer_sdk.exceptions import ConfigValidationError, FatalAPIError, RetriableAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.types import Context
 from singer_sdk.metrics import http_request_counter
@@ -21,7 +21,8 @@ from typing_extensions import override
 
 from tap_wootric import schemas
 from tap_wootric.api.client import Client, with_retries
-from tap_wootric.api.responses import AccessDeniedError, decode_response, redact
+from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, decode_response, redact, safe_message
+from tap_wootric.messages import TargetClosedError
 from tap_wootric.pagination.query import BEGINNING_OF_TIME
 from tap_wootric.progress import Effort, Progress
 from tap_wootric.records.timestamps import (
@@ -32,10 +33,13 @@ from tap_wootric.records.timestamps import (
     unix_seconds,
 )
 from tap_wootric.records.transform import Record, RecordTransformer, Row
-from tap_wootric.sdk import SdkStream
+from tap_wootric.sdk import SdkStream, StreamMapError
 from tap_wootric.settings import Settings
 
 SCHEMAS: SchemaDirectory = SchemaDirectory(schemas)
+
+_STREAM_ERRORS = (FatalAPIError, ConfigValidationError, StreamMapError)
+"""Errors that concern one stream. Any other one is a bug, or ends the sync."""
 
 Fetch = Callable[[dict[str, Any]], list[Record]]
 """Returns the records in the response to a request with these parameters. Threads may call it."""
@@ -71,7 +75,7 @@ class WootricStream(SdkStream):
     A full-table sync lets the target drop the rows of earlier syncs once all rows have been emitted.
 
     Attributes:
-        access_error: Why the account may not read the stream, if the last sync found out that it may not.
+        error: Why the last sync of the stream failed, if it did, and the other streams could still be read.
         sync_range: What the last sync read, if there was one.
         high_watermark: How far reading got: a normalized timestamp or a date; empty before the first row.
         progress: Of the last sync; None if it failed before its first request.
@@ -94,7 +98,7 @@ class WootricStream(SdkStream):
 
     def __init__(self, tap: Tap, context: StreamContext) -> None:
         super().__init__(tap)
-        self.access_error: AccessDeniedError | None = None
+        self.error: Exception | None = None
         self._context = context
         self.sync_range: SyncRange | None = None
         self.high_watermark = ""
@@ -129,6 +133,10 @@ class WootricStream(SdkStream):
 
     def check_settings(self) -> None:
         """Raise a ConfigValidationError if a setting is missing that only this stream needs."""
+
+    def sample_params(self) -> dict[str, Any]:
+        """Return the parameters of a request for a row or a few."""
+        return {}
 
     def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:  # noqa: ARG002
         """Yield the records of one sync, and keep `high_watermark` up to date.
@@ -168,28 +176,74 @@ class WootricStream(SdkStream):
         Raises:
             ConfigValidationError: A setting is missing that this stream needs.
             AccessDeniedError: The account may not read this stream.
+            ApiUnavailableError: The account may not read any stream, or the API cannot be reached.
             FatalAPIError: The API refuses a request, fails for minutes, or returns something that cannot be right.
         """
         self.check_settings()
         self.high_watermark = ""
-        try:
-            server_time = self.client.server_time()
-            self.sync_range = self._range_at(server_time)
-            self._pull_bookmark_back(self.sync_range)
-            self.table_version = server_time if self.is_full_table else None
-            yield from self._read(self.sync_range)
-        except Exception:
-            self.write_state()
-            raise
+        server_time = self.client.server_time()
+        self.sync_range = self._range_at(server_time)
+        self._pull_bookmark_back(self.sync_range)
+        self.table_version = server_time if self.is_full_table else None
+        yield from self._read(self.sync_range)
         self.activate_table_version()
 
     @override
     def on_error(self, error: Exception) -> None:
-        """Skip a stream that the account may not read, and keep the error for the tap's report."""
-        if not isinstance(error, AccessDeniedError):
+        """Write the state of what was emitted. Keep an error that only concerns this stream, for the tap's report."""
+        if isinstance(error, TargetClosedError):
             raise error
-        self.log("%s: skipped, the account may not read it (%s)", self.name, error, level=logging.WARNING)
-        self.access_error = error
+        self.write_state()
+        self._keep(error)
+        self.log("%s. Other streams go on", self.error_line, level=logging.WARNING)
+
+    def _keep(self, error: Exception) -> None:
+        """Keep an error that only concerns this stream, besides one that it has met before. Raise any other one."""
+        if isinstance(error, ApiUnavailableError) or not isinstance(error, _STREAM_ERRORS):
+            raise error
+        before = f". Besides, {self._message(self.error)}" if self.error else ""
+        self.error = FatalAPIError(f"{self._message(error)}{before}") if before else error
+
+    @property
+    def error_line(self) -> str:
+        """One line about the error that made the last sync of the stream fail; empty if there was none."""
+        match self.error:
+            case None:
+                return ""
+            case ConfigValidationError():  # It names the stream.
+                return self._message(self.error)
+            case _:
+                return f"{self.name}: {self._message(self.error)}"
+
+    def _message(self, error: Exception) -> str:
+        """Return a text about an error of this stream, without the stream's name in front."""
+        match error:
+            case AccessDeniedError():
+                return f"the account may not read it ({error}): deselect it, or ask Wootric for access"
+            case ConfigValidationError():
+                return "; ".join(error.errors)
+            case _:
+                return safe_message(error).removeprefix(f"{self.name}: ")
+
+    def test(self) -> None:
+        """Read a row with one request, if there is one, and transform it as `stream_maps` has it. Log that it worked.
+
+        An error that only concerns this stream is kept for the tap's report.
+
+        Raises:
+            ApiUnavailableError: As with a sync.
+        """
+        try:
+            self.check_settings()
+            self.client.server_time()  # Fetches the token, whose errors are not those of the stream.
+            sample = with_retries(self.name, self._fetch, self.client.retry_policy)(self.sample_params())[:1]
+            for stream_map in self.stream_maps:
+                for record in sample:
+                    stream_map.transform(dict(record))
+        except Exception as error:  # noqa: BLE001 - `_keep` raises it, or knows better.
+            self._keep(error)
+        else:
+            self.log("%s: works, %s", self.name, "read 1 row" if sample else "but has no rows")
 
     def _range_at(self, server_time: int) -> SyncRange:
         """Return the range of a sync that starts at a Unix second.
@@ -241,7 +295,7 @@ class WootricStream(SdkStream):
         mode = "full-table sync" if self.is_full_table else f"incremental sync from {start}"
         self.logger.info("%s: %s", self.name, mode)
         with http_request_counter(self.name, endpoint=self.path) as requests_sent:
-            fetch_with_retries, lock = with_retries(self.name, self._fetch), threading.Lock()
+            fetch_with_retries, lock = with_retries(self.name, self._fetch, self.client.retry_policy), threading.Lock()
 
             def fetch(params: dict[str, Any]) -> list[Record]:
                 with lock:

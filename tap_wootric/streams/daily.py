@@ -70,6 +70,12 @@ class DailyStream(WootricStream):
         return normalize_timestamp(time)[:DATE_LENGTH]
 
     @override
+    def sample_params(self) -> dict[str, Any]:
+        """Return the parameters of a request for today's totals."""
+        today = self.client.server_time() // SECONDS_PER_DAY
+        return self._day_range(today, today)
+
+    @override
     def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:
         """Yield a row for each day in the range.
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NoReturn
 
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from typing_extensions import override
 
+from tap_wootric.api.responses import ApiUnavailableError
 from tap_wootric.pagination import parallel
 from tap_wootric.pagination.forecast import forecast
 from tap_wootric.pagination.query import (
+    ALL_TIME,
     BEGINNING_OF_TIME,
     END_OF_TIME,
     PAGE_SIZE,
@@ -23,10 +26,19 @@ from tap_wootric.pagination.query import (
     PaginationError,
     Query,
     SortKey,
+    TimeKey,
     TimeRange,
+    UnprovenSecondError,
 )
+from tap_wootric.pagination.query import Fetch as FetchPage
 from tap_wootric.progress import Progress, RequestsAfter
-from tap_wootric.records.timestamps import SECOND_LENGTH, SECONDS_PER_DAY, normalize_timestamp, unix_seconds
+from tap_wootric.records.timestamps import (
+    SECOND_LENGTH,
+    SECONDS_PER_DAY,
+    normalize_timestamp,
+    timestamp_of_second,
+    unix_seconds,
+)
 from tap_wootric.records.transform import Record
 from tap_wootric.streams.base import Fetch, SyncRange, WootricStream
 
@@ -45,8 +57,11 @@ class ListStream(WootricStream):
     sort_keys: tuple[SortKey, ...] = TIME_KEYS
     """The keys by which the API sorts the list (documented)."""
 
+    filters_exclusion = False
+    """Whether the API filters this list by `excluded_from_calculations` (documented for responses)."""
+
     filters_updates = False
-    """Whether the API is known to filter this list by `updated`. If it is not, a request finds out."""
+    """Whether the API is known to filter this list by `updated`. If it is not, each sync finds out."""
 
     @property
     @override
@@ -61,38 +76,86 @@ class ListStream(WootricStream):
     def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:
         """Yield the rows updated in the range, sorted by `updated_at` or by `created_at`.
 
+        A second that cannot be proven complete is a mere warning if the next sync reads it again. If it does not, the
+        reading goes on behind it, and fails at its end.
+
         Raises:
-            FatalAPIError: Also if going on would lose rows.
+            FatalAPIError: Also if rows may be missing.
         """
-        start = sync_range.start
-
-        def fetch_page(query: Query) -> list[Record]:
-            for time_range in (query.created_at, query.updated_at):
-                if len(time_range) == 1:  # No row enters a second that is over.
-                    self.client.sleep_until(time_range.lt)
-            return fetch(parameters(query))
-
-        def is_limited() -> bool:
-            return self.client.is_rate_limited(self.path)
-
-        queries = self._queries(start, sync_range.end, filters_updates=self._filters_updates(fetch_page))
-
-        def forecast_after(second: int) -> RequestsAfter | None:
-            rest = TimeRange(min(second, sync_range.end), sync_range.end + 1)
-            query = queries[0].with_range(queries[0].time_key, rest)
-            # Without retries: the reading finds out whatever is wrong, or does without these pages.
-            with suppress(FatalAPIError, RetriableAPIError, PaginationError, requests.RequestException):
-                rows_after = forecast(lambda query: self._fetch(parameters(query)), query).rows_after
-                return lambda second: rows_after(second) / PAGE_SIZE
-            return None
-
-        progress.forecast = forecast_after
-        concurrency = self.settings.concurrency
-        records = chain.from_iterable(parallel.read(fetch_page, query, concurrency, is_limited) for query in queries)
+        queries, fetch_page = self._first_request(partial(self._fetch_page, fetch), sync_range)
+        sort_key = queries[0].time_key
+        unproven = list[UnprovenSecondError]()
+        progress.forecast = partial(self._forecast, queries[0], sync_range.end)
+        records = chain.from_iterable(
+            parallel.read(
+                fetch_page,
+                query,
+                self.settings.concurrency,
+                lambda: self.client.is_rate_limited(self.path),
+                on_unproven=partial(self._note_unproven, unproven, sort_key, sync_range),
+            )
+            for query in queries
+        )
         try:
-            yield from self._updated_since(start, records, queries[0].sort_key, progress)
+            yield from self._updated_since(sync_range.start, records, sort_key, progress)
         except PaginationError as error:
             raise FatalAPIError(f"{self.name}: {error}") from error
+        if unproven:
+            self.error = None
+            self._raise_unproven(unproven, sort_key)
+
+    def _fetch_page(self, fetch: Fetch, query: Query) -> list[Record]:
+        """Return the page that answers a query, once each second that the query is limited to is over."""
+        for time_range in (query.created_at, query.updated_at):
+            if len(time_range) == 1:  # No row enters a second that is over.
+                self.client.sleep_until(time_range.lt)
+        try:
+            return fetch(parameters(query))
+        except FatalAPIError as error:
+            if query.is_excluded is None or isinstance(error, ApiUnavailableError):
+                raise
+            return []  # It would only have shown more of a second that stays unproven anyway.
+
+    def _forecast(self, query: Query, end: int, second: int) -> RequestsAfter | None:
+        """Return an estimate for a query's rows after one Unix second and up to another; see `Progress`."""
+        rest = query.with_range(query.time_key, TimeRange(min(second, end), end + 1))
+        # Without retries: the reading finds out whatever is wrong, or does without these pages.
+        with suppress(FatalAPIError, RetriableAPIError, PaginationError, requests.RequestException):
+            rows_after = forecast(lambda query: self._fetch(parameters(query)), rest).rows_after
+            return lambda second: rows_after(second) / PAGE_SIZE
+        return None
+
+    def _note_unproven(
+        self, unproven: list[UnprovenSecondError], sort_key: TimeKey, sync_range: SyncRange, error: UnprovenSecondError
+    ) -> None:
+        """Log that a second could not be proven complete. Add it to others unless the next sync reads it again."""
+        consequence = "The next sync reads this second again"
+        if self.is_full_table or error.query.range_of(sort_key).gte < sync_range.end - self.lookback_seconds:
+            unproven.append(error)
+            self.error = self.error or FatalAPIError(str(error))  # Whatever else ends the stream.
+            consequence = "Reading goes on behind this second, but the stream counts as failed"
+        # At once: a killed sync would not come to its end, and the next one may start behind this second.
+        self.log("%s: %s. %s", self.name, error, consequence, level=logging.WARNING)
+
+    def _raise_unproven(self, unproven: Sequence[UnprovenSecondError], sort_key: TimeKey) -> NoReturn:
+        """Fail because of the seconds that could not be proven complete, with a bookmark behind them."""
+        number = len(unproven)
+        others = f" (1 of {number} such seconds; the warnings name the others)" if number > 1 else ""
+        if self.is_full_table:
+            advice = "The target keeps the rows of earlier syncs"
+        elif sort_key == "created_at":
+            advice = "As this API does not filter by updated_at, each sync fetches them again"
+        else:
+            advice = f"The next sync goes on behind {'it' if number == 1 else 'them'}"
+            # Otherwise, the next sync would read the second again if it is the last one that has rows.
+            behind = max(error.query.updated_at.lt for error in unproven)
+            self.high_watermark = max(self.high_watermark, f"{timestamp_of_second(behind)}Z")
+        raise FatalAPIError(f"{self.name}: {unproven[0]}{others}. {advice}")
+
+    @override
+    def sample_params(self) -> dict[str, Any]:
+        """Return the parameters of a request for one row."""
+        return parameters(Query("created_at", size=1, sort_keys=self.sort_keys))
 
     @override
     def records(self, response: requests.Response, params: Mapping[str, Any]) -> list[Record]:
@@ -100,16 +163,33 @@ class ListStream(WootricStream):
         records = self.transformer.page(response.content) if response.ok else None
         return super().records(response, params) if records is None else records
 
-    def _queries(self, start: int, end: int, *, filters_updates: bool) -> list[Query]:
-        """Return the queries of a sync for the rows updated between two Unix seconds."""
+    def _first_request(self, fetch_page: FetchPage, sync_range: SyncRange) -> tuple[list[Query], FetchPage]:
+        """Return the queries of a sync, and a function that fetches their pages.
+
+        Unless it is known that the API filters by `updated`, the first page is fetched to find out. It is kept for the
+        reading, which asks for it first.
+        """
+        queries = self._queries(sync_range, filters_updates=True)
+        first = queries[0]
+        if self.filters_updates or not first.range_of(first.time_key):
+            return queries, fetch_page
+        page = fetch_page(first)
+        if not self._filters_updates(fetch_page, first, page):
+            queries = self._queries(sync_range, filters_updates=False)
+        return queries, _reusing(fetch_page, parameters(first), page)
+
+    def _queries(self, sync_range: SyncRange, *, filters_updates: bool) -> list[Query]:
+        """Return the queries of a sync, depending on whether the API filters by `updated`."""
+        start, end = sync_range.start, sync_range.end
+        query = Query("created_at", sort_keys=self.sort_keys, filters_exclusion=self.filters_exclusion)
         if filters_updates and not self.is_full_table:
-            return [Query("updated_at", updated_at=TimeRange(start, end + 1), sort_keys=self.sort_keys)]
+            return [replace(query, sort_key="updated_at", updated_at=TimeRange(start, end + 1))]
         if filters_updates:
-            everything = Query("created_at", updated_at=TimeRange(start), sort_keys=self.sort_keys)
+            everything = replace(query, updated_at=TimeRange(start))
         else:
             start_date = self.settings.start_date
             created_at = TimeRange(BEGINNING_OF_TIME if start_date is None else start_date)
-            everything = Query("created_at", created_at=created_at, sort_keys=("created_at",))
+            everything = replace(query, created_at=created_at, sort_keys=("created_at",))
         begin = everything.created_at.gte
         if not self.is_full_table:
             return [everything.with_range("created_at", TimeRange(begin, end + 1))]
@@ -119,9 +199,18 @@ class ListStream(WootricStream):
         ranges = (TimeRange(begin, tomorrow), TimeRange(tomorrow))
         return [everything.with_range("created_at", time_range) for time_range in ranges]
 
-    def _filters_updates(self, fetch_page: Callable[[Query], list[Record]]) -> bool:
-        """Return whether the API filters by `updated`. Older deployments ignore the parameter silently."""
-        if self.filters_updates or not fetch_page(Query("updated_at", updated_at=TimeRange(gte=_YEAR_2100))):
+    def _filters_updates(self, fetch_page: FetchPage, first: Query, page: list[Record]) -> bool:
+        """Return whether the API filters by `updated`, or does not need to. Older deployments ignore it silently.
+
+        Args:
+            fetch_page: Sends a request.
+            first: The first query to an API that filters by `updated`.
+            page: Its answer.
+        """
+        is_in_range = len(replace(first, created_at=ALL_TIME).select(page)) == len(page)
+        if is_in_range and len(page) < PAGE_SIZE and _is_sorted(page, first.time_key):
+            return True  # With or without the filter, these are all rows.
+        if is_in_range and not fetch_page(Query("updated_at", updated_at=TimeRange(gte=_YEAR_2100))):
             return True
         self.log(
             "%s: this API does not filter by updated_at; each sync fetches all rows created since start_date, "
@@ -152,6 +241,25 @@ class ListStream(WootricStream):
         self.high_watermark = newest
 
 
+def _reusing(fetch_page: FetchPage, params: Mapping[str, Any], page: list[Record]) -> FetchPage:
+    """Return a function that fetches pages, except for the first one if its parameters are those of a page at hand."""
+    pages_at_hand = [page]
+
+    def fetch(query: Query) -> list[Record]:
+        if pages_at_hand and parameters(query) == params:
+            return pages_at_hand.pop()
+        pages_at_hand.clear()
+        return fetch_page(query)
+
+    return fetch
+
+
+def _is_sorted(page: list[Record], key: TimeKey) -> bool:
+    """Return whether the records are in ascending order of a time, to the second."""
+    seconds = [stamp[:SECOND_LENGTH] for record in page if (stamp := record.get(key))]
+    return seconds == sorted(seconds)
+
+
 def parameters(query: Query) -> dict[str, Any]:
     """Return the API's parameters for a query. Times are Unix seconds."""
     params: dict[str, Any] = {
@@ -164,6 +272,8 @@ def parameters(query: Query) -> dict[str, Any]:
             params[f"{name}[gte]"] = span.gte
         if span.lt < END_OF_TIME:
             params[f"{name}[lt]"] = span.lt
+    if query.is_excluded is not None:
+        params["excluded_from_calculations"] = str(query.is_excluded).lower()
     if query.page > 1:
         params["page"] = query.page
     return params

@@ -6,7 +6,7 @@ import pytest
 
 from tests.sandbox import Account, Sandbox
 from tests.sandbox.account import END, SECOND
-from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET
+from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
 from tests.sandbox.server import Clock, Request
 from tests.tap import tap
 
@@ -38,13 +38,31 @@ def test_a_token_refused_during_a_sync_is_replaced_once() -> None:
     assert len(refused) == len(tokens(sandbox)) - 1 > 0
 
 
-def test_a_refused_new_token_ends_the_sync_with_one_line() -> None:
+def test_fresh_tokens_that_are_refused_again_and_again_end_the_sync_with_one_line() -> None:
     with Sandbox(Account(1), token_lifetime=0) as sandbox:
-        run = tap(config=sandbox.config)
+        run = tap(config=sandbox.config, sleepless=True)
     assert run.status == 1
-    assert run.errors[-1].startswith("401 Unauthorized for /v1/declines: ")
+    [error] = run.errors
+    host = sandbox.url.removeprefix("http://")
+    assert error.startswith(f"{host} rejects fresh tokens (401 Unauthorized for /v1/declines, 5 times in a row): ")
     assert "Traceback" not in run.log
-    assert len(sandbox.requests) == 4
+    assert run.slept == [1, 2, 4]
+    assert {request.path for request in sandbox.requests} == {"/oauth/token", "/v1/declines"}
+    assert len(tokens(sandbox)) == 5
+
+
+@pytest.mark.parametrize("login", [{}, {"username": USERNAME, "password": PASSWORD}], ids=["client", "password"])
+@pytest.mark.parametrize("unknown", [1, 2, 3])
+def test_a_server_that_has_not_heard_of_the_first_tokens_costs_a_few_seconds(
+    unknown: int, login: dict[str, str]
+) -> None:
+    with Sandbox(Account(120, 120), unknown_tokens=unknown) as sandbox:
+        config = {"api_url": sandbox.url, **login} if login else sandbox.config
+        run = tap(config=config, sleepless=True)
+    assert run.status == 0, run.log
+    assert len(run.records("end_users")) == len(run.records("responses")) == 120
+    assert run.slept == [1, 2, 4][: unknown - 1]
+    assert len(tokens(sandbox)) == unknown + 1
 
 
 @pytest.mark.parametrize("setting", ["client_id", "client_secret"])

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +82,57 @@ def test_test_reads_a_row_of_each_stream_that_is_selected_by_default() -> None:
     with Sandbox(Account(60, 60, declines=60)) as sandbox:
         run = tap("--test", config=sandbox.config)
     assert run.status == 0, run.log
-    assert [message["stream"] for message in run.of_type("RECORD")] == ["declines", "end_users", "responses"]
+    assert run.out == ""
     assert run.errors == []
-    assert [request.path for request in sandbox.requests[1:]] == [
-        "/v1/declines",
-        "/v1/declines",
-        "/v1/end_users",
-        "/v1/responses",
-        "/v1/responses",
-    ]
+    assert "failed" not in run.log
+    names = ["declines", "end_users", "responses"]
+    assert [f"{name}: works, read 1 row" in run.log for name in names] == [True] * 3
+    assert [request.path for request in sandbox.requests] == ["/oauth/token", *(f"/v1/{name}" for name in names)]
+
+
+def test_test_reads_the_streams_that_the_catalog_selects() -> None:
+    names = ["nps_summary", "segments", "survey_templates"]
+    with Sandbox(Account(3)) as sandbox:
+        run = tap("--test", config=sandbox.config, catalog=selecting(*names))
+    assert run.status == 0, run.log
+    assert [request.path for request in sandbox.requests] == ["/oauth/token", *(f"/v1/{name}" for name in names)]
+
+
+def test_test_of_the_schemas_prints_them_without_a_request() -> None:
+    run = tap("--test=schema", config=VALID)
+    assert run.status == 0
+    assert [message["type"] for message in run.messages] == ["SCHEMA"] * 8
+
+
+@contextmanager
+def silence() -> Iterator[str]:
+    """Yield the URL of a server to which no connection comes about: its queue is full."""
+    with socket.socket() as server, ExitStack() as clients:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            client = clients.enter_context(socket.socket())
+            client.settimeout(0)
+            client.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_test_fails_within_half_a_minute_where_nobody_answers() -> None:
+    with silence() as url:
+        begun = time.monotonic()
+        run = tap("--test", config={**VALID, "api_url": url})
+    assert time.monotonic() - begun < 30
+    assert run.status == 1
+    [error] = run.errors
+    assert error.startswith(f"Access token: {url}/oauth/token did not answer in time. Giving up after ")
+
+
+def test_test_fails_soon_where_the_connection_is_refused() -> None:
+    run = tap("--test", config=VALID, sleepless=True)
+    assert run.status == 1
+    assert sum(run.slept) < 10
+    [error] = run.errors
+    assert error.startswith("Access token: http://127.0.0.1:9/oauth/token could not be reached (Connection refused). ")
 
 
 def logged(run: Run) -> list[str]:
@@ -457,11 +502,14 @@ def test_a_catalog_can_leave_out_a_nested_field() -> None:
         ("fake.random.ipv5()", "AttributeDoesNotExist: ipv5"),
     ],
 )
-def test_a_stream_map_that_fails_on_a_row_ends_the_sync_without_showing_the_row(expression: str, why: str) -> None:
-    with Sandbox(Account(3)) as sandbox:
+def test_a_stream_map_that_fails_on_a_row_ends_its_stream_without_showing_the_row(expression: str, why: str) -> None:
+    with Sandbox(Account(3, 3)) as sandbox:
         run = tap(config={**sandbox.config, "stream_maps": {"end_users": {"external_id": expression}}})
     assert run.status == 1
-    assert run.errors == [f"stream_maps: the expression for end_users.external_id failed on a record ({why})"]
+    assert run.errors == [
+        f"end_users: stream_maps: the expression for end_users.external_id failed on a record ({why})"
+    ]
+    assert len(run.records("responses")) == 3
     assert "Traceback" not in run.log
     assert "@example.com" not in run.log
 
@@ -505,12 +553,15 @@ def test_inline_settings_are_refused_without_being_printed() -> None:
 
 
 def test_a_future_bookmark_is_refused_with_one_line() -> None:
-    with Sandbox(Account(1)) as sandbox:
+    with Sandbox(Account(1, 1)) as sandbox:
         run = tap(config=sandbox.config, state={"end_users": "2099-01-01T00:00:00Z"})
     assert run.status == 1
-    assert "end_users: the bookmark 2099-01-01T00:00:00Z is in the future" in run.errors[-1]
+    [error] = run.errors
+    assert error.startswith("end_users: the bookmark 2099-01-01T00:00:00Z is in the future")
     assert "Traceback" not in run.log
     assert run.records("end_users") == []
+    assert run.bookmark("end_users") == "2099-01-01T00:00:00Z"
+    assert len(run.records("responses")) == 1
 
 
 def test_the_catalog_equals_its_snapshot() -> None:

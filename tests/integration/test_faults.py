@@ -200,7 +200,61 @@ def test_an_older_deployment_is_read_by_creation_and_loses_no_update(method: str
 
 
 def test_an_api_that_does_not_sort_is_refused() -> None:
-    with Sandbox(Account(200), Clock(NOW), ignores_sort=True) as sandbox:
+    with Sandbox(Account(200, 1), Clock(NOW), ignores_sort=True) as sandbox:
         run = checked(tap(config=sandbox.config))
     assert run.status == 1
-    assert run.errors[-1].startswith("end_users: rows that were to be sorted by updated_at came in another order")
+    [error] = run.errors
+    assert error.startswith("end_users: rows that were to be sorted by updated_at came in another order")
+    assert len(run.records("responses")) == 1
+
+
+def test_a_stream_that_fails_for_good_in_the_middle_does_not_stop_the_others() -> None:
+    account = Account(900, 900, declines=900)
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, n: "500" if path == "/v1/end_users" and n >= 8 else ""
+        first = checked(tap(config=sandbox.config, sleepless=True))
+        sandbox.fault = lambda *_: ""
+        second = checked(tap(config=sandbox.config, state=first.state))
+    assert first.status == 1
+    [error] = first.errors
+    assert error.startswith("end_users: 500 Internal Server Error for /v1/end_users: internal_error: Oops. Giving up ")
+    assert first.log.splitlines()[-1].endswith(error)
+    for stream in ("declines", "responses"):
+        assert seen(first.records(stream)) == account.tables[stream].versions()
+    assert 250 <= len(first.records("end_users")) < 900
+    assert second.status == 0
+    assert seen(first.records("end_users") + second.records("end_users")) == account.end_users.versions()
+    assert len(second.records("responses")) == 1
+
+
+def test_a_token_endpoint_that_is_down_ends_the_sync_at_once_with_its_state(concurrency: int) -> None:
+    # The server's time goes by half of a token's life at each request.
+    with Sandbox(Account(900, 900, declines=900), Clock(NOW, step=400)) as sandbox:
+        sandbox.fault = lambda path, n: "503" if path == "/oauth/token" and n >= 2 else ""
+        run = checked(tap(config=sandbox.config, sleepless=True))
+    assert run.status == 1
+    [error] = run.errors
+    assert error.startswith("declines: 503 Service Unavailable for /oauth/token. Giving up after ")
+    assert run.messages[-1]["type"] == "STATE"
+    assert run.bookmark("declines")
+    assert {request.path for request in sandbox.requests} == {"/oauth/token", "/v1/declines"}
+    assert sum(run.slept) < 360 * concurrency
+
+
+def test_a_host_that_goes_away_ends_the_sync_at_once_with_its_state(concurrency: int) -> None:
+    with Sandbox(Account(900, declines=900), Clock(NOW)) as sandbox:
+
+        def vanish(path: str, number: int) -> str:
+            if path != "/v1/declines" or number < 9:
+                return ""
+            sandbox.vanish()
+            return "reset"
+
+        sandbox.fault = vanish
+        run = checked(tap(config=sandbox.config, sleepless=True))
+    assert run.status == 1
+    [error] = run.errors
+    assert "/v1/declines could not be reached (Connection refused). Giving up after " in error
+    assert run.bookmark("declines")
+    assert not run.of_type("SCHEMA", "end_users")
+    assert sum(run.slept) < 360 * concurrency

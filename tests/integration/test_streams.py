@@ -364,13 +364,16 @@ def test_days_are_requested_one_at_a_time_under_an_announced_limit() -> None:
 
 
 @pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
-def test_nps_summary_without_a_first_day_is_refused_before_the_first_request(method: str) -> None:
-    catalog = selecting(*(set(ALL) - {"email_stats"}), **{"replication-method": method})
+def test_streams_by_day_without_a_first_day_fail_without_a_request_and_the_others_are_read(method: str) -> None:
+    catalog = selecting(*ALL, **{"replication-method": method})
     with Sandbox(Account(3, 3)) as sandbox:
         run = tap(config={**sandbox.config, "start_date": None}, catalog=catalog)
     assert run.status == 1
-    assert run.errors == ["start_date is not set: nps_summary needs it as its first day"]
-    assert not sandbox.requests
+    by_day = ("email_stats", "nps_summary")
+    assert run.errors == [f"start_date is not set: {stream} needs it as its first day" for stream in by_day]
+    assert not [request for request in sandbox.requests if request.path.endswith(by_day)]
+    for stream in set(ALL) - {*by_day, "declines"}:
+        assert run.records(stream)
 
 
 def test_nps_summary_continues_from_its_bookmark_without_a_start_date() -> None:
@@ -490,8 +493,8 @@ def test_a_forbidden_stream_does_not_stop_the_others(stream: str, status: str) -
         others = tap(config=config, catalog=selecting(*(set(ALL) - {stream})))
     assert run.status == 1
     (error,) = run.errors
-    assert error.startswith(f"The account may not read {stream} ({status} ")
-    assert error.endswith("): deselect it, or ask Wootric for access. No other stream failed")
+    assert error.startswith(f"{stream}: the account may not read it ({status} ")
+    assert error.endswith("): deselect it, or ask Wootric for access")
     assert "Traceback" not in run.log
     assert others.status == 0
     for name in ALL:
@@ -531,18 +534,25 @@ def test_a_failed_sync_of_a_reused_tap_leaves_the_bookmarks_unchanged() -> None:
             cwd=ROOT,
         )
     first, failed, last = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
-    assert [sync["error"] for sync in (first, failed, last)] == [None, "FatalAPIError", None]
+    assert [sync["error"] for sync in (first, failed, last)] == [None, "FailedStreamsError", None]
     assert first["bookmarks"] == failed["bookmarks"] < last["bookmarks"]
 
 
-def test_forbidden_streams_are_named_in_one_line() -> None:
-    with Sandbox(Account(3), Clock(NOW)) as sandbox:
-        sandbox.fault = lambda path, _: {"/v1/segments": "403", "/v1/declines": "404"}.get(path, "")
-        run = tap(config=sandbox.config, catalog=selecting("segments", "declines", "end_users"))
-    (error,) = run.errors
-    assert "may not read declines (404 Not Found for /v1/declines" in error
-    assert ", segments (403 Forbidden for /v1/segments" in error
+def test_streams_that_fail_have_a_line_each_at_the_end() -> None:
+    faults = {"/v1/segments": "403", "/v1/declines": "404", "/v1/nps_summary": "500", "/v1/responses": "html"}
+    with Sandbox(Account(3, 3), Clock(NOW)) as sandbox:
+        sandbox.fault = lambda path, _: faults.get(path, "")
+        run = tap(config=sandbox.config, catalog=selecting(*ALL), sleepless=True)
+    assert run.status == 1
+    assert [error.split(" for ")[0] for error in run.errors] == [
+        "declines: the account may not read it (404 Not Found",
+        "nps_summary: 500 Internal Server Error",
+        "responses: 200 OK",
+        "segments: the account may not read it (403 Forbidden",
+    ]
+    assert [line.split(" | ")[-1] for line in run.log.splitlines()[-4:]] == run.errors
     assert len(run.records("end_users")) == 3
+    assert len(run.records("survey_templates")) == 2
 
 
 def test_testing_the_connection_names_forbidden_streams() -> None:
@@ -550,5 +560,8 @@ def test_testing_the_connection_names_forbidden_streams() -> None:
         sandbox.fault = lambda path, _: "403" if path == "/v1/declines" else ""
         run = tap("--test", config=sandbox.config)
     assert run.status == 1
-    assert "may not read declines" in run.errors[-1]
-    assert {message["stream"] for message in run.of_type("RECORD")} == {"end_users", "responses"}
+    [error] = run.errors
+    assert error.startswith("declines: the account may not read it (403 Forbidden for /v1/declines")
+    assert "end_users: works, read 1 row" in run.log
+    assert "responses: works, read 1 row" in run.log
+    assert run.out == ""

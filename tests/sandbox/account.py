@@ -94,6 +94,8 @@ class Selection:
     """Whether rows with equal keys come in a random order."""
     ignores_sort: bool = False
     """Whether all rows come in a random order."""
+    is_excluded: bool | None = None
+    """The `excluded_from_calculations` that the rows have; None for all rows."""
 
 
 class Table:
@@ -117,6 +119,8 @@ class Table:
         for filter_ in selection.filters:
             compare, timestamp = _COMPARE[filter_.operator], attrgetter(filter_.column)
             rows = [row for row in rows if compare(timestamp(row) // precision * precision, filter_.bound)]
+        if selection.is_excluded is not None:
+            rows = [row for row in rows if row.body["excluded_from_calculations"] is selection.is_excluded]
         if selection.shuffle_ties:
             self._rng.shuffle(rows)
         if selection.ignores_sort:

@@ -167,6 +167,8 @@ class DatabaseTable(Table):
             )
             for filter_ in selection.filters
         ]
+        if selection.is_excluded is not None:
+            conditions.append(sql.SQL("excluded = {}").format(sql.Literal(selection.is_excluded)))
         select = sql.SQL("{} WHERE {} ORDER BY {} {} LIMIT {} OFFSET {}").format(
             sql.SQL(_SELECT).format(table=sql.Identifier(self._name)),
             sql.SQL(" AND ").join(conditions or [sql.SQL("true")]),

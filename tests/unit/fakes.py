@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from tap_wootric.api.client import HASTY
 from tap_wootric.records.timestamps import timestamp_of_second, unix_seconds
 from tap_wootric.streams.base import StreamContext, WootricStream
 from tap_wootric.tap import TapWootric
@@ -30,6 +31,7 @@ class FakeClient:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.slept_until: list[int] = []
         self.throttled_seconds = 0.0
+        self.retry_policy = HASTY
         self.now = NOW
         self._answer = answer
         self._is_limited = is_limited

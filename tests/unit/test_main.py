@@ -15,7 +15,7 @@ from tap_wootric import __main__ as command
 from tap_wootric.messages import TargetClosedError
 from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
-from tap_wootric.tap import InvalidInputError, TapWootric
+from tap_wootric.tap import FailedStreamsError, InvalidInputError, TapWootric
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,7 @@ def run(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (InvalidInputError(["region is wrong", "start_date is wrong"]), ["region is wrong", "start_date is wrong"]),
         (ConfigValidationError("Config validation failed", errors=["--config is wrong"]), ["--config is wrong"]),
+        (FailedStreamsError(["declines: busy", "end_users: busy"]), ["declines: busy", "end_users: busy"]),
         (FatalAPIError("403 Forbidden for /v1/segments"), ["403 Forbidden for /v1/segments"]),
         (
             requests.ConnectionError("https://api.wootric.com/?secret=1"),

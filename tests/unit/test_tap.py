@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,15 @@ import requests
 from singer_sdk.exceptions import ConfigValidationError
 from singer_sdk.helpers.capabilities import PluginCapabilities
 
-from tap_wootric.api.responses import AccessDeniedError
+from tap_wootric.api.client import HASTY, PATIENT
+from tap_wootric.api.responses import ApiUnavailableError
+from tap_wootric.messages import TargetClosedError
 from tap_wootric.signals import Terminated
-from tap_wootric.tap import InvalidInputError, TapWootric
+from tap_wootric.streams import STREAMS
+from tap_wootric.streams.base import WootricStream
+from tap_wootric.tap import FailedStreamsError, InvalidInputError, TapWootric
 from tests.unit.api.fakes import response
-from tests.unit.fakes import CONFIG, NOW, catalog_of, make_tap, messages, row, serving
+from tests.unit.fakes import CONFIG, NOW, Answer, catalog_of, make_tap, messages, row, serving
 
 
 def test_discovery_needs_neither_settings_nor_credentials_nor_a_client() -> None:
@@ -110,13 +116,6 @@ def test_settings_and_streams_without_effect_are_warned_about(caplog: pytest.Log
 # A sync
 
 
-def test_a_setting_that_a_selected_stream_lacks_is_reported_before_any_request() -> None:
-    tap = make_tap(catalog=catalog_of(make_tap(), "end_users", "nps_summary"))
-    with pytest.raises(ConfigValidationError) as raised:
-        tap.sync_all()
-    assert raised.value.errors == ["start_date is not set: nps_summary needs it as its first day"]
-
-
 @pytest.mark.parametrize("how", ["sync_all", "run_connection_test"])
 @pytest.mark.parametrize("catalog", [{"streams": []}, {"streams": [{"tap_stream_id": "end_user"}]}, "deselected"])
 def test_it_is_an_error_if_no_stream_is_selected(how: str, catalog: Any) -> None:
@@ -134,36 +133,67 @@ def test_an_entry_without_metadata_keeps_the_keys_in_its_records(capsys: pytest.
     assert (record["id"], record["updated_at"]) == (7, "2025-01-15T07:43:20Z")
 
 
-def denying(*paths: str) -> Any:
+def failing(**errors: requests.Response | Exception) -> Answer:
+    """Return an API with three rows in each list, except that some streams meet an error."""
     rows = [row(number, NOW - 1_000 - number) for number in range(3)]
 
     def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
-        return response(403, {}) if path in paths else serving(rows)(path, params)
+        error = errors.get(path.removeprefix("/v1/"))
+        if isinstance(error, Exception):
+            raise error
+        return serving(rows)(path, params) if error is None else error
 
     return answer
 
 
+def denied(stream: str, status: int = 403) -> str:
+    return (
+        f"{stream}: the account may not read it ({status} Reason for /v1/responses): deselect it, or ask Wootric for "
+        "access"
+    )
+
+
+NO_KEY = response(content=[{"created_at": "2025-01-01T00:00:00Z", "updated_at": "2025-01-01T00:00:00Z"}])
+OUT_OF_RANGE = response(content=[row(1, NOW + 999_999)])
+
+
 @pytest.mark.parametrize(
-    ("paths", "message"),
+    ("errors", "lines"),
     [
-        (["/v1/declines"], r"declines \(403.*\): deselect it, or ask Wootric for access. No other stream failed$"),
-        (["/v1/declines", "/v1/end_users"], r"declines \(.*\), end_users \(.*\): deselect them, or ask"),
+        ({"declines": response(403, {})}, [denied("declines")]),
+        (
+            {"declines": response(403, {}), "end_users": response(404, {})},
+            [denied("declines"), denied("end_users", 404)],
+        ),
+        ({"end_users": response(400, {})}, ["end_users: 400 Reason for /v1/responses"]),
+        ({"end_users": NO_KEY}, ["end_users: /v1/end_users returned a row without a usable id, the primary key"]),
+        (
+            {"end_users": OUT_OF_RANGE},
+            ["end_users: rows came from outside the range of updated_at that was asked for"],
+        ),
     ],
+    ids=["denied", "two denied", "400", "no key", "another range"],
 )
-def test_streams_that_the_account_may_not_read_are_named_when_the_others_are_done(
-    paths: list[str], message: str, capsys: pytest.CaptureFixture[str]
+def test_streams_that_fail_have_a_line_each_when_the_others_are_done(
+    errors: dict[str, requests.Response], lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tap = make_tap(denying(*paths))
-    with pytest.raises(AccessDeniedError, match=f"^The account may not read {message}"):
+    tap = make_tap(failing(**errors))
+    with pytest.raises(FailedStreamsError) as raised:
         tap.sync_all()
+    assert raised.value.lines == lines
     written = messages(capsys.readouterr().out)
-    assert sum(message["type"] == "RECORD" for message in written) == 3 * (3 - len(paths))
+    assert sum(message["type"] == "RECORD" for message in written) == 3 * (3 - len(errors))
     assert written[-1]["type"] == "STATE"
+    assert {*tap.streams} >= {*errors}
+    for name in {"declines", "end_users", "responses"} - {*errors}:
+        assert "replication_key_value" in written[-1]["value"]["bookmarks"][name]
+    for name in errors:
+        assert "replication_key_value" not in written[-1]["value"]["bookmarks"].get(name, {})
 
 
 def test_a_sync_ends_with_a_line_about_all_streams(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    tap = make_tap(denying())
+    tap = make_tap(failing())
     tap.rate_limiter.requests_sent = 3  # By a sync before.
     tap.sync_all()
     assert caplog.messages[-1] == "Sync done: 3 streams, 9 rows in 0 requests and less than 1 s"
@@ -171,32 +201,180 @@ def test_a_sync_ends_with_a_line_about_all_streams(caplog: pytest.LogCaptureFixt
 
 def test_the_last_line_of_a_sync_names_the_streams_that_are_not_done(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    tap = make_tap(denying("/v1/declines"))
+    tap = make_tap(failing(declines=response(403, {})))
     for rows in (6, 2):  # The second sync repeats the rows at the bookmarks.
-        with pytest.raises(AccessDeniedError):
+        with pytest.raises(FailedStreamsError):
             tap.sync_all()
         line = f"Sync incomplete: 2 of 3 streams done, {rows} rows in 0 requests and less than 1 s"
         assert caplog.messages[-1] == f"{line}; not done: declines"
 
 
-def test_access_that_was_given_since_the_last_sync_is_no_error() -> None:
-    tap = make_tap(denying("/v1/declines"))
-    with pytest.raises(AccessDeniedError):
+def test_a_bookmark_in_the_future_only_fails_its_stream() -> None:
+    tap = make_tap(failing(), state={"declines": "2099-01-01"})
+    with pytest.raises(FailedStreamsError) as raised:
         tap.sync_all()
-    tap.client = make_tap(denying()).client
+    [line] = raised.value.lines
+    assert line.startswith("declines: the bookmark 2099-01-01T00:00:00Z is in the future; ")
+    assert tap.streams["responses"].bookmark
+
+
+def test_a_setting_that_a_stream_lacks_only_fails_that_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    tap = make_tap(failing(), catalog=catalog_of(make_tap(), "responses", "nps_summary"))
+    with pytest.raises(FailedStreamsError) as raised:
+        tap.sync_all()
+    assert raised.value.lines == ["start_date is not set: nps_summary needs it as its first day"]
+    records = [message for message in messages(capsys.readouterr().out) if message["type"] == "RECORD"]
+    assert [message["stream"] for message in records] == ["responses"] * 3
+    assert not [path for path, _ in tap.client.requests if path == "/v1/nps_summary"]
+
+
+def test_an_expression_that_fails_on_a_record_only_fails_its_stream_and_writes_its_state(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [row(number, NOW - 10_000 + number) for number in range(120)]
+    maps = {"declines": {"extra": "1 // (id - 70)"}}
+    tap = make_tap(serving(rows), stream_maps=maps, catalog=catalog_of(make_tap(), "declines", "end_users"))
+    with pytest.raises(FailedStreamsError) as raised:
+        tap.sync_all()
+    [line] = raised.value.lines
+    assert line.startswith("declines: stream_maps: the expression for declines.extra failed on a record (")
+    written = messages(capsys.readouterr().out)
+    of_declines = [message for message in written if message.get("stream") == "declines"]
+    assert len([message for message in of_declines if message["type"] == "RECORD"]) == 70
+    assert len([message for message in written if message["type"] == "RECORD"]) == 190
+    after = written[written.index(of_declines[-1]) + 1]
+    assert after["type"] == "STATE"
+    assert after["value"]["bookmarks"]["declines"]["replication_key_value"] == rows[70]["updated_at"]
+
+
+def test_an_api_that_cannot_be_used_ends_the_sync_at_once_after_the_lines_of_the_streams_that_failed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tap = make_tap(failing(declines=response(403, {}), end_users=ApiUnavailableError("Wootric rejected you")))
+    with pytest.raises(FailedStreamsError) as raised:
+        tap.sync_all()
+    assert raised.value.lines == [denied("declines"), "Wootric rejected you"]
+    assert {path for path, _ in tap.client.requests} == {"/v1/declines", "/v1/end_users"}
+    assert messages(capsys.readouterr().out)[-1]["type"] == "SCHEMA"
+
+
+def test_a_bug_ends_the_sync_at_once() -> None:
+    with pytest.raises(ZeroDivisionError):
+        make_tap(failing(declines=ZeroDivisionError())).sync_all()
+
+
+def test_a_target_that_closes_its_pipe_ends_the_sync_at_once() -> None:
+    tap = make_tap(failing())
+    tap.message_writer.write_message = raising(TargetClosedError())
+    with pytest.raises(TargetClosedError):
+        tap.sync_all()
+
+
+def raising(error: Exception) -> Any:
+    def function(*_: Any) -> None:
+        raise error
+
+    return function
+
+
+def test_a_stream_that_failed_in_the_last_sync_can_succeed_in_this_one() -> None:
+    tap = make_tap(failing(declines=response(403, {})))
+    with pytest.raises(FailedStreamsError):
+        tap.sync_all()
+    tap.client = make_tap(failing()).client
     tap.sync_all()
 
 
-def test_the_connection_test_reads_one_record_of_each_selected_stream(capsys: pytest.CaptureFixture[str]) -> None:
-    tap = make_tap(denying(), catalog=catalog_of(make_tap(), "end_users", "responses"))
-    assert tap.run_connection_test()
-    records = [message["stream"] for message in messages(capsys.readouterr().out) if message["type"] == "RECORD"]
-    assert records == ["end_users", "responses"]
+def test_a_stream_that_fails_ends_its_threads() -> None:
+    days = itertools.count(1)
+
+    def answer(*_: Any) -> requests.Response:
+        return response(content={"responses": next(days)})
+
+    maps = {"nps_summary": {"extra": "1 // (5 - responses)"}}
+    catalog = catalog_of(make_tap(), "nps_summary")
+    tap = make_tap(answer, catalog=catalog, stream_maps=maps, start_date="2000-01-01", concurrency=4)
+    threads = threading.active_count()
+    with pytest.raises(FailedStreamsError):
+        tap.sync_all()
+    assert threading.active_count() == threads
+    assert len(tap.client.requests) < 4_000  # Of 9,146 days.
 
 
-def test_the_connection_test_names_streams_that_the_account_may_not_read() -> None:
-    with pytest.raises(AccessDeniedError, match="may not read responses"):
-        make_tap(denying("/v1/responses")).run_connection_test()
+# --test
+
+
+EVERYTHING = sorted(STREAMS)
+
+
+def everything(path: str, params: Mapping[str, Any]) -> requests.Response:
+    match path:
+        case "/v1/nps_summary":
+            return response(content={"responses": 1, "nps": 7})
+        case "/v2/email_stats":
+            return response(content={"email_stats": {"emails_sent": 1}})
+        case "/v2/email_stats/sources":
+            return response(content={"ongoing": [{"id": "email_api"}], "sends": []})
+        case "/v1/segments":
+            return response(content=[])
+        case "/v1/survey_templates":
+            return response(content={"survey_templates": [{"id": 1}, {"id": 2}]})
+        case _:
+            return failing()(path, params)
+
+
+def test_the_connection_test_reads_a_row_of_each_selected_stream_with_one_request_and_says_so(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    catalog = catalog_of(make_tap(), *EVERYTHING)
+    tap = make_tap(everything, catalog=catalog, start_date="2000-01-01")
+    assert tap.run_connection_test() is True
+    assert capsys.readouterr().out == ""
+    assert [path for path, _ in tap.client.requests] == [STREAMS[name].path for name in EVERYTHING]
+    assert [params["per_page"] for _, params in tap.client.requests if "per_page" in params] == [1, 1, 1]
+    assert [record.message for record in caplog.records if "works" in record.message] == [
+        f"{name}: works, {'but has no rows' if name == 'segments' else 'read 1 row'}" for name in EVERYTHING
+    ]
+    assert "failed" not in caplog.text
+
+
+def test_the_connection_test_has_a_line_for_each_stream_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    settings = {"stream_maps": {"end_users": {"extra": "1 // 0"}}}
+    tap = make_tap(failing(responses=response(403, {})), **settings)
+    with pytest.raises(FailedStreamsError) as raised:
+        tap.run_connection_test()
+    [of_end_users, of_responses] = raised.value.lines
+    assert of_end_users.startswith("end_users: stream_maps: the expression for end_users.extra failed on a record")
+    assert of_responses == denied("responses")
+    assert "declines: works, read 1 row" in caplog.messages
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]  # The command logs the lines.
+
+
+def test_the_connection_test_is_hasty_and_a_sync_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WootricStream, "test", lambda _: None)
+    for is_test, policy, timeout in ((True, HASTY, (5, 15)), (False, PATIENT, 60)):
+        tap: Any = TapWootric(config=dict(CONFIG))
+        if is_test:
+            tap.run_connection_test()
+        assert tap.client.retry_policy == policy
+        assert tap.authenticator._timeout_seconds == tap.client._timeout_seconds == timeout  # noqa: SLF001
+
+
+def test_the_command_tests_the_streams_of_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    tested: list[str] = []
+
+    def run_connection_test(tap: TapWootric) -> bool:
+        tested.extend(name for name, stream in tap.streams.items() if stream.selected)
+        return True
+
+    monkeypatch.setattr(TapWootric, "run_connection_test", run_connection_test)
+    catalog = io.StringIO(json.dumps(catalog_of(make_tap(), "segments")))
+    config = TapWootric.cb_config(None, None, ())
+    config.config.update(CONFIG)
+    TapWootric.invoke(config=config, catalog=catalog, test="all")
+    assert tested == ["segments"]
 
 
 def test_a_signal_ends_a_sync_with_the_state_of_the_records_that_were_written(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
@@ -31,6 +32,46 @@ def test_as_many_items_are_processed_in_parallel_as_there_are_threads() -> None:
         return [item]
 
     assert list(flat_map_in_order(function, range(8), threads=4, max_started=8)) == list(range(8))
+
+
+def test_an_item_is_started_once_enough_results_have_been_yielded() -> None:
+    is_started = [threading.Event(), threading.Event()]
+
+    def function(item: int) -> range:
+        is_started[item].set()
+        return range(200)
+
+    def may_start(yielded_items: int, yielded_results: int) -> bool:
+        return yielded_items > 0 or yielded_results >= 100
+
+    results = flat_map_in_order(function, range(2), threads=2, max_started=2, may_start=may_start)
+    next(islice(results, 99, None))
+    assert not is_started[1].wait(0.05)
+    next(results)  # Whoever asks for the next result has used the hundred before it.
+    assert is_started[1].wait(30)
+    assert len(list(results)) == 400 - 101
+
+
+def test_an_item_is_started_without_asking_if_none_is_in_progress() -> None:
+    results = flat_map_in_order(lambda item: [item], range(9), threads=4, max_started=4, may_start=lambda *_: False)
+    assert list(results) == list(range(9))
+
+
+def test_an_error_of_the_question_whether_to_start_an_item_is_raised() -> None:
+    is_asked = threading.Event()
+
+    def function(item: int) -> list[int]:
+        assert is_asked.wait(30)
+        return [item]
+
+    def may_start(_yielded_items: int, _yielded_results: int) -> bool:
+        is_asked.set()
+        raise ConnectionError("broken")
+
+    results = flat_map_in_order(function, range(9), threads=2, max_started=2, may_start=may_start)
+    assert next(results) == 0
+    with pytest.raises(ConnectionError, match="broken"):
+        next(results)
 
 
 def test_no_items_have_no_results() -> None:

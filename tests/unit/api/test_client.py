@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +11,19 @@ from unittest.mock import patch
 
 import pytest
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidURL
+from requests.exceptions import (
+    ChunkedEncodingError,
+    ContentDecodingError,
+    InvalidProxyURL,
+    InvalidURL,
+    ProxyError,
+    SSLError,
+)
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from tap_wootric.api.client import Client, with_retries
+from tap_wootric.api.client import HASTY, PATIENT, Client, RetryPolicy, TokenRequestError, with_retries
+from tap_wootric.api.responses import ApiUnavailableError
 from tests.unit.api.fakes import API_URL, LOCAL_TIME, SERVER_TIME, FakeApi, FakeTime, response, token
 
 PATH = "/v1/responses"
@@ -28,6 +38,7 @@ def client(api: FakeApi, time: FakeTime | None = None) -> Client:
         rate_limiter=rate_limiter,
         timeout_seconds=30,
         session_factory=api.session,
+        sleep=time.sleep,
     )
 
 
@@ -67,10 +78,135 @@ def test_a_rejected_token_is_replaced_and_the_request_repeated() -> None:
     assert tokens_sent(api) == ["Bearer token-1", "Bearer token-2"]
 
 
-def test_a_request_that_is_rejected_twice_is_not_repeated_again() -> None:
-    api = FakeApi([token(), response(401), token(), response(401)])
-    assert client(api).get(PATH, {}).status_code == 401
-    assert api.answers == []
+def rejecting(times: int) -> FakeApi:
+    """Return an API that rejects a number of tokens in a row, then accepts one."""
+    answers: list[requests.Response | Exception] = []
+    for number in range(1, times + 2):
+        is_rejected = number <= times
+        answers += [token(access_token=f"token-{number}"), response(401) if is_rejected else response(content=[1])]
+    return FakeApi(answers)
+
+
+@pytest.mark.parametrize(("times", "pauses"), [(1, []), (2, [1]), (3, [1, 2]), (4, [1, 2, 4])])
+def test_a_server_that_has_not_heard_of_fresh_tokens_is_given_time_with_a_new_token_each(
+    times: int, pauses: list[float]
+) -> None:
+    api, time = rejecting(times), FakeTime()
+    assert client(api, time).get(PATH, {}).json() == [1]
+    assert tokens_sent(api) == [f"Bearer token-{number}" for number in range(1, times + 2)]
+    assert time.slept == pauses
+
+
+def test_each_new_token_has_grown_old_before_it_is_used() -> None:
+    time = FakeTime()
+    issued: dict[str, float] = {}
+
+    class Replica(FakeApi):
+        def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
+            if request.method == "POST":
+                name = f"token-{len(issued)}"
+                issued[f"Bearer {name}"] = time.seconds
+                self.answers = [token(access_token=name)]
+            else:
+                age = time.seconds - issued[str(request.headers["Authorization"])]
+                self.answers = [response() if age >= 1.5 else response(401)]
+            return super().send(request, *_, **options)
+
+    assert client(Replica([]), time).get(PATH, {}).status_code == 200
+    assert time.slept == [1, 2]
+
+
+def test_an_api_that_rejects_one_token_after_the_other_cannot_be_used() -> None:
+    time = FakeTime()
+    api = rejecting(5)
+    with pytest.raises(ApiUnavailableError) as raised:
+        client(api, time).get(PATH, {})
+    assert str(raised.value) == (
+        "api.example.test rejects fresh tokens (401 Unauthorized for /v1/responses, 5 times in a row): "
+        "check that region matches the account, or ask Wootric whether the account may use the API"
+    )
+    assert sum(time.slept) == 7
+
+
+def test_a_token_that_is_revoked_costs_one_new_token_and_no_pause() -> None:
+    time = FakeTime()
+    api = FakeApi([token(), response(), response(401), token(access_token="token-2"), response(content=[1])])  # noqa: S106
+    client_ = client(api, time)
+    client_.get(PATH, {})
+    assert client_.get(PATH, {}).json() == [1]
+    assert sum(request.method == "POST" for request in api.sent) == 2
+    assert time.slept == []
+
+
+def test_the_password_grant_survives_fresh_tokens_that_are_rejected() -> None:
+    time = FakeTime()
+    answers: list[requests.Response | Exception] = [
+        token(refresh_token="refresh-1"),  # noqa: S106
+        response(401),
+        token(access_token="token-2", refresh_token="refresh-2"),  # noqa: S106
+        response(401),
+        response(401, {}),  # The refresh token.
+        token(access_token="token-3"),  # noqa: S106
+        response(content=[1]),
+    ]
+    api = FakeApi(answers)
+    rate_limiter = time.rate_limiter()
+    client_ = Client(
+        api_url=API_URL,
+        authenticator=api.authenticator(
+            time, rate_limiter, credentials={"username": "ada@example.com", "password": "the-password"}
+        ),
+        rate_limiter=rate_limiter,
+        timeout_seconds=30,
+        session_factory=api.session,
+        sleep=time.sleep,
+    )
+    assert client_.get(PATH, {}).json() == [1]
+    assert tokens_sent(api) == ["Bearer token-1", "Bearer token-2", "Bearer token-3"]
+
+
+def test_threads_whose_token_is_revoked_share_a_new_one() -> None:
+    revoked = {"Bearer token-1"}
+    together = threading.Barrier(4)
+
+    class Api(FakeApi):
+        def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+            if request.method == "POST":
+                self.sent.append(request)
+                return token(access_token=f"token-{sum(sent.method == 'POST' for sent in self.sent)}")
+            is_revoked = request.headers["Authorization"] in revoked
+            if is_revoked:
+                together.wait(30)
+            answer = response(401) if is_revoked else response()
+            answer.request = request
+            return answer
+
+    api = Api([])
+    client_ = client(api)
+    statuses = list[int]()
+    threads = [threading.Thread(target=lambda: statuses.append(client_.get(PATH, {}).status_code)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 4
+    assert len(api.sent) == 2
+
+
+@pytest.mark.parametrize("answer", [response(401, {}), response(404, {}), response(307, b"", {"Location": "/x"})])
+def test_without_a_token_no_path_can_be_read(answer: requests.Response) -> None:
+    with pytest.raises(ApiUnavailableError):
+        client(FakeApi([answer])).get(PATH, {})
+
+
+@pytest.mark.parametrize(
+    "fault", [response(503, b""), response(content={}), requests.ReadTimeout(), requests.ConnectionError()]
+)
+def test_a_token_that_cannot_be_fetched_may_come_later(fault: requests.Response | Exception) -> None:
+    client_ = client(FakeApi([fault, token(), response()]))
+    with pytest.raises(TokenRequestError):
+        client_.get(PATH, {})
+    assert client_.get(PATH, {}).status_code == 200
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 429, 500])
@@ -190,12 +326,12 @@ def failing(*errors: Exception) -> Callable[[], str]:
     return function
 
 
-def retried(function: Callable[..., Any], time: FakeTime) -> Callable[..., Any]:
+def retried(function: Callable[..., Any], time: FakeTime, policy: RetryPolicy = PATIENT) -> Callable[..., Any]:
     """Return the function with retries, whose pauses are written down instead of taken."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         with patch("time.sleep", time.sleep):  # The one that backoff calls.
-            return with_retries("responses", function, monotonic=time.monotonic)(*args, **kwargs)
+            return with_retries("responses", function, policy, monotonic=time.monotonic)(*args, **kwargs)
 
     return call
 
@@ -253,6 +389,62 @@ def test_slow_attempts_end_after_five_minutes_but_there_are_three_at_least(secon
     with pytest.raises(FatalAPIError):
         retried(slow, time)()
     assert made == attempts
+
+
+@pytest.mark.parametrize(("seconds", "attempts"), [(0, 3), (5, 2), (20, 1)])
+def test_a_person_who_waits_is_told_within_half_a_minute(seconds: float, attempts: int) -> None:
+    time = FakeTime()
+    begun_at = time.seconds
+    made = 0
+
+    def slow() -> None:
+        nonlocal made
+        made += 1
+        time.seconds += seconds
+        raise requests.ConnectTimeout
+
+    with pytest.raises(ApiUnavailableError):
+        retried(slow, time, HASTY)()
+    assert made == attempts
+    assert time.seconds - begun_at < 30
+
+
+def unreachable() -> requests.ConnectionError:
+    reason = NewConnectionError(None, "Failed to establish a new connection")  # type: ignore[arg-type]
+    return requests.ConnectionError(MaxRetryError(None, "/", reason))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "error_type"),
+    [
+        (unreachable(), ApiUnavailableError),
+        (requests.ConnectTimeout(), ApiUnavailableError),
+        (SSLError("unexpected end"), ApiUnavailableError),
+        (ProxyError(), ApiUnavailableError),
+        (TokenRequestError("503 for /oauth/token"), ApiUnavailableError),
+        (InvalidProxyURL(), ApiUnavailableError),
+        (requests.ReadTimeout(), FatalAPIError),
+        (requests.ConnectionError("Connection aborted."), FatalAPIError),
+        (ChunkedEncodingError(), FatalAPIError),
+        (RetriableAPIError("500 for /v1/responses"), FatalAPIError),
+    ],
+    ids=repr,
+)
+def test_only_an_error_that_concerns_all_paths_means_that_the_api_cannot_be_used(
+    error: Exception, error_type: type[Exception]
+) -> None:
+    with pytest.raises(FatalAPIError) as raised:
+        retried(failing(*[error] * 9), FakeTime())()
+    assert type(raised.value) is error_type
+
+
+def test_a_certificate_does_not_get_better_by_waiting() -> None:
+    time = FakeTime()
+    error = SSLError(MaxRetryError(None, "/", ssl.SSLCertVerificationError("expired")))  # type: ignore[arg-type]
+    with pytest.raises(ApiUnavailableError, match="could not be reached") as raised:
+        retried(failing(error), time)()
+    assert "Giving up" not in str(raised.value)
+    assert time.slept == []
 
 
 def test_a_fatal_error_is_not_retried_and_not_changed() -> None:

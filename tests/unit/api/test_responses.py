@@ -137,6 +137,10 @@ def refused_connection() -> requests.RequestException:
             with_request(refused_connection()),
             "https://api.example.test/v1/responses could not be reached (Connection refused)",
         ),
+        (
+            with_request(requests.exceptions.ProxyError(ConnectionRefusedError(111, "Connection refused"))),
+            "https://api.example.test/v1/responses could not be reached through the proxy (Connection refused)",
+        ),
         (requests.exceptions.InvalidURL("https://u:secret@"), "The API could not be reached (InvalidURL)"),
         (
             ChunkedEncodingError(ConnectionResetError(104, "Connection reset by peer")),
@@ -147,7 +151,7 @@ def refused_connection() -> requests.RequestException:
         (RuntimeError("two\nlines"), "two lines"),
         (RuntimeError(), "RuntimeError"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_any_error_is_described_in_one_line_without_parameters_of_urls(error: Exception, message: str) -> None:
     assert safe_message(error) == message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_wootric.pagination import keyset
-from tap_wootric.pagination.query import Query, TimeKey, TimeRange, UnprovenSecondError, WrongAnswerError
+from tap_wootric.pagination.query import Fetch, Query, TimeKey, TimeRange, UnprovenSecondError, WrongAnswerError
 from tap_wootric.records.timestamps import normalize_timestamp
 from tap_wootric.records.transform import Record
 from tests.api_reader import ApiReader
@@ -85,6 +85,96 @@ def test_an_unchanged_row_is_read_although_others_change_and_ties_are_shuffled_a
         AccountReader(account, shuffle_ties=True, whole_seconds=whole_seconds, **CHANGES_PER_REQUEST).missed_ids()
         == set()
     )
+
+
+def read_divided(fetch: Fetch, query: Query, pages: int) -> list[Record]:
+    """Divide a list into parts first, then read them, the last one first."""
+    parts = list[keyset.Cursor]()
+    rest: keyset.Cursor | None = keyset.Cursor(query)
+    while rest is not None and not rest.is_at_end():
+        first, rest = keyset.split(fetch, rest, pages)
+        parts.append(first)
+    parts += [] if rest is None else [rest]
+    read = [list(itertools.chain.from_iterable(keyset.iter_pages(fetch, part))) for part in reversed(parts)]
+    return list(itertools.chain.from_iterable(reversed(read)))
+
+
+@pytest.mark.parametrize("sort_key", ["updated_at", "created_at"])
+@settings(deadline=None, max_examples=40)
+@given(account=accounts(), pages=st.integers(1, 5), shuffle_ties=st.booleans(), whole_seconds=st.booleans())
+def test_the_parts_of_a_divided_list_have_each_of_its_rows_once(
+    sort_key: TimeKey, account: Account, pages: int, *, shuffle_ties: bool, whole_seconds: bool
+) -> None:
+    reader = AccountReader(account, shuffle_ties=shuffle_ties, whole_seconds=whole_seconds)
+    records = read_divided(reader.fetch, Query(sort_key).with_range(sort_key, TimeRange(lt=int(NOW) + 1)), pages)
+    assert sorted(record["id"] for record in records) == sorted(account.end_users.rows)
+    stamps = [record[sort_key] for record in records]
+    assert stamps == sorted(stamps)
+
+
+@pytest.mark.parametrize("sort_key", ["updated_at", "created_at"])
+@settings(deadline=None, max_examples=40)
+@given(account=accounts(), pages=st.integers(1, 5), whole_seconds=st.booleans())
+def test_an_unchanged_row_is_in_a_part_although_others_change_at_every_request(
+    sort_key: TimeKey, account: Account, pages: int, *, whole_seconds: bool
+) -> None:
+    reader = AccountReader(account, whole_seconds=whole_seconds, **CHANGES_PER_REQUEST)
+    before = account.end_users.versions()
+    records = read_divided(reader.fetch, Query(sort_key).with_range(sort_key, TimeRange(lt=int(NOW) + 1)), pages)
+    unchanged = {one for one, row in account.end_users.versions().items() if before.get(one) == row}
+    assert unchanged <= {record["id"] for record in records}
+
+
+def list_of(seconds: Sequence[int | None]) -> Fetch:
+    """A list of rows in this order, updated at these seconds; one that shows none is updated when the next one is."""
+    records = [{"id": number, "updated_at": one and normalize_timestamp(one)} for number, one in enumerate(seconds)]
+    places = [next(one for one in seconds[number:] if one is not None) for number in range(len(seconds))]
+
+    def fetch(query: Query) -> list[Record]:
+        shown = [record for record, place in zip(records, places, strict=True) if place in query.updated_at]
+        return shown[(query.page - 1) * query.size : query.page * query.size]
+
+    return fetch
+
+
+@pytest.mark.parametrize("pages", [2, 12, 30])
+def test_the_first_part_takes_as_many_requests_as_pages_and_the_rest_begins_with_the_rows_on_the_page(
+    pages: int,
+) -> None:
+    fetch = list_of(range(10, 20_000, 10))
+    first, rest = keyset.split(fetch, keyset.Cursor(Query("updated_at", updated_at=TimeRange(1))), pages)
+    read = [list(page) for page in keyset.iter_pages(fetch, first)]
+    assert len(read) == pages
+    assert sum(map(len, read)) == 49 * pages
+    assert rest
+    assert [record["id"] for record in rest.fetched] == list(range(49 * pages, 50 * pages))
+    assert rest.query.updated_at.gte == 10 * 50 * pages
+
+
+def test_a_page_that_is_not_full_shows_the_rest_and_where_it_ends() -> None:
+    fetch = list_of(range(10, 10 * (50 * 3 + 48) + 1, 10))
+    first, rest = keyset.split(fetch, keyset.Cursor(Query("updated_at", updated_at=TimeRange(1))), 4)
+    assert [record["id"] for page in keyset.iter_pages(fetch, first) for record in page] == list(range(49 * 4))
+    assert rest
+    assert rest.is_at_end()
+    assert [record["id"] for record in rest.fetched] == [196, 197]
+
+
+@pytest.mark.parametrize("rows", [0, 149, 150, 151, 196])
+def test_a_list_that_so_many_requests_read_is_not_divided(rows: int) -> None:
+    cursor = keyset.Cursor(Query("updated_at", updated_at=TimeRange(1)))
+    assert keyset.split(list_of(range(10, 10 * rows + 1, 10)), cursor, 4) == (cursor, None)
+
+
+@pytest.mark.parametrize("untimed", [949, 950, 951, 960, 979, 980, 981, 999, 1_000])
+@pytest.mark.parametrize("tied", [920, 945, 950, 960, 979, 980])
+def test_no_row_is_lost_where_a_list_is_divided_at_rows_with_equal_timestamps_and_one_without(
+    tied: int, untimed: int
+) -> None:
+    seconds: list[int | None] = [*range(1, tied), *[tied] * 40, *range(tied + 1, 1_050)]
+    seconds[untimed] = None
+    records = read_divided(list_of(seconds), Query("updated_at", updated_at=TimeRange(1)), 20)
+    assert {record["id"] for record in records} == set(range(len(seconds)))
 
 
 @pytest.mark.parametrize("shuffle_ties", [False, True])

@@ -6,6 +6,7 @@ import random
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator
+from functools import cache
 from itertools import count, islice
 from typing import cast
 
@@ -29,6 +30,7 @@ def rows_at(seconds: list[int]) -> list[Record]:
     ]
 
 
+@cache
 def rows_apart(rows: int) -> list[Record]:
     """Rows updated ten seconds apart."""
     return rows_at([number * 10 for number in range(1, rows + 1)])
@@ -107,26 +109,75 @@ def test_there_are_no_partitions_if_the_target_takes_longer_than_the_api() -> No
     assert api.cut_at() == []
 
 
-def test_partitions_grow_and_the_last_ones_are_halved() -> None:
-    api = SlowApi(rows_apart(5_000))
-    assert len(list(api.read(2))) == 5_000
-    assert api.cut_at() == [4, 8, 16, 30, 30, 30, 15]
+def test_partitions_have_twelve_pages_until_their_sixteenth_part_of_the_list_is_longer() -> None:
+    api = SlowApi(rows_apart(15_000))
+    assert len(list(api.read(2))) == 15_000
+    assert api.cut_at() == [12] * 17 + [13, 14, 15, 16, 17, 18]
+
+
+@pytest.mark.parametrize("pages", [60, 61, 62, 80, 100, 150, 300])
+def test_partitions_cost_few_requests(pages: int) -> None:
+    api = SlowApi(rows_apart(50 * pages))
+    assert len(list(api.read(4))) == 50 * pages
+    assert len(api.queries) <= 1.10 * pages
+
+
+@pytest.mark.parametrize(
+    ("before", "tied", "after"),
+    [(0, 3_000, 0), (500, 3_000, 500), (700, 3_000, 300), (1_000, 3_000, 0), (690, 3_000, 10), (1_362, 1_500, 0)],
+)
+def test_partitions_cost_few_requests_where_thousands_of_rows_were_updated_in_one_second(
+    before: int, tied: int, after: int
+) -> None:
+    burst = 10 * (before + 1)
+    rows = rows_at([*range(10, burst, 10), *[burst] * tied, *range(burst + 10, burst + 10 * after + 1, 10)])
+    api = SlowApi(rows)
+    assert len({row["id"] for row in api.read(4)}) == len(rows)
+    assert len(api.queries) <= 1.15 * len(rows) / 50
+
+
+def asked_when_idle(api: SlowApi, at_least: int) -> int:
+    """Wait for so many requests, then until no thread sends more, and return how many there were."""
+    for _ in range(300):
+        asked = len(api.queries)
+        threading.Event().wait(0.1)
+        if at_least <= asked == len(api.queries):
+            return asked
+    pytest.fail(f"only {len(api.queries)} requests were sent")
 
 
 def test_no_more_partitions_are_begun_than_there_are_threads() -> None:
-    api = SlowApi(rows_apart(30_000))
-    has_asked_much = threading.Event()
-
-    def fetch(query: Query) -> list[Record]:
-        if len(api.queries) > 4 * 8:
-            has_asked_much.set()
-        return api.fetch(query)
-
-    rows = api.read(4, fetch=fetch)
-    next(islice(rows, 300, None))  # Into the first partition; from now on, nothing is consumed.
-    assert has_asked_much.wait(30)
+    api = SlowApi(rows_apart(10_000))
+    rows = api.read(4)
+    next(islice(rows, 14 * 49 + 6 * 599 + 300, None))  # Into the seventh partition; from now on, nothing is consumed.
+    assert asked_when_idle(api, 14 + 10 * 13) == 14 + 10 * 13
+    assert len(api.cut_at()) == 6 + 4
     rows.close()
-    assert len(api.queries) <= 5 + 4 * (1 + 31)
+
+
+@pytest.mark.parametrize("yielded", [300, 710, 1_000, 1_300, 1_700, 2_500])
+def test_a_sync_that_is_killed_anywhere_has_read_little_in_vain(yielded: int) -> None:
+    api = SlowApi(rows_apart(10_000))
+    rows = api.read(4)
+    next(islice(rows, yielded, None))
+    asked = asked_when_idle(api, yielded // 50)
+    rows.close()
+    assert asked <= (1 + 4 * 0.3) * 13 / 12 * (yielded / 49 + 1)
+
+
+def test_a_sync_of_a_hundred_pages_that_is_killed_eight_times_takes_few_requests() -> None:
+    """Kills come evenly, and each costs the records after the last STATE, of which there is one for 100 records."""
+    rows = rows_apart(5_000)
+    asked, done = 0, 0
+    for end in [*(5_000 * number // 9 for number in range(1, 9)), 5_000]:
+        api = SlowApi(rows[done:])
+        records = api.read(4)
+        found = [row["id"] for row in islice(records, end - done)]
+        records.close()
+        assert found == list(range(done + 1, end + 1))
+        asked += len(api.queries)
+        done = (end - 1) // 100 * 100
+    assert asked <= 1.3 * 5_000 / 49
 
 
 def test_an_error_is_raised_after_all_records_before_it() -> None:
@@ -152,16 +203,16 @@ def test_an_error_while_a_partition_is_cut_is_raised_in_its_turn() -> None:
     api = SlowApi(rows_apart(5_000))
 
     def fetch(query: Query) -> list[Record]:
-        if query.page == 16:
+        if len(api.cut_at()) == 2 and query.page > 1:
             raise ConnectionError("broken")
         return api.fetch(query)
 
     rows = api.read(8, fetch=fetch)
-    before = 5 * 49 + 4 * 50 + 8 * 50 - 10  # The records before the third partition.
+    before = 14 * 49 + 599 + 588  # The records before the third partition.
     assert [row["id"] for row in islice(rows, before)] == list(range(1, before + 1))
     with pytest.raises(ConnectionError, match="broken"):
         list(rows)
-    assert len(api.queries) < 30  # No thread reads on after it.
+    assert len(api.queries) < 14 + 3 * 13  # No thread reads on after it.
 
 
 def test_an_error_of_the_limit_check_is_raised() -> None:
@@ -200,12 +251,8 @@ def test_the_end_of_a_reading_ends_its_threads() -> None:
 
 def test_a_crowded_second_is_not_buffered_as_a_whole() -> None:
     """While nobody takes records, its thread fills a buffer of 60 pages and waits for room."""
-    api = SlowApi(rows_at([*range(1, 400), *[1_000] * 6_000, *range(2_000, 3_000)]))
+    api = SlowApi(rows_at([*range(1, 1_000), *[2_000] * 6_000, *range(3_000, 4_000)]))
     records = api.read(4)
-    next(islice(records, 300, None))
-    asked = -1
-    while asked < len(api.queries):
-        asked = len(api.queries)
-        threading.Event().wait(0.1)
-    assert asked < 110  # Of the 120 pages of that second, 60 are buffered.
-    assert len(list(records)) == 399 + 6_000 + 1_000 - 301
+    next(islice(records, 900, None))
+    assert 80 < asked_when_idle(api, 80) < 100  # Of the 123 pages of that second, 60 are buffered.
+    assert len(list(records)) == 999 + 6_000 + 1_000 - 901

@@ -14,6 +14,7 @@ from tap_wootric.api.responses import AccessDeniedError
 from tap_wootric.sdk import is_worth_logging
 from tap_wootric.streams import EndUsers, NpsSummary, Segments, SurveyTemplates
 from tap_wootric.streams.base import SyncRange
+from tap_wootric.tap import FailedStreamsError
 from tests.unit.api.fakes import response
 from tests.unit.fakes import NOW, catalog_of, make_stream, make_tap, messages, row, serving
 
@@ -143,7 +144,7 @@ def test_a_full_table_that_fails_is_not_activated_and_writes_its_state(capsys: p
         return serving(rows)(path, params) if "created[gte]" not in params else response(400, {})
 
     tap = make_tap(answer, catalog=catalog_of(make_tap(), "end_users", **FULL_TABLE))
-    with pytest.raises(FatalAPIError):
+    with pytest.raises(FailedStreamsError, match=r"^end_users: 400 Reason for /v1/responses$"):
         tap.sync_all()
     types = [message["type"] for message in messages(capsys.readouterr().out)]
     assert types.count("RECORD") == 50
@@ -151,13 +152,18 @@ def test_a_full_table_that_fails_is_not_activated_and_writes_its_state(capsys: p
     assert "ACTIVATE_VERSION" not in types
 
 
-def test_a_stream_that_the_account_may_not_read_keeps_its_error_and_ends_quietly(
+def test_a_stream_that_fails_says_so_at_once_and_keeps_its_error_for_the_report(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stream = make_tap(lambda *_: response(403, {})).streams["segments"]
+    assert stream.error_line == ""
     stream.sync()
-    assert isinstance(stream.access_error, AccessDeniedError)
-    assert "segments: skipped, the account may not read it (403 Reason for /v1/responses)" in caplog.messages
+    assert isinstance(stream.error, AccessDeniedError)
+    assert stream.error_line == (
+        "segments: the account may not read it (403 Reason for /v1/responses): deselect it, or ask Wootric for access"
+    )
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [f"{stream.error_line}. Other streams go on"]
 
 
 def test_get_records_raises_an_access_error() -> None:

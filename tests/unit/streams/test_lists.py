@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
 import requests
 from singer_sdk.exceptions import FatalAPIError
+from singer_sdk.singerlib import RecordMessage
 
 from tap_wootric import progress
-from tap_wootric.pagination import parallel
+from tap_wootric.api.responses import ApiUnavailableError
+from tap_wootric.pagination import parallel, ties
 from tap_wootric.pagination.query import Query, TimeRange
+from tap_wootric.records.timestamps import timestamp_of_second
 from tap_wootric.streams import EndUsers, Responses
 from tap_wootric.streams.lists import parameters
+from tap_wootric.tap import FailedStreamsError
 from tests.unit.api.fakes import response
-from tests.unit.fakes import NOW, catalog_of, make_stream, make_tap, row, serving
+from tests.unit.fakes import NOW, Answer, catalog_of, make_stream, make_tap, row, serving
 
 START_DATE = "2024-01-01"
 START = 1_704_067_200
@@ -29,16 +33,27 @@ def read(tap: Any, stream: str) -> list[int]:
     return [record["id"] for record in tap.streams[stream].get_records(None)]
 
 
+def stamp(second: int) -> str:
+    return f"{timestamp_of_second(second)}Z"
+
+
 def asked(tap: Any) -> list[dict[str, Any]]:
     """Return the parameters of the requests, without those that are the same in all."""
     return [{key: value for key, value in params.items() if key != "per_page"} for _, params in tap.client.requests]
 
 
-def ignoring_updates(rows: list[dict[str, Any]]) -> Any:
-    """Return an API that ignores the parameter `updated`."""
+def older_deployment(rows: list[dict[str, Any]], sort_order: str | None = None) -> Answer:
+    """Return an API that ignores the parameter `updated`, and sorts by creation whatever `sort_key` is.
+
+    Args:
+        rows: The rows in each of its lists.
+        sort_order: The order of all pages, whatever the parameter is.
+    """
 
     def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
-        return serving(rows)(path, {key: value for key, value in params.items() if not key.startswith("updated[")})
+        heeded = {key: value for key, value in params.items() if not key.startswith("updated[")}
+        order = sort_order or params["sort_order"]
+        return serving(rows)(path, {**heeded, "sort_key": "created_at", "sort_order": order})
 
     return answer
 
@@ -76,30 +91,113 @@ def test_a_full_table_reads_by_creation_and_includes_rows_with_timestamps_in_the
     assert all(params["updated[gte]"] == START for params in asked(tap))
 
 
-def test_responses_and_declines_are_probed_for_the_filter_and_end_users_are_not() -> None:
-    tap = make_tap(serving([]), start_date=START_DATE)
-    for stream, requests_sent in (("end_users", 1), ("responses", 2), ("declines", 2)):
-        tap.client.requests.clear()
-        read(tap, stream)
-        assert len(asked(tap)) == requests_sent
-    assert asked(tap)[0] == {"sort_key": "updated_at", "sort_order": "asc", "updated[gte]": 4_102_444_800}
+PROBE = {"sort_key": "updated_at", "sort_order": "asc", "updated[gte]": 4_102_444_800}
+"""Finds out whether the API filters by `updated`: it asks for rows updated since 2100."""
 
 
-def test_without_the_filter_rows_are_read_by_creation_and_older_updates_are_dropped(
+def created_at(offsets: Iterable[int]) -> list[dict[str, Any]]:
+    """Return rows that were updated one second after another, and created at these seconds before or after that."""
+    return [
+        {**row(number, START + number), "created_at": row(0, START + offset)["created_at"]}
+        for number, offset in enumerate(offsets)
+    ]
+
+
+def full_table_of(stream: str) -> Any:
+    return catalog_of(make_tap(), stream, **{"replication-method": "FULL_TABLE"})
+
+
+@pytest.mark.parametrize("stream", ["end_users", "responses", "declines"])
+@pytest.mark.parametrize("rows", [0, 3, 49])
+def test_a_page_that_is_not_full_is_the_entire_list_and_takes_one_request(stream: str, rows: int) -> None:
+    answer = serving(created_at(range(rows)))
+    tap = make_tap(answer, start_date=START_DATE)
+    assert read(tap, stream) == list(range(rows))
+    assert len(asked(tap)) == 1
+    tap = make_tap(answer, catalog=full_table_of(stream), start_date=START_DATE)
+    assert read(tap, stream) == list(range(rows))
+    assert len(asked(tap)) == 2  # The other one is for timestamps in the future.
+
+
+def test_a_range_without_seconds_takes_no_request() -> None:
+    assert read(make_tap(start_date="2025-06-01"), "responses") == []  # After NOW.
+
+
+@pytest.mark.parametrize("start", [{"start_date": START_DATE}, {}], ids=["from a date on", "everything"])
+def test_a_full_page_that_fits_an_older_deployment_too_takes_one_more_request_and_is_not_fetched_again(
+    start: dict[str, str],
+) -> None:
+    tap = make_tap(serving(created_at(range(90))), **start)
+    assert read(tap, "responses") == list(range(90))
+    first, probe, *others = asked(tap)
+    assert probe == PROBE
+    assert [params["updated[gte]"] for params in others] == [START + 49]
+    assert first not in others
+
+
+@pytest.mark.parametrize("start", [{"start_date": START_DATE}, {}], ids=["from a date on", "everything"])
+def test_a_full_table_of_more_than_a_page_takes_one_more_request(start: dict[str, str]) -> None:
+    tap = make_tap(serving(created_at(range(90))), catalog=full_table_of("responses"), **start)
+    assert read(tap, "responses") == list(range(90))
+    _, probe, *others = asked(tap)
+    assert probe == PROBE
+    assert [params["created[gte]"] for params in others] == [START + 49, NOW + DAY]
+
+
+def test_a_row_from_before_the_range_shows_an_older_deployment_and_older_updates_are_dropped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rows = [row(number, START + number * DAY) for number in range(5)]
     state = {"responses": "2024-01-03T00:00:00Z"}
-    tap = make_tap(ignoring_updates(rows), state=state, start_date=START_DATE)
+    tap = make_tap(older_deployment(rows), state=state, start_date=START_DATE)
     assert read(tap, "responses") == [2, 3, 4]
+    assert [params["sort_key"] for params in asked(tap)] == ["updated_at", "created_at"]
     assert asked(tap)[-1]["created[gte]"] == START
     assert "updated[gte]" not in asked(tap)[-1]
     assert "responses: this API does not filter by updated_at; each sync fetches all rows" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        pytest.param(range(90), id="a full page that fits"),
+        pytest.param(range(0, -3, -1), id="rows out of order"),
+        pytest.param([3, *range(4, 90)], id="no row out of range"),
+    ],
+)
+def test_an_older_deployment_that_the_first_page_does_not_show_takes_one_more_request(offsets: Sequence[int]) -> None:
+    tap = make_tap(older_deployment(created_at(offsets)), start_date="2023-12-31")
+    assert sorted(read(tap, "responses")) == list(range(len(offsets)))
+    assert asked(tap)[1] == PROBE
+    assert {params["sort_key"] for params in asked(tap)[2:]} == {"created_at"}
+
+
+def test_a_full_table_of_an_older_deployment_goes_on_with_the_page_that_it_has() -> None:
+    tap = make_tap(older_deployment(created_at(range(90))), catalog=full_table_of("responses"))
+    assert read(tap, "responses") == list(range(90))
+    assert len(asked(tap)) == 4  # Two pages, the probe, and timestamps in the future.
+
+
+def test_an_older_deployment_that_ignores_the_sort_order_is_an_error() -> None:
+    answer = older_deployment(created_at(range(90)), sort_order="desc")
+    tap = make_tap(answer, start_date=START_DATE)
+    with pytest.raises(FatalAPIError, match=r"^responses: rows that were to be sorted by created_at came in another"):
+        read(tap, "responses")
+
+
+def test_an_api_that_filters_by_updates_but_does_not_sort_by_them_is_not_taken_for_an_older_deployment() -> None:
+    rows = created_at(range(0, -90, -1))
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        return serving(rows)(path, {**params, "sort_key": "created_at"})
+
+    with pytest.raises(FatalAPIError, match=r"^responses: rows that were to be sorted by updated_at came in another"):
+        read(make_tap(answer, start_date=START_DATE), "responses")
+
+
 def test_by_update_the_high_watermark_moves_with_each_row_and_by_creation_only_at_the_end() -> None:
-    rows = [row(number, START + number * DAY) for number in range(3)]
-    for answer, moves in ((serving(rows), True), (ignoring_updates(rows), False)):
+    rows = [row(number, START + number * DAY) for number in range(60)]
+    for answer, moves in ((serving(rows), True), (older_deployment(rows), False)):
         tap = make_tap(answer, start_date=START_DATE)
         stream = tap.streams["responses"]
         seen = [(record["updated_at"], stream.high_watermark) for record in stream.get_records(None)]
@@ -119,7 +217,7 @@ def test_partitions_are_cut_only_while_the_api_announces_no_limit_for_the_list(m
     limited_paths = {"/v1/end_users"}
     tap.client.is_rate_limited = limited_paths.__contains__
 
-    def check(_fetch: Any, _query: Query, concurrency: int, is_limited: Any) -> Any:
+    def check(_fetch: Any, _query: Query, concurrency: int, is_limited: Any, **_: Any) -> Any:
         assert concurrency == 7
         assert is_limited()
         limited_paths.clear()
@@ -184,7 +282,7 @@ def test_without_the_filter_rows_that_are_not_emitted_are_progress_too(
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(progress, "_INTERVAL_SECONDS", -1)
     rows = [row(number, START + number * 1_000) for number in range(200)]
-    tap = make_tap(ignoring_updates(rows), state={"responses": "2024-12-31"}, start_date=START_DATE)
+    tap = make_tap(older_deployment(rows), state={"responses": "2024-12-31"}, start_date=START_DATE)
     assert read(tap, "responses") == []
     assert sum("responses: at 2024-01-0" in message for message in caplog.messages) == 4
 
@@ -193,6 +291,171 @@ def test_a_response_that_would_lose_rows_is_an_error_of_the_stream() -> None:
     tap = make_tap(lambda *_: response(content=[row(1, START - 1)]), start_date=START_DATE)
     with pytest.raises(FatalAPIError, match=r"^end_users: rows came from outside the range"):
         read(tap, "end_users")
+
+
+# A second that cannot be proven complete
+
+
+@pytest.fixture
+def _two_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let page 2 be the last one that the API answers: 100 rows cannot be counted."""
+    monkeypatch.setattr(ties, "LAST_PAGE", 2)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def synced(tap: Any) -> tuple[list[int], str]:
+    """Sync, and return the ids of the records, and the line of the stream that failed."""
+    ids: list[int] = []
+    write = tap.write_message
+
+    def note(message: Any) -> None:
+        ids.extend([message.record["id"]] if isinstance(message, RecordMessage) else [])
+        write(message)
+
+    tap.write_message = note
+    try:
+        tap.sync_all()
+    except FailedStreamsError as error:
+        [line] = error.lines
+        return ids, line
+    return ids, ""
+
+
+@pytest.mark.usefixtures("_two_pages")
+def test_an_unproven_second_fails_its_stream_once_and_blocks_no_sync(caplog: pytest.LogCaptureFixture) -> None:
+    second = NOW - 10_000
+    rows = [row(1, second - 10), *(row(number, second) for number in range(100, 350)), row(2, second + 10)]
+    catalog = catalog_of(make_tap(), "declines")
+    first = make_tap(serving(rows), catalog=catalog)
+    ids, line = synced(first)
+    assert line == (
+        f"declines: 100 rows updated at {stamp(second)} and created at {stamp(second)} were read, and there may be "
+        "more: page 2 is full. The next sync goes on behind it"
+    )
+    assert len(ids) == 102
+    assert {1, 2} <= {*ids}
+    assert first.streams["declines"].bookmark == stamp(second + 10)
+    assert len([text for text in warnings(caplog) if "Reading goes on behind this second" in text]) == 1
+    second_sync = make_tap(serving(rows), catalog=catalog, state=first.state)
+    assert synced(second_sync) == ([2], "")
+
+
+@pytest.mark.usefixtures("_two_pages")
+def test_the_bookmark_passes_an_unproven_second_that_is_the_last_one() -> None:
+    second = NOW - 10_000
+    rows = [row(number, second) for number in range(100, 350)]
+    catalog = catalog_of(make_tap(), "declines")
+    first = make_tap(serving(rows), catalog=catalog)
+    assert synced(first)[1]
+    assert first.state["bookmarks"]["declines"]["replication_key_value"] == stamp(second + 1)
+    assert synced(make_tap(serving(rows), catalog=catalog, state=first.state)) == ([], "")
+
+
+@pytest.mark.usefixtures("_two_pages")
+@pytest.mark.parametrize(("age", "fails"), [(299, False), (300, False), (301, True)])
+def test_an_unproven_second_that_the_next_sync_reads_again_is_a_mere_warning(
+    age: int,
+    fails: bool,  # noqa: FBT001
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = [row(number, NOW - age) for number in range(100, 350)]
+    catalog = catalog_of(make_tap(), "declines")
+    tap = make_tap(serving(rows), catalog=catalog)
+    ids, line = synced(tap)
+    assert len(ids) == 100
+    assert bool(line) is fails
+    [warning] = [text for text in warnings(caplog) if "there may be more" in text and "Other streams" not in text]
+    assert warning.endswith("The next sync reads this second again") is not fails
+    assert (tap.streams["declines"].bookmark <= stamp(NOW - age)) is not fails
+
+
+@pytest.mark.usefixtures("_two_pages")
+@pytest.mark.parametrize("age", [10, 10_000])
+def test_a_full_table_with_an_unproven_second_is_not_activated(age: int, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(number, NOW - age) for number in range(100, 350)]
+    catalog = catalog_of(make_tap(), "declines", **{"replication-method": "FULL_TABLE"})
+    ids, line = synced(make_tap(serving(rows), catalog=catalog))
+    assert len(ids) == 100
+    assert line.endswith("page 2 is full. The target keeps the rows of earlier syncs")
+    assert "ACTIVATE_VERSION" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_two_pages")
+def test_several_unproven_seconds_are_one_line() -> None:
+    rows = [row(100 * second + number, NOW - 10_000 + second) for second in range(3) for number in range(100)]
+    ids, line = synced(make_tap(serving(rows), catalog=catalog_of(make_tap(), "declines")))
+    assert sorted(ids) == list(range(300))
+    assert " is full (1 of 3 such seconds; the warnings name the others). The next sync goes on behind them" in line
+
+
+def test_responses_are_also_asked_for_by_their_exclusion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ties, "LAST_PAGE", 2)
+    rows = [{**row(number, NOW - 10_000), "excluded_from_calculations": number % 4 == 0} for number in range(240)]
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        wanted = {"true": True, "false": False}.get(params.get("excluded_from_calculations", ""))
+        found = [one for one in rows if wanted is None or one["excluded_from_calculations"] is wanted]
+        return serving(found)(path, params)
+
+    ids, line = synced(make_tap(answer, catalog=catalog_of(make_tap(), "responses")))
+    assert {number for number in range(240) if number % 4 == 0} <= {*ids}
+    assert len(ids) == 60 + 100
+    assert "160 rows" in line
+
+
+@pytest.mark.usefixtures("_two_pages")
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (response(400, {}), ["declines: 400 Reason for /v1/responses. Besides, {}"]),
+        (ApiUnavailableError("Wootric rejected the credentials"), ["declines: {}", "Wootric rejected the credentials"]),
+    ],
+    ids=["of the stream", "of all streams"],
+)
+def test_an_unproven_second_is_told_even_if_another_error_ends_the_stream(
+    error: requests.Response | Exception, lines: list[str]
+) -> None:
+    rows = [row(number, NOW - 10_000) for number in range(150)] + [row(200, NOW - 9_000)]
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        if not NOW - 10_000 < params.get("updated[gte]", 0) <= NOW:
+            return serving(rows)(path, params)
+        if isinstance(error, Exception):
+            raise error
+        return error
+
+    tap = make_tap(answer, catalog=catalog_of(make_tap(), "declines"), start_date="2025-01-01")
+    with pytest.raises(FailedStreamsError) as raised:
+        tap.sync_all()
+    at = stamp(NOW - 10_000)
+    unproven = f"100 rows updated at {at} and created at {at} were read, and there may be more: page 2 is full"
+    assert raised.value.lines == [line.format(unproven) for line in lines]
+
+
+@pytest.mark.usefixtures("_two_pages")
+def test_an_api_that_refuses_to_split_responses_still_shows_them_as_a_whole() -> None:
+    rows = [row(number, NOW - 10_000) for number in range(150)]
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        return response(400, {}) if "excluded_from_calculations" in params else serving(rows)(path, params)
+
+    ids, line = synced(make_tap(answer, catalog=catalog_of(make_tap(), "responses")))
+    assert len(ids) == 100
+    assert line.startswith("responses: 100 rows updated at ")
+
+
+@pytest.mark.usefixtures("_two_pages")
+def test_without_a_filter_by_update_an_unproven_second_is_met_by_each_sync() -> None:
+    rows = [row(number, NOW - 10_000) for number in range(150)]
+    tap = make_tap(older_deployment(rows), catalog=catalog_of(make_tap(), "declines"))
+    ids, line = synced(tap)
+    assert len(ids) == 100
+    assert line.startswith(f"declines: 100 rows created at {stamp(NOW - 10_000)} were read, ")
+    assert line.endswith("As this API does not filter by updated_at, each sync fetches them again")
+    assert tap.streams["declines"].bookmark == stamp(NOW - 10_000)
 
 
 def test_the_lookback_window_is_a_setting_and_the_sort_keys_are_the_apis() -> None:
