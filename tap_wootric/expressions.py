@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-FAKER_IS_MISSING = "but Faker is not installed: pip install 'tap-wootric[faker]'"
+FAKER_IS_MISSING = "but Faker is not installed: install the tap with its extra, faker"
 
 _OTHER_NAMES = ("config", "fake", "self", "__stream_name__", "__original_stream_name__")
 """What expressions can read besides the record and its properties."""
@@ -33,7 +33,7 @@ def problems(text: str, key: str, stream: str, schema: Schema, functions: Iterab
         functions: The names of the functions that expressions can call.
     """
     try:
-        expression = ast.parse(text.strip(), mode="eval")
+        expression = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError) as error:
         yield f"is not valid: {error.msg if isinstance(error, SyntaxError) else error}"
         return
@@ -41,9 +41,8 @@ def problems(text: str, key: str, stream: str, schema: Schema, functions: Iterab
     called = [node.func for node in nodes if isinstance(node, ast.Call)]
     properties = schema["properties"]
     variables = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    schemas = {**properties, "_": schema, "record": schema, "self": properties.get(key, {})} | dict.fromkeys(
-        variables, {}
-    )
+    record = {"_": schema, "record": schema, "self": properties.get(key, {})}
+    schemas = {**properties, **record, **{name: {} for name in variables}}
     for node in nodes:
         if isinstance(node, ast.Name) and node in called:
             if node.id not in functions:
@@ -85,16 +84,29 @@ def _fields(node: ast.AST) -> Iterator[tuple[ast.expr, str, bool]]:
     match node:
         case ast.Compare(left=ast.Constant(value=str(name)), ops=[ast.In() | ast.NotIn()], comparators=[value]):
             yield value, name, False
-        case ast.Dict(keys=[None, *keys], values=[value, *field_values]):  # {**end_user, 'email': None}
-            for key, field_value in zip(keys, field_values, strict=True):
-                for name in _texts(key):
-                    yield value, name, not (isinstance(field_value, ast.Constant) and field_value.value is None)
         case ast.DictComp(key=ast.Name(id=key_name), generators=[ast.comprehension(iter=iterable, ifs=conditions)]):
-            # {key: value for key, value in end_user.items() if key != 'email'}
+            # As in {key: value for key, value in end_user.items() if key != 'email'}.
             match iterable:
                 case ast.Call(func=ast.Attribute(value=value, attr="items" | "keys")) | value:
                     for name in _compared(key_name, conditions):
                         yield value, name, False
+    for value, name, replacement in _replacements(node):
+        yield value, name, not (isinstance(replacement, ast.Constant) and replacement.value is None)
+
+
+def _replacements(node: ast.AST) -> Iterator[tuple[ast.expr, str, ast.expr]]:
+    """Yield an object that a node copies, with the names and values of the fields that it replaces or adds."""
+    match node:
+        case ast.Dict(keys=[None, *keys], values=[value, *replacements]):
+            # As in {**end_user, 'email': None}.
+            for key, replacement in zip(keys, replacements, strict=True):
+                for name in _texts(key):
+                    yield value, name, replacement
+        case ast.Call(func=ast.Name(id="dict"), args=[value], keywords=keywords):
+            # As in dict(end_user, email=None).
+            for keyword in keywords:
+                if keyword.arg:
+                    yield value, keyword.arg, keyword.value
 
 
 def _reads(node: ast.AST) -> Iterator[tuple[ast.expr, str]]:
@@ -114,10 +126,9 @@ def _compared(key_name: str, conditions: Iterable[ast.expr]) -> Iterator[str]:
     for condition in conditions:
         for node in ast.walk(condition):
             match node:
-                case ast.Compare(left=ast.Name(id=name), ops=[ast.Eq() | ast.NotEq()], comparators=[text]) if (
-                    name == key_name
-                ):
-                    yield from _texts(text)
+                case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq()], comparators=[right]):
+                    if key_name in {getattr(left, "id", None), getattr(right, "id", None)}:
+                        yield from _texts(left, right)
                 case ast.Compare(
                     left=ast.Name(id=name),
                     ops=[ast.In() | ast.NotIn()],

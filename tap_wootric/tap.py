@@ -259,7 +259,6 @@ class TapWootric(SdkTap):
             return set_config
         properties = self.config_jsonschema["properties"]
         _raise_if_any(settings.errors(set_config, properties, now=time.time()))
-        _raise_if_any([*stream_maps.structure_errors(set_config)])
         for warning in settings.warnings(set_config, properties):
             self.logger.warning(warning)
         return settings.with_utc_start_date(set_config)
@@ -271,10 +270,7 @@ class TapWootric(SdkTap):
         Raises:
             ConfigValidationError: They name what is not there.
         """
-        mapped = {
-            name: stream_maps.MappedStream(STREAMS[name].schema, schema) for name, schema in self.record_schemas.items()
-        }
-        _raise_if_any(stream_maps.errors(self.config, mapped))
+        _raise_if_any(stream_maps.errors(self.config, {name: stream.schema for name, stream in STREAMS.items()}))
         super().setup_mapper()
 
     @override

@@ -433,6 +433,22 @@ def test_a_stream_map_that_names_what_is_not_there_is_refused(settings: dict[str
     refused(tap(config={**VALID, **settings}), complaint)
 
 
+@pytest.mark.parametrize(
+    ("expression", "reason"), [("md5(email)", "NameNotDefined: email"), ("md5(record['email'])", "KeyError: 'email'")]
+)
+def test_an_expression_that_reads_a_deselected_property_fails_on_the_first_record(expression: str, reason: str) -> None:
+    catalog = selecting("end_users")
+    metadata = next(entry["metadata"] for entry in catalog["streams"] if entry["tap_stream_id"] == "end_users")
+    email = next(item["metadata"] for item in metadata if item["breadcrumb"] == ["properties", "email"])
+    email["selected"] = False
+    with Sandbox(Account(3)) as sandbox:
+        run = tap(config={**sandbox.config, "stream_maps": {"end_users": {"hash": expression}}}, catalog=catalog)
+    line = "end_users: stream_maps: the expression for end_users.hash failed on a record"
+    assert (run.status, run.errors) == (1, [f"{line} ({reason})"])
+    assert run.records("end_users") == []
+    assert "@example.com" not in run.log
+
+
 @pytest.mark.parametrize("name", ["declines", "*"])
 def test_a_map_may_be_for_streams_that_are_not_selected(name: str) -> None:
     with Sandbox(Account(3, 3, declines=3)) as sandbox:

@@ -75,10 +75,6 @@ def test_batches_are_not_offered() -> None:
             {"config": {**CONFIG, "stream_maps": {"end_users": {"emial": None}}}},
             "stream_maps: end_users.emial cannot be removed: emial is not a property of end_users; did you mean email?",
         ),
-        (
-            {"config": {**CONFIG, "stream_maps": {"responses": {"end_user": {"email": None}}}}},
-            "stream_maps: responses.end_user must be an expression in quotes",
-        ),
         ({"config": CONFIG, "catalog": {}}, "Invalid catalog: it does not have the structure that --discover prints"),
     ],
 )
