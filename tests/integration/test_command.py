@@ -219,46 +219,23 @@ def test_settings_come_from_files_and_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "name"),
+    ("settings", "reason"),
     [
         ({"client_id": None, "client_secret": None}, "client_id is not set and client_secret is not set"),
-        ({"client_id": None}, "client_id is not set"),
-        ({"client_secret": None}, "client_secret is not set"),
-        ({"client_secret": ""}, "client_secret is empty"),
-        ({"client_secret": "  "}, "client_secret is empty"),
         ({"client_secret": [SECRET]}, "client_secret must be a string"),
-        ({"client_id": 12345678}, "client_id must be a string"),
-        ({"client_secert": SECRET}, "Unknown setting client_secert; did you mean client_secret?"),
-        ({"startdate": "2024-01-01"}, "Unknown setting startdate; did you mean start_date?"),
-        ({"start_date": "yesterday"}, "start_date must be a date or time such as 2024-01-01"),
-        ({"start_date": "12:30"}, "start_date must be a date or time such as 2024-01-01"),
-        ({"start_date": "20240101"}, "start_date must be a date or time such as 2024-01-01"),
-        ({"start_date": 20240101}, "start_date must be a string"),
-        ({"start_date": "2999-01-01"}, "start_date is in the future"),
-        ({"client_secret": f"{SECRET}\n"}, "client_secret contains a non-printable character"),
         ({"client_secret": f"{SECRET}\ud800"}, "client_secret contains a non-printable character"),
-        ({"user_agent": "日本"}, "user_agent must contain ASCII characters only"),
-        ({"lookback_window": 10**15}, "lookback_window must be a whole number of seconds between 0 and 31536000"),
-        ({"api_url": "api.wootric.com"}, "api_url must be a URL such as https://api.wootric.com"),
-        ({"api_url": "https://"}, "api_url must be a URL such as https://api.wootric.com"),
-        ({"api_url": f"https://{'a' * 70}.com"}, "api_url must be a URL such as https://api.wootric.com"),
-        ({"api_url": "https://api.wootric.com:port"}, "api_url must be a URL such as https://api.wootric.com"),
-        ({"username": "user"}, "Set either client_id and client_secret or username and password"),
-        ({"client_id": None, "client_secret": None, "username": "user"}, "password is not set"),
-        ({"client_id": None, "client_secret": None, "password": SECRET}, "username is not set"),
-        ({"region": "asia"}, "region must be one of us, eu, au, not 'asia'"),
-        ({"account_token": SECRET}, "account_token must start with NPS-"),
-        ({"account_token": "NPS-EU-1", "region": "au"}, "region is au, but account_token belongs to region eu"),
-        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds between 0 and 31536000, not -1"),
-        ({"api_url": f"https://id:{SECRET}@api.wootric.com"}, "api_url must be a URL such as https://api.wootric.com"),
+        ({"client_secert": SECRET}, "Unknown setting client_secert; did you mean client_secret?"),
+        ({"start_date": "yesterday"}, "start_date must be a date or time such as 2024-01-01"),
         ({"lookback_window": "300"}, "lookback_window must be a whole number of seconds between 0 and 31536000"),
-        ({"request_timeout": 0}, "request_timeout must be a whole number of seconds between 1 and 3600"),
     ],
 )
-@pytest.mark.parametrize("mode", [[], ["--test"]], ids=["sync", "test"])
-def test_an_invalid_setting_is_refused_with_one_line(settings: dict[str, Any], name: str, mode: list[str]) -> None:
+def test_an_invalid_setting_is_refused_with_one_line(settings: dict[str, Any], reason: str) -> None:
     config = {key: value for key, value in {**VALID, **settings}.items() if value is not None}
-    refused(tap(*mode, config=config), name)
+    refused(tap(config=config), reason)
+
+
+def test_an_invalid_setting_ends_a_connection_test_with_the_same_line() -> None:
+    refused(tap("--test", config={**VALID, "region": "asia"}), "region must be one of us, eu, au, not 'asia'")
 
 
 def refused(run: Run, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 import time
@@ -137,14 +136,11 @@ def test_a_catalog_cannot_make_a_full_table_stream_incremental() -> None:
 @pytest.mark.parametrize(
     ("stream", "answer"),
     [
-        *itertools.product(
-            ("segments", "survey_templates", "nps_summary", "email_stats", "email_sources"),
-            ("[1]", '"text"', "{}", '{"survey_templates": [1]}', "7"),
-        ),
-        *itertools.product(
-            ("survey_templates", "nps_summary", "email_stats", "email_sources"), ("[]", '[{"id": 1, "responses": 1}]')
-        ),
-        *itertools.product(("survey_templates",), ('{"survey_templates": {}}', '{"survey_templates": ""}')),
+        ("segments", "7"),
+        ("survey_templates", "{}"),
+        ("nps_summary", "[1]"),
+        ("email_stats", '"text"'),
+        ("email_sources", '[{"id": 1, "responses": 1}]'),
     ],
 )
 def test_a_response_with_an_unexpected_structure_ends_the_sync_with_one_line(stream: str, answer: str) -> None:

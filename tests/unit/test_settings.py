@@ -91,6 +91,44 @@ def test_a_mistake_is_one_line_with_the_value_unless_it_is_a_secret(changed: dic
 
 
 @pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"client_secret": ""}, "client_secret is empty"),
+        ({"client_secret": "  "}, "client_secret is empty"),
+        ({"client_secret": [SECRET]}, "client_secret must be a string"),
+        ({"client_id": 12345678}, "client_id must be a string"),
+        ({"client_secert": SECRET}, "Unknown setting client_secert; did you mean client_secret?"),
+        ({"startdate": "2024-01-01"}, "Unknown setting startdate; did you mean start_date?"),
+        ({"start_date": "yesterday"}, "start_date must be a date or time such as 2024-01-01"),
+        ({"start_date": "12:30"}, "start_date must be a date or time such as 2024-01-01"),
+        ({"start_date": "20240101"}, "start_date must be a date or time such as 2024-01-01"),
+        ({"start_date": 20240101}, "start_date must be a string"),
+        ({"start_date": "2999-01-01"}, "start_date is in the future"),
+        ({"client_secret": f"{SECRET}\n"}, "client_secret contains a non-printable character"),
+        ({"client_secret": f"{SECRET}\ud800"}, "client_secret contains a non-printable character"),
+        ({"user_agent": "日本"}, "user_agent must contain ASCII characters only"),
+        ({"lookback_window": 10**15}, "lookback_window must be a whole number of seconds between 0 and 31536000"),
+        ({"api_url": "api.wootric.com"}, "api_url must be a URL such as https://api.wootric.com"),
+        ({"api_url": "https://"}, "api_url must be a URL such as https://api.wootric.com"),
+        ({"api_url": f"https://{'a' * 70}.com"}, "api_url must be a URL such as https://api.wootric.com"),
+        ({"api_url": "https://api.wootric.com:port"}, "api_url must be a URL such as https://api.wootric.com"),
+        ({"username": "user"}, "Set either client_id and client_secret or username and password"),
+        ({"region": "asia"}, "region must be one of us, eu, au, not 'asia'"),
+        ({"account_token": SECRET}, "account_token must start with NPS-"),
+        ({"account_token": "NPS-EU-1", "region": "au"}, "region is au, but account_token belongs to region eu"),
+        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds between 0 and 31536000, not -1"),
+        ({"api_url": f"https://id:{SECRET}@api.wootric.com"}, "api_url must be a URL such as https://api.wootric.com"),
+        ({"lookback_window": "300"}, "lookback_window must be a whole number of seconds between 0 and 31536000"),
+        ({"request_timeout": 0}, "request_timeout must be a whole number of seconds between 1 and 3600"),
+    ],
+)
+def test_a_mistake_is_explained(changed: dict[str, Any], error: str) -> None:
+    (line,) = errors(**changed)
+    assert line.startswith(error)
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("api.wootric.eu", "api.wootric.eu"),
