@@ -305,7 +305,7 @@ def test_each_account_has_its_own_schema_and_state(database: Database, tmp_path:
             account.end_users.update(account.end_users.rows[1], int(sandbox.clock()) * SECOND)
         asked = len(first.requests), len(second.requests)
         extract()
-        assert (len(first.requests) - asked[0], len(second.requests) - asked[1]) == (6, 6)
+        assert (len(first.requests) - asked[0], len(second.requests) - asked[1]) == (4, 4)
 
         # The credentials of the extractor that the others inherit from do not stand in for missing ones.
         asked = len(first.requests), len(second.requests)
