@@ -48,6 +48,8 @@ class WootricAuthenticator:
     Attributes:
         auth_endpoint: The URL that issues tokens.
         headers: The headers that all requests share, without the token.
+        grant_type: The OAuth grant in use.
+        token_lifetime_seconds: The lifetime of the last token, or None if the API did not tell it.
     """
 
     def __init__(  # noqa: PLR0913 - All but the first are keywords, and the settings they come from stay outside.
@@ -66,8 +68,9 @@ class WootricAuthenticator:
         self._api_url = api_url
         self.headers = {"Accept": "application/json", "User-Agent": user_agent}
         self._credentials = dict(credentials)
-        self._grant_type = "password" if "password" in credentials else "client_credentials"
-        sends_account = self._grant_type == "password" and account_token is not None
+        self.grant_type = "password" if "password" in credentials else "client_credentials"
+        self.token_lifetime_seconds: float | None = None
+        sends_account = self.grant_type == "password" and account_token is not None
         self._params = {"account_token": account_token} if sends_account else {}
         self._timeout_seconds = timeout_seconds
         self._rate_limiter = rate_limiter
@@ -104,7 +107,7 @@ class WootricAuthenticator:
             with contextlib.suppress(FatalAPIError):
                 self._request_token(form)
                 return
-        self._request_token({"grant_type": self._grant_type, **self._credentials})
+        self._request_token({"grant_type": self.grant_type, **self._credentials})
 
     def _request_token(self, form: Mapping[str, str]) -> None:
         with self._rate_limiter.acquire(TOKEN_PATH):
@@ -126,7 +129,8 @@ class WootricAuthenticator:
             raise RetriableAPIError(f"The response of {TOKEN_PATH} has no usable access_token", response)
         self._access_token = token
         self._refresh_token = content.get("refresh_token")
-        lifetime = _lifetime_seconds(content.get("expires_in"))
+        self.token_lifetime_seconds = _lifetime_seconds(content.get("expires_in"))
+        lifetime = self.token_lifetime_seconds or _DEFAULT_LIFETIME_SECONDS
         self._renew_at = requested_at + lifetime - min(_RENEWAL_MARGIN_SECONDS, lifetime / 2)
 
     def _raise_if_rejected(self, response: requests.Response) -> None:
@@ -145,10 +149,10 @@ class WootricAuthenticator:
             )
 
 
-def _lifetime_seconds(expires_in: object) -> float:
-    """Return a token's lifetime. `expires_in` is a number (documented); text is accepted, and anything else ignored."""
+def _lifetime_seconds(expires_in: object) -> float | None:
+    """Return a token's lifetime, or None. `expires_in` is a number (documented); text is accepted, too."""
     try:
         seconds = float(str(expires_in))
     except (OverflowError, ValueError):
-        return _DEFAULT_LIFETIME_SECONDS
-    return seconds if 0 < seconds < math.inf else _DEFAULT_LIFETIME_SECONDS
+        return None
+    return seconds if 0 < seconds < math.inf else None

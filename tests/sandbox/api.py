@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -57,8 +57,18 @@ class Switches:
     """Whether ranges of days exclude their last day."""
     ignores_sort: bool = False
     """Whether rows are in random order, whatever `sort_key` is."""
+    ignores_filters: bool = False
+    """Whether rows are not filtered by `created` and `updated`."""
+    page_size: int = MAX_PAGE_SIZE
+    """The most rows on a page, whatever `per_page` is."""
+    past_last_page: str = "400"
+    """What page 31 is: a status, `error list` (with status 200), `empty`, or `rows`."""
     limit: int = 0
     """The requests that each endpoint accepts in a window; 0 means no limit."""
+    shared_limit: bool = False
+    """Whether the limited endpoints share one limit."""
+    limited: Collection[str] = ()
+    """The endpoints that have the limit, by their streams; all if there are none."""
     limit_seconds: int = 60
     """The length of a window; windows begin at whole multiples of it."""
     token_lifetime: float = 7200
@@ -103,10 +113,22 @@ class Api:
         if is_exceeded:
             return Answer(HTTPStatus.TOO_MANY_REQUESTS, {"error": "Too many requests"}, headers)
         try:
-            content = self._reads[name](query) if name in self._reads else self._list(name, query)
+            if int(query.get("page", 1)) > LAST_PAGE and self.switches.past_last_page != "rows":
+                answer = self._past_last_page()
+            else:
+                content = self._reads[name](query) if name in self._reads else self._list(name, query)
+                answer = Answer(HTTPStatus.OK, content)
         except ValueError as error:
-            return _error(HTTPStatus.BAD_REQUEST, "invalid_parameter", str(error))
-        return Answer(HTTPStatus.OK, content, headers)
+            answer = _error(HTTPStatus.BAD_REQUEST, "invalid_parameter", str(error))
+        return replace(answer, headers=headers)
+
+    def _past_last_page(self) -> Answer:
+        """Return what there is instead of page 31."""
+        kind = self.switches.past_last_page
+        if kind == "empty":
+            return Answer(HTTPStatus.OK, [])
+        status = HTTPStatus(int(kind)) if kind.isdigit() else HTTPStatus.OK
+        return _error(status, "invalid_parameter", f"page must be between 1 and {LAST_PAGE}")
 
     def _list(self, name: str, query: Mapping[str, str]) -> list[Body]:
         table = self.account.tables[name]
@@ -131,11 +153,12 @@ class Api:
 
     def _count(self, name: str) -> tuple[dict[str, str], bool]:
         """Count a request; return the rate limit headers, and whether the request exceeds the limit."""
-        if not self.switches.limit:
+        if not self.switches.limit or (self.switches.limited and name not in self.switches.limited):
             return {}, False
         window = int(self.clock() // self.switches.limit_seconds)
-        self._counts[name, window] += 1
-        left = self.switches.limit - self._counts[name, window]
+        counted = "all" if self.switches.shared_limit else name
+        self._counts[counted, window] += 1
+        left = self.switches.limit - self._counts[counted, window]
         headers = {
             "X-Rate-Limit-Limit": str(self.switches.limit),
             "X-Rate-Limit-Remaining": str(max(left, 0)),
@@ -168,9 +191,9 @@ class Api:
         return Answer(HTTPStatus.OK, {name: value for name, value in changed.items() if value is not None})
 
     def _page(self, name: str, table: Table, query: Mapping[str, str]) -> list[Row]:
-        number, size = int(query.get("page", 1)), min(int(query.get("per_page", 25)), MAX_PAGE_SIZE)
-        if not 1 <= number <= LAST_PAGE or size < 1:
-            raise ValueError(f"page must be between 1 and {LAST_PAGE}")
+        number, size = int(query.get("page", 1)), min(int(query.get("per_page", 25)), self.switches.page_size)
+        if number < 1 or size < 1:
+            raise ValueError("page and per_page begin at 1")
         key = query.get("sort_key", _SORT_KEYS[name][0])
         if key not in _SORT_KEYS[name]:
             raise ValueError("sort_key is unknown")
@@ -180,7 +203,7 @@ class Api:
         order = query.get("sort_order", "asc" if name == "end_users" else "desc")
         return table.page(
             Selection(
-                _filters(query),
+                [] if self.switches.ignores_filters else _filters(query),
                 key,
                 descending=order == "desc",
                 offset=(number - 1) * size,

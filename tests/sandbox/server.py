@@ -53,14 +53,15 @@ FAULTS: dict[str, tuple[int | None, str | None, dict[str, str]]] = {
 
 
 class Clock:
-    """The server's time: the real time, or one that only advances by a step at each request."""
+    """The server's time: the real time and a skew, or one that only advances by a step at each request."""
 
-    def __init__(self, begin: float | None = None, step: float = 0.2) -> None:
+    def __init__(self, begin: float | None = None, step: float = 0.2, skew: float = 0) -> None:
         self._now = begin
         self._step = step
+        self._skew = skew
 
     def __call__(self) -> float:
-        return time.time() if self._now is None else self._now
+        return time.time() + self._skew if self._now is None else self._now
 
     def tick(self) -> None:
         self.advance(self._step)
