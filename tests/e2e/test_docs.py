@@ -169,7 +169,7 @@ def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
         settings += f"export TAP_WOOTRIC_API_URL={sandbox.url}\n"  # As `make sandbox` prints it.
         (folder / ".env").write_text(settings)
 
-        execute(block("meltano config test tap-wootric"))
+        execute(block("meltano invoke tap-wootric:doctor"))
         assert (found("end_users"), found("responses"), found("declines")) == (30, 20, 10)
         tables = database.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'tap_wootric'")
         assert {one["table_name"] for one in tables} == {"declines", "end_users", "responses"}
@@ -211,7 +211,7 @@ def test_the_commands_without_meltano_install_the_tap_load_and_continue_from_a_s
         assert json.loads(block('{"client_id": "…", "client_secret": "…"}\n')).keys() < sandbox.config.keys()
         (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
         (tmp_path / "target.json").write_text(block('"sqlalchemy_url"').replace(DATABASE_URL, database.sqlalchemy_url))
-        execute(block("--test"))
+        execute(block("tap-wootric-doctor --config"))
         rows = {row["id"]: row for row in database.query("SELECT id, updated_at FROM tap_wootric.responses")}
         for row in account.responses.rows.values():
             assert rows[row.id]["updated_at"].strftime("%Y-%m-%dT%H:%M:%SZ") == in_utc(row.updated)
