@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -16,8 +17,10 @@ from typing import Any, ClassVar
 import singer_sdk
 from singer_sdk import Stream, Tap
 from singer_sdk.about import AboutInfo
+from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import MapExpressionError, SingerSDKError, StreamMapConfigError
 from singer_sdk.helpers._catalog import get_selected_schema
+from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.helpers._state import StateWriter
 from singer_sdk.helpers.types import Context
 from singer_sdk.mapper import CustomStreamMap
@@ -119,6 +122,14 @@ class SdkTap(Tap):
     def _get_about_info(cls) -> AboutInfo:
         # Private. The SDK would show the class's docstring, which is for programmers, and which `python -OO` removes.
         return replace(super()._get_about_info(), description=cls.purpose)
+
+    @classproperty
+    @override
+    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805
+        # Private, and it calls a private function. The SDK lets a `.env` file in any folder above the package override
+        # the environment: in Meltano, that file may hold the credentials of another extractor, so of another account.
+        cls.append_builtin_config(cls.config_jsonschema)
+        return parse_environment_config(cls.config_jsonschema, cls._env_var_prefix, dotenv_path=os.devnull)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

@@ -6,6 +6,7 @@ import inspect
 import logging
 import signal
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -138,10 +139,11 @@ def test_the_methods_still_have_their_names_and_parameters(owner: type, name: st
 @pytest.mark.parametrize("base", [Tap, Stream])
 def test_every_method_that_overrides_one_of_the_sdk_is_marked(base: type) -> None:
     ours = SdkTap if base is Tap else SdkStream
+    names = {name for parent in base.__mro__ for name in vars(parent)}  # `hasattr` would evaluate class properties.
     for name, member in vars(ours).items():
         function = member.fget if isinstance(member, property) else member
         if inspect.isfunction(function) and name != "__init__":
-            assert hasattr(base, name) == hasattr(function, "__override__"), name
+            assert (name in names) == hasattr(function, "__override__"), name
 
 
 @pytest.mark.parametrize("output_format", ["text", "json", "markdown"])
@@ -159,6 +161,17 @@ def test_the_sdk_uses_the_prepared_config_and_adds_the_defaults() -> None:
     assert tap.config["default"] == 5
     assert tap.streams["rows"].config["given"] == "prepared"
     assert FakeTap(validate_config=False).calls[0][2] is False
+
+
+def test_a_dotenv_file_above_the_package_does_not_override_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("TAP_FAKE_GIVEN=file")
+    monkeypatch.setattr("singer_sdk.configuration._dict_config.find_dotenv", lambda: str(file))
+    monkeypatch.setenv("TAP_FAKE_GIVEN", "environment")
+    tap = FakeTap(parse_env_config=True)
+    assert tap.calls[0] == ("prepare_config", {"given": "environment"}, True)
 
 
 def test_a_sync_calls_its_override_and_bookmarks_move_before_each_state(
