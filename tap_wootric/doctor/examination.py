@@ -321,13 +321,13 @@ def _advice(troubles: Sequence[Check], lists: int) -> str:
     if not troubles:
         return _READY
     if troubles[0].id == "credentials":
-        return f"To fix: {troubles[0].message}"
+        return f"Not ready: {troubles[0].message}"
     access = [check for check in troubles if check.id == "access"]
     if len(access) == lists and all(check.status is Status.FAILED for check in access):
-        return f"To fix: the account can read none of the lists. {access[0].stream}: {access[0].message}"
+        return f"Not ready: the account can read none of the lists. {access[0].stream}: {access[0].message}"
     if denied := [str(check.stream) for check in access if check.status is Status.FAILED]:
         deselect = "; ".join(f"`meltano select tap-wootric --exclude {name} '*'`" for name in denied)
-        return f"To fix: {' and '.join(denied)} cannot be read. Ask Wootric for access, or deselect: {deselect}"
+        return f"Not ready: {' and '.join(denied)} cannot be read. Ask Wootric for access, or deselect: {deselect}"
     if access:
         return f"Try again later: {access[0].stream} was not looked at. {access[0].message}"
     first = troubles[0]

@@ -380,7 +380,7 @@ def test_an_api_that_nobody_serves_fails_soon() -> None:
     )
     assert time.monotonic() - began < 30
     assert run.status == 1
-    assert "To fix: http://127.0.0.1:9/oauth/token could not be reached (Connection refused)." in run.out
+    assert "Not ready: http://127.0.0.1:9/oauth/token could not be reached (Connection refused)." in run.out
 
 
 def test_an_api_that_never_answers_fails_within_half_a_minute() -> None:

@@ -109,7 +109,7 @@ def test_a_selected_stream_that_is_refused_is_what_to_fix() -> None:
     report = Account(declines=403).report()
     assert not report.is_readable
     assert report.advice == (
-        "To fix: declines cannot be read. Ask Wootric for access, or deselect: "
+        "Not ready: declines cannot be read. Ask Wootric for access, or deselect: "
         "`meltano select tap-wootric --exclude declines '*'`"
     )
 
@@ -117,7 +117,7 @@ def test_a_selected_stream_that_is_refused_is_what_to_fix() -> None:
 def test_an_account_that_can_read_nothing_is_not_told_to_deselect_all() -> None:
     report = Account(end_users=401, responses=401, declines=401).report()
     assert report.advice == (
-        "To fix: the account can read none of the lists. end_users: The account cannot read it: 401 for /v1/end_users."
+        "Not ready: the account can read none of the lists. end_users: The account cannot read it: 401 for /v1/end_users."
     )
     assert (report.first_sync, report.later_sync) == (None, None)
 
@@ -209,7 +209,7 @@ def test_without_a_token_all_else_is_unknown() -> None:
     report = account.doctor().report_without_token("1.2.3", "Wootric rejected the credentials")
     assert [(check.stream, check.id) for check in report.checks] == [(check.stream, check.id) for check in full.checks]
     assert {check.status.value for check in report.checks[1:]} == {"unknown"}
-    assert report.advice == "To fix: Wootric rejected the credentials."
+    assert report.advice == "Not ready: Wootric rejected the credentials."
     assert not report.is_readable
 
 

@@ -74,9 +74,9 @@ def test_an_account_that_cannot_be_read_exits_with_1(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("error", "attempts", "line"),
     [
-        (FatalAPIError("Wootric rejected the credentials"), 1, "To fix: Wootric rejected the credentials."),
-        (RetriableAPIError("503 Oops for /oauth/token: Ada", response(503)), 3, "To fix: 503 Oops for /oauth/token."),
-        (requests.ConnectionError(), 3, "To fix: The API could not be reached (ConnectionError)."),
+        (FatalAPIError("Wootric rejected the credentials"), 1, "Not ready: Wootric rejected the credentials."),
+        (RetriableAPIError("503 Oops for /oauth/token: Ada", response(503)), 3, "Not ready: 503 Oops for /oauth/token."),
+        (requests.ConnectionError(), 3, "Not ready: The API could not be reached (ConnectionError)."),
     ],
 )
 def test_a_token_that_is_not_to_be_had_exits_with_1(
@@ -99,7 +99,7 @@ def test_a_token_that_takes_too_long_exits_with_1(
 ) -> None:
     monkeypatch.setattr(command, "_TOKEN_SECONDS", 0.01)
     assert run(monkeypatch, token=lambda: time.sleep(0.1)) == 1
-    assert "To fix: The API did not answer within 0 s." in capsys.readouterr().out
+    assert "Not ready: The API did not answer within 0 s." in capsys.readouterr().out
 
 
 def test_wrong_settings_are_one_line_and_exit_with_2(

@@ -23,7 +23,7 @@ REPORT = Report(
     ],
     first_sync=SyncEstimate(2_050, 1_230),
     later_sync=SyncEstimate(1, 1),
-    advice="To fix: declines.",
+    advice="Not ready: declines.",
     is_readable=False,
 )
 
@@ -61,7 +61,7 @@ def test_the_text_is_a_table_by_stream_that_ends_with_what_to_do() -> None:
         "",
         "A first sync takes about 2,050 requests and 20 minutes.",
         "A sync a day later takes about 1 request and 1 second.",
-        "To fix: declines.",
+        "Not ready: declines.",
     ]
 
 
@@ -82,7 +82,7 @@ def test_the_text_can_do_without_unicode() -> None:
 def test_colors_surround_the_marks() -> None:
     text = as_text(REPORT, colored=True, unicode=True)
     assert "\x1b[32m✓\x1b[0m access" in text
-    assert "\x1b[1;31mTo fix: declines.\x1b[0m" in text
+    assert "\x1b[1;31mNot ready: declines.\x1b[0m" in text
     assert "\x1b[1;32m" in as_text(replace(REPORT, is_readable=True), colored=True, unicode=True)
 
 
