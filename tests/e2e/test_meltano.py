@@ -23,9 +23,9 @@ def test_the_demo_writes_every_row_into_files(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(
         "It worked.\n"
-        "  end_users: 300 in the account, requests: 7, in output/end_users.jsonl: 300\n"
-        "  responses: 500 in the account, requests: 12, in output/responses.jsonl: 500\n"
-        "  declines: 100 in the account, requests: 4, in output/declines.jsonl: 100\n"
+        "  end_users: 300 rows in the account, 7 requests, 300 rows in output/end_users.jsonl\n"
+        "  responses: 500 rows in the account, 12 requests, 500 rows in output/responses.jsonl\n"
+        "  declines: 100 rows in the account, 4 requests, 100 rows in output/declines.jsonl\n"
     )
     users = [json.loads(line) for line in (project.folder / "output" / "end_users.jsonl").read_text().splitlines()]
     assert {user["id"] for user in users} == set(range(1, 301))

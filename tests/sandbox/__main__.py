@@ -84,12 +84,12 @@ def _report(sandbox: Sandbox, status: int, start: float) -> None:
     """Report on stderr how many of the account's rows were written, and where."""
     lines = ["", "It worked." if status == 0 else f"The command failed with status {status}."]
     for name, table in sandbox.account.tables.items():
-        line = f"  {name}: {len(table.rows)} in the account, requests: {len(sandbox.pages(name))}"
+        line = f"  {name}: {len(table.rows)} rows in the account, {len(sandbox.pages(name))} requests"
         file = Path("output") / f"{name}.jsonl"
         if file.exists() and file.stat().st_mtime >= start - 1:
             with file.open(encoding="utf-8") as rows:
                 ids = {json.loads(row)["id"] for row in rows}
-            line += f", in {file}: {len(ids & table.rows.keys())}"
+            line += f", {len(ids & table.rows.keys())} rows in {file}"
         lines.append(line)
     sys.stderr.write("\n".join(lines) + "\n")
 
