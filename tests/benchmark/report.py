@@ -56,7 +56,7 @@ def _latencies(part: Measured) -> str:
             [f"{run['latency_milliseconds']} ms", name, f"{run['seconds']:.1f}", faster, f"{run['requests']:,}"]
         )
     rows = part["rows"]
-    title = f"**{rows:,} rows without a rate limit**, for which {rows // 50:,} requests are the least:"
+    title = f"**{rows:,} rows without a rate limit**, which take at least {rows // 50:,} requests:"
     return f"{title}\n\n{table(['the API responds in', 'program', 'seconds', 'faster', 'requests'], lines)}"
 
 
