@@ -75,7 +75,11 @@ def test_an_account_that_cannot_be_read_exits_with_1(monkeypatch: pytest.MonkeyP
     ("error", "attempts", "line"),
     [
         (FatalAPIError("Wootric rejected the credentials"), 1, "Not ready: Wootric rejected the credentials."),
-        (RetriableAPIError("503 Oops for /oauth/token: Ada", response(503)), 3, "Not ready: 503 Oops for /oauth/token."),
+        (
+            RetriableAPIError("503 Oops for /oauth/token: Ada", response(503)),
+            3,
+            "Not ready: 503 Oops for /oauth/token.",
+        ),
         (requests.ConnectionError(), 3, "Not ready: The API could not be reached (ConnectionError)."),
     ],
 )
