@@ -96,8 +96,8 @@ def _run(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tap-wootric-doctor",
-        description="Checks in a minute whether the tap can read an account, and how long the first sync will take. It sends "
-        "about 60 requests, which only read, and its output has no customer data.",
+        description="Checks in a minute whether the tap can read an account, and how long the first sync will "
+        "take. It sends about 60 requests, which only read, and its output has no customer data.",
         epilog="Exit status: 0 if the tap can read the account, 1 if it cannot, 2 for wrong options or settings.",
     )
     parser.add_argument(

@@ -117,7 +117,8 @@ def test_a_selected_stream_that_is_refused_is_what_to_fix() -> None:
 def test_an_account_that_can_read_nothing_is_not_told_to_deselect_all() -> None:
     report = Account(end_users=401, responses=401, declines=401).report()
     assert report.advice == (
-        "Not ready: the account can read none of the lists. end_users: The account cannot read it: 401 for /v1/end_users."
+        "Not ready: the account can read none of the lists. "
+        "end_users: The account cannot read it: 401 for /v1/end_users."
     )
     assert (report.first_sync, report.later_sync) == (None, None)
 
