@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, Fetch, Query, TimeRange, fetch_page
+from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, FetchPage, Query, TimeRange, fetch_page
 from tap_wootric.records.timestamps import unix_seconds
 
 _SAMPLE_ROWS = (LAST_PAGE - 1) * PAGE_SIZE
@@ -57,7 +57,7 @@ class Forecast:
         return sum(span.density * max(0, span.end - max(span.start, second)) for span in self._spans)
 
 
-def forecast(fetch: Fetch, query: Query) -> Forecast:
+def forecast(fetch: FetchPage, query: Query) -> Forecast:
     """Return an estimate for a query's range.
 
     Args:
@@ -102,7 +102,7 @@ def _middle(before: _Span, after: _Span) -> int:
     return before.end + seconds // 2
 
 
-def _sample(fetch: Fetch, query: Query, time_range: TimeRange, density: float = math.inf) -> _Span:
+def _sample(fetch: FetchPage, query: Query, time_range: TimeRange, density: float = math.inf) -> _Span:
     """Return where the first 1,450 rows of a range are, or the last in descending order.
 
     If there are fewer, return the whole range, as if it had half as many, or rows of some density if that is fewer.

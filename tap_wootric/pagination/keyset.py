@@ -30,7 +30,7 @@ from tap_wootric.pagination.query import (
     ALL_TIME,
     END_OF_TIME,
     PAGE_SIZE,
-    Fetch,
+    FetchPage,
     OnUnproven,
     Page,
     Query,
@@ -64,7 +64,7 @@ class Cursor:
         return not self.query.range_of(self.query.time_key)
 
 
-def read(fetch: Fetch, query: Query, on_unproven: OnUnproven = raise_unproven) -> Iterator[Record]:
+def read(fetch: FetchPage, query: Query, on_unproven: OnUnproven = raise_unproven) -> Iterator[Record]:
     """Yield every record in the query's ranges, sorted by its sort key to the second.
 
     A row that does not change meanwhile comes once, whatever happens to other rows. A row that changes may come again.
@@ -81,7 +81,9 @@ def read(fetch: Fetch, query: Query, on_unproven: OnUnproven = raise_unproven) -
     return chain.from_iterable(iter_pages(fetch, Cursor(query), on_unproven))
 
 
-def iter_pages(fetch: Fetch, cursor: Cursor, on_unproven: OnUnproven = raise_unproven) -> Iterator[Iterable[Record]]:
+def iter_pages(
+    fetch: FetchPage, cursor: Cursor, on_unproven: OnUnproven = raise_unproven
+) -> Iterator[Iterable[Record]]:
     """Yield what `read` does page by page, and move the cursor to the rest before each page.
 
     A page is to be used up before the next one is asked for.
@@ -119,7 +121,7 @@ def iter_pages(fetch: Fetch, cursor: Cursor, on_unproven: OnUnproven = raise_unp
             yield chain(new, _unseen(crowd, known))
 
 
-def split(fetch: Fetch, cursor: Cursor, pages: int) -> tuple[Cursor, Cursor | None]:
+def split(fetch: FetchPage, cursor: Cursor, pages: int) -> tuple[Cursor, Cursor | None]:
     """Divide a cursor in two, by looking at a page further on in its list.
 
     The first part is as long as so many requests can read: every page after the first repeats a row, so N pages show
@@ -172,7 +174,7 @@ def _rest_from(page: Page, query: Query) -> Cursor:
     return Cursor(query.with_range(key, TimeRange(time_range.lt, time_range.lt)), fetched=fetched)
 
 
-def _read_crowded_second(fetch: Fetch, query: Query, page: Page, on_unproven: OnUnproven) -> Iterator[Record]:
+def _read_crowded_second(fetch: FetchPage, query: Query, page: Page, on_unproven: OnUnproven) -> Iterator[Record]:
     """Yield the records of one second of the query's sort key, once each.
 
     Args:
@@ -196,7 +198,7 @@ def _read_crowded_second(fetch: Fetch, query: Query, page: Page, on_unproven: On
         yield from _read_all_ties(fetch, query, on_unproven, may_enter=_is_recent(query))
 
 
-def _read_created_second(fetch: Fetch, query: Query, on_unproven: OnUnproven) -> Iterator[Record]:
+def _read_created_second(fetch: FetchPage, query: Query, on_unproven: OnUnproven) -> Iterator[Record]:
     """Yield the records that were created in one second, whenever they were updated.
 
     With 1,500 or more of them, they are unproven if they keep changing.
@@ -219,7 +221,7 @@ def _read_created_second(fetch: Fetch, query: Query, on_unproven: OnUnproven) ->
         on_unproven(error)
 
 
-def _read_all_ties(fetch: Fetch, query: Query, on_unproven: OnUnproven, **options: Any) -> Iterator[Record]:
+def _read_all_ties(fetch: FetchPage, query: Query, on_unproven: OnUnproven, **options: Any) -> Iterator[Record]:
     """Yield the records that `read_ties` does, or all that can be reached if that does not prove them complete."""
     seen = set[int]()
     try:

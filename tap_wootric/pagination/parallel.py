@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from tap_wootric.pagination import keyset
-from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, Fetch, OnUnproven, Query, raise_unproven
+from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, FetchPage, OnUnproven, Query, raise_unproven
 from tap_wootric.records.transform import Record
 from tap_wootric.threads import flat_map_in_order
 
@@ -55,7 +55,7 @@ _LEAD_PER_THREAD = 0.3
 
 
 def read(  # noqa: PLR0913 - The last two are rarely set.
-    fetch: Fetch,
+    fetch: FetchPage,
     query: Query,
     concurrency: int,
     is_limited: Callable[[], bool],
@@ -102,7 +102,7 @@ def read(  # noqa: PLR0913 - The last two are rarely set.
 class _Stopwatch:
     """Measures how much of the time is spent waiting for pages."""
 
-    def __init__(self, fetch: Fetch, monotonic: Callable[[], float]) -> None:
+    def __init__(self, fetch: FetchPage, monotonic: Callable[[], float]) -> None:
         self._fetch = fetch
         self._monotonic = monotonic
         self._start = monotonic()
@@ -129,7 +129,7 @@ class _Partitioner:
     """
 
     def __init__(
-        self, fetch: Fetch, rest: keyset.Cursor, pages: int, max_lead: float, is_limited: Callable[[], bool]
+        self, fetch: FetchPage, rest: keyset.Cursor, pages: int, max_lead: float, is_limited: Callable[[], bool]
     ) -> None:
         self.rest: keyset.Cursor | None = rest
         self._fetch = fetch

@@ -117,7 +117,7 @@ class Query:
         return records
 
 
-Fetch = Callable[[Query], list[Record]]
+FetchPage = Callable[[Query], list[Record]]
 """Returns the page that answers a query: records with an `id`, and with normalized timestamps.
 
 A timestamp may be missing; such a row belongs where the API put it.
@@ -182,7 +182,7 @@ class Page:
         return {record["id"] for record, second in zip(self.records, self.seconds, strict=True) if second == last}
 
 
-def fetch_page(fetch: Fetch, query: Query) -> Page:
+def fetch_page(fetch: FetchPage, query: Query) -> Page:
     """Fetch a page that is sorted by a time.
 
     Raises:
@@ -201,7 +201,7 @@ def fetch_page(fetch: Fetch, query: Query) -> Page:
     return Page(records, seconds)
 
 
-def fetch_records(fetch: Fetch, query: Query) -> list[Record]:
+def fetch_records(fetch: FetchPage, query: Query) -> list[Record]:
     """Fetch a page in whatever order its rows come.
 
     Raises:

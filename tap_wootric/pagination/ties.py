@@ -36,7 +36,7 @@ from tap_wootric.pagination.query import (
     LAST_PAGE,
     PAGE_SIZE,
     TIME_KEYS,
-    Fetch,
+    FetchPage,
     Query,
     TimeRange,
     UncountableError,
@@ -67,7 +67,7 @@ _FIRST_PAGES = 4
 
 
 def read_ties(
-    fetch: Fetch,
+    fetch: FetchPage,
     query: Query,
     *,
     expected_rows: int = PAGE_SIZE,
@@ -104,7 +104,7 @@ def read_ties(
     raise UnprovenSecondError(query, rows, reason)
 
 
-def read_reachable(fetch: Fetch, query: Query) -> Iterator[Record]:
+def read_reachable(fetch: FetchPage, query: Query) -> Iterator[Record]:
     """Yield the records of a second that cannot be counted, as many as the API shows, some of them more than once.
 
     Each list shows 1,500 rows, and there is one for each sort key and direction. Responses can also be asked for by
@@ -124,7 +124,7 @@ def read_reachable(fetch: Fetch, query: Query) -> Iterator[Record]:
     yield from _read_ends(fetch, query)
 
 
-def _parts(fetch: Fetch, query: Query) -> list[Query]:
+def _parts(fetch: FetchPage, query: Query) -> list[Query]:
     """Return queries for parts of a query's rows, unless the API ignores the parameter that splits them."""
     excluded = replace(query, is_excluded=True)
     if not query.filters_exclusion or any(
@@ -134,7 +134,7 @@ def _parts(fetch: Fetch, query: Query) -> list[Query]:
     return [excluded, replace(query, is_excluded=False)]
 
 
-def _read_ends(fetch: Fetch, query: Query) -> Iterator[Record]:
+def _read_ends(fetch: FetchPage, query: Query) -> Iterator[Record]:
     """Yield the first rows by each sort key in both directions, once each, and again as long as others show up."""
     orders = [(key, is_descending) for key in query.sort_keys for is_descending in (False, True)]
     of_ties = [(key, is_descending) for key, is_descending in orders if key != "email"]
@@ -213,7 +213,7 @@ class _Reader:
             query's ranges are not a second of both.
     """
 
-    def __init__(self, fetch: Fetch, query: Query, expected_rows: int, *, may_enter: bool) -> None:
+    def __init__(self, fetch: FetchPage, query: Query, expected_rows: int, *, may_enter: bool) -> None:
         self.exact = _Tally(query, may_enter)
         self.created: _Tally | None = None
         if len(query.created_at) == len(query.updated_at) == 1:

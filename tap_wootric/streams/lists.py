@@ -23,6 +23,7 @@ from tap_wootric.pagination.query import (
     END_OF_TIME,
     PAGE_SIZE,
     TIME_KEYS,
+    FetchPage,
     PaginationError,
     Query,
     SortKey,
@@ -30,7 +31,6 @@ from tap_wootric.pagination.query import (
     TimeRange,
     UnprovenSecondError,
 )
-from tap_wootric.pagination.query import Fetch as FetchPage
 from tap_wootric.progress import Progress, RequestsAfter
 from tap_wootric.records.timestamps import (
     SECOND_LENGTH,
