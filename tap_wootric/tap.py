@@ -43,7 +43,6 @@ _TEST_CONNECT_TIMEOUT_SECONDS = 5
 _TEST_READ_TIMEOUT_SECONDS = 15
 """With `HASTY` retries, `--test` fails within 30 seconds where nobody answers, even at several addresses of a host."""
 
-
 _NO_TEST = CliTestOptionValue.Disabled.value
 
 
@@ -62,7 +61,7 @@ class LinesError(SingerSDKError):
 class InvalidInputError(LinesError):
     """The command cannot run with its settings, catalog or state.
 
-    It carries what a ConfigValidationError does, to which the SDK's command would add a line of its own.
+    It replaces a ConfigValidationError, to which the SDK's command would add a line of its own.
     """
 
 
@@ -175,7 +174,7 @@ class TapWootric(SdkTap):
             Terminated: A signal arrived.
         """
         effort = Effort(lambda: self.rate_limiter.requests_sent, lambda: self.rate_limiter.throttled_seconds)
-        with self._failures_reported():
+        with self._collect_failures():
             selected = self._selected_streams()
             try:
                 super().sync_selected()
@@ -186,39 +185,38 @@ class TapWootric(SdkTap):
                 log_total(self.logger, effort, {stream.name: stream.progress for stream in selected})
 
     @override
-    def test_selected(self) -> bool:
+    def test_selected(self) -> None:
         """Read a row of each selected stream with one request, without Singer messages, and log what works.
 
-        Retries and timeouts are shorter than in a sync, unless the client has been in use.
+        Retries and timeouts are shorter than in a sync, unless the client exists already.
 
         Raises:
             ConfigValidationError, FailedStreamsError: As with a sync.
         """
         self._is_test = True
-        with self._failures_reported():
+        with self._collect_failures():
             for stream in self._selected_streams():
                 stream.test()
-        return True
 
     @contextmanager
-    def _failures_reported(self) -> Iterator[None]:
-        """Raise the errors of all streams once the others are done, and what ended the sync last.
+    def _collect_failures(self) -> Iterator[None]:
+        """Forget the errors of an earlier sync, and raise those that streams have kept at the end of this one.
 
         Raises:
-            FailedStreamsError: There are such errors.
+            FailedStreamsError: Streams failed, or no stream can be read (the last line).
         """
         for stream in self._wootric_streams:
             stream.error = stream.progress = None
-        end: ApiUnavailableError | None = None
+        unavailable: ApiUnavailableError | None = None
         try:
             yield
         except ApiUnavailableError as error:
-            end = error
+            unavailable = error
         lines = [stream.error_line for stream in self._wootric_streams if stream.error]
-        if end:
-            lines.append(safe_message(end))
+        if unavailable:
+            lines.append(safe_message(unavailable))
         if lines:
-            raise FailedStreamsError(lines) from end
+            raise FailedStreamsError(lines) from unavailable
 
     @override
     def move_bookmarks(self) -> None:
