@@ -46,7 +46,7 @@ _MIN_PARTITION_PAGES = 12
 """Pages of the first partitions. With 10 of them, a list of 64 pages takes 1.11 requests for 50 rows, and not 1.09."""
 
 _PAGES_BEFORE_PER_PAGE = 16
-"""Later partitions are longer: one page for this many pages before it, up to `LAST_PAGE`. Long ones save requests, but
+"""A later partition is longer: one page for this many pages before it, up to `LAST_PAGE`. Long ones save requests, but
 the last one is read by one thread alone."""
 
 _LEAD_PER_THREAD = 0.3
@@ -122,7 +122,7 @@ class _Stopwatch:
 
 
 class _Partitioner:
-    """Cuts partitions off the start of a range.
+    """Cuts partitions off the start of a list.
 
     Attributes:
         rest: What is in no partition yet; None once everything is.

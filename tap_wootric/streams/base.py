@@ -294,7 +294,7 @@ class WootricStream(SdkStream):
         )
         start = f"{timestamp_of_second(sync_range.start)}Z" if sync_range.start > 0 else "the first row"
         mode = "full-table sync" if self.is_full_table else f"incremental sync from {start}"
-        self.logger.info("%s: %s", self.name, mode)
+        self.log("%s: %s", self.name, mode)
         with http_request_counter(self.name, endpoint=self.path) as requests_sent:
             fetch_with_retries, lock = with_retries(self.name, self._fetch, self.client.retry_policy), threading.Lock()
 
