@@ -102,7 +102,7 @@ class TapWootric(SdkTap):
         try:
             completed = catalogs.complete(catalog, _stream_definitions())
         except ValueError as error:
-            _raise_if_any([f"Invalid catalog: {error}"])
+            raise _config_error(f"Invalid catalog: {error}") from error
         if names := catalogs.unknown_streams(catalog, STREAMS):
             self.logger.warning(_ignoring("catalog", names))
         super().__init__(
@@ -240,7 +240,8 @@ class TapWootric(SdkTap):
             ConfigValidationError: There are none.
         """
         selected = [stream for stream in self._wootric_streams if stream.selected]
-        _raise_if_any([] if selected else [_NO_STREAM_SELECTED])
+        if not selected:
+            raise _config_error(_NO_STREAM_SELECTED)
         return selected
 
     # Settings and state
@@ -281,7 +282,7 @@ class TapWootric(SdkTap):
         try:
             super().load_state(states.migrate(state, _bookmark_formats()))
         except ValueError as error:
-            _raise_if_any([f"Invalid state: {error}"])
+            raise _config_error(f"Invalid state: {error}") from error
         if names := states.unknown_streams(state, STREAMS):
             self.logger.warning(_ignoring("state", names))
 
@@ -302,11 +303,11 @@ class TapWootric(SdkTap):
             ConfigValidationError: A file is missing, or it is not a JSON object.
         """
         if any("{" in path for path in value):
-            _raise_if_any(["--config expects the path of a file or ENV, not the settings themselves"])
+            raise _config_error("--config expects the path of a file or ENV, not the settings themselves")
         try:
             return super().cb_config(ctx, param, value)
         except (OSError, TypeError, ValueError) as error:
-            _raise_if_any([f"Invalid --config file: {error}"])
+            raise _config_error(f"Invalid --config file: {error}") from error
 
     @classmethod
     @override
@@ -364,10 +365,14 @@ def _ignoring(file: str, streams: list[str]) -> str:
     return f"Ignoring unknown stream{'' if len(streams) == 1 else 's'} in the {file}: {', '.join(streams)}"
 
 
-def _raise_if_any(errors: list[str]) -> None:
+def _config_error(*lines: str) -> ConfigValidationError:
+    return ConfigValidationError("Config validation failed", errors=list(lines))
+
+
+def _raise_if_any(lines: list[str]) -> None:
     """Raise a ConfigValidationError with some lines, if there are any."""
-    if errors:
-        raise ConfigValidationError("Config validation failed", errors=errors)
+    if lines:
+        raise _config_error(*lines)
 
 
 def _json_object(option: str, file: IO[str] | None) -> IO[str] | None:
@@ -382,8 +387,9 @@ def _json_object(option: str, file: IO[str] | None) -> IO[str] | None:
         text = file.read()
         is_object = isinstance(json.loads(text, parse_constant=_reject_constant), dict)
     except ValueError as error:
-        raise ConfigValidationError("Invalid file", errors=[f"Invalid {option} file: {error}"]) from error
-    _raise_if_any([] if is_object else [f"Invalid {option} file: it is not a JSON object"])
+        raise _config_error(f"Invalid {option} file: {error}") from error
+    if not is_object:
+        raise _config_error(f"Invalid {option} file: it is not a JSON object")
     return StringIO(text)
 
 
