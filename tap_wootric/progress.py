@@ -1,4 +1,4 @@
-"""Tells a person who waits for a sync how far it is: a line now and then, one for each stream, and one for all."""
+"""Logs the progress of a sync: a line now and then, a summary of each stream, and one of the whole sync."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORECAST_LIFETIME_SECONDS = 600.0
 """A forecast is renewed after this time, in case the list is not as it seemed."""
 
 RequestsAfter = Callable[[int], float]
-"""Returns about how many requests it takes to read what comes after a Unix second."""
+"""Returns about how many requests it takes to read the rest of a stream, from a Unix second on."""
 
 
 class Effort:
@@ -79,8 +79,8 @@ class Progress:
 
     Attributes:
         rows: The number of rows emitted.
-        forecast: Returns an estimate for what comes after a Unix second, or None. It may send requests, so it is called
-            only if a stream takes long, and rarely.
+        forecast: Called with the Unix second that has been reached, makes an estimate of the rest, or returns None. It
+            may send requests, so it is only called for streams that take long, and rarely. None for no forecasts.
         is_done: Whether the stream has been read to its end.
     """
 
@@ -139,7 +139,7 @@ class Progress:
         self._logged_after = self._effort.seconds
 
     def _seconds_left(self, second: int) -> int | None:
-        """Return about how long it takes to read what comes after a Unix second."""
+        """Return about how many seconds it takes to read the rest from a Unix second on, or None without a forecast."""
         if self.forecast and self._effort.seconds >= self._next_forecast_after:
             self._requests_after = self.forecast(second)
             self._next_forecast_after = self._effort.seconds + _FORECAST_LIFETIME_SECONDS
@@ -147,7 +147,7 @@ class Progress:
             return None
         requests_per_second = self._effort.requests / self._effort.seconds
         if limit := self._max_requests_per_second():
-            # What has been sent so far may have used up the limits of more minutes than have passed.
+            # Requests come in bursts, each followed by a wait, so the average so far may be above the limit.
             requests_per_second = min(requests_per_second, limit)
         return round(self._requests_after(second) / requests_per_second)
 

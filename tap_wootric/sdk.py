@@ -96,9 +96,8 @@ class SdkTap(Tap):
         """Sync all selected streams. Override it to act before and after `super().sync_selected()`."""
         super().sync_all()
 
-    def test_selected(self) -> bool:
-        """Test whether the selected streams can be read, for `--test`, and return whether they can."""
-        return True
+    def test_selected(self) -> None:
+        """Test whether the selected streams can be read, for `--test`, and raise an error if not."""
 
     @property
     def record_schemas(self) -> dict[str, dict[str, Any]]:
@@ -147,7 +146,8 @@ class SdkTap(Tap):
     def run_connection_test(self) -> bool:
         # Final. The SDK would read all streams, including those that are not selected, write messages, and log the end
         # of each stream as a failure.
-        return self.test_selected()
+        self.test_selected()
+        return True
 
     @property
     @override

@@ -43,7 +43,6 @@ _TEST_CONNECT_TIMEOUT_SECONDS = 5
 _TEST_READ_TIMEOUT_SECONDS = 15
 """With `HASTY` retries, `--test` fails within 30 seconds where nobody answers, even at several addresses of a host."""
 
-
 _NO_TEST = CliTestOptionValue.Disabled.value
 
 
@@ -62,7 +61,7 @@ class LinesError(SingerSDKError):
 class InvalidInputError(LinesError):
     """The command cannot run with its settings, catalog or state.
 
-    It carries what a ConfigValidationError does, to which the SDK's command would add a line of its own.
+    It replaces a ConfigValidationError, to which the SDK's command would add a line of its own.
     """
 
 
@@ -103,7 +102,7 @@ class TapWootric(SdkTap):
         try:
             completed = catalogs.complete(catalog, _stream_definitions())
         except ValueError as error:
-            _raise_if_any([f"Invalid catalog: {error}"])
+            raise _config_error(f"Invalid catalog: {error}") from error
         if names := catalogs.unknown_streams(catalog, STREAMS):
             self.logger.warning(_ignoring("catalog", names))
         super().__init__(
@@ -175,7 +174,7 @@ class TapWootric(SdkTap):
             Terminated: A signal arrived.
         """
         effort = Effort(lambda: self.rate_limiter.requests_sent, lambda: self.rate_limiter.throttled_seconds)
-        with self._failures_reported():
+        with self._collect_failures():
             selected = self._selected_streams()
             try:
                 super().sync_selected()
@@ -186,39 +185,38 @@ class TapWootric(SdkTap):
                 log_total(self.logger, effort, {stream.name: stream.progress for stream in selected})
 
     @override
-    def test_selected(self) -> bool:
+    def test_selected(self) -> None:
         """Read a row of each selected stream with one request, without Singer messages, and log what works.
 
-        Retries and timeouts are shorter than in a sync, unless the client has been in use.
+        Retries and timeouts are shorter than in a sync, unless the client exists already.
 
         Raises:
             ConfigValidationError, FailedStreamsError: As with a sync.
         """
         self._is_test = True
-        with self._failures_reported():
+        with self._collect_failures():
             for stream in self._selected_streams():
                 stream.test()
-        return True
 
     @contextmanager
-    def _failures_reported(self) -> Iterator[None]:
-        """Raise the errors of all streams once the others are done, and what ended the sync last.
+    def _collect_failures(self) -> Iterator[None]:
+        """Forget the errors of an earlier sync, and raise those that streams have kept at the end of this one.
 
         Raises:
-            FailedStreamsError: There are such errors.
+            FailedStreamsError: Streams failed, or no stream can be read (the last line).
         """
         for stream in self._wootric_streams:
             stream.error = stream.progress = None
-        end: ApiUnavailableError | None = None
+        unavailable: ApiUnavailableError | None = None
         try:
             yield
         except ApiUnavailableError as error:
-            end = error
+            unavailable = error
         lines = [stream.error_line for stream in self._wootric_streams if stream.error]
-        if end:
-            lines.append(safe_message(end))
+        if unavailable:
+            lines.append(safe_message(unavailable))
         if lines:
-            raise FailedStreamsError(lines) from end
+            raise FailedStreamsError(lines) from unavailable
 
     @override
     def move_bookmarks(self) -> None:
@@ -242,7 +240,8 @@ class TapWootric(SdkTap):
             ConfigValidationError: There are none.
         """
         selected = [stream for stream in self._wootric_streams if stream.selected]
-        _raise_if_any([] if selected else [_NO_STREAM_SELECTED])
+        if not selected:
+            raise _config_error(_NO_STREAM_SELECTED)
         return selected
 
     # Settings and state
@@ -283,7 +282,7 @@ class TapWootric(SdkTap):
         try:
             super().load_state(states.migrate(state, _bookmark_formats()))
         except ValueError as error:
-            _raise_if_any([f"Invalid state: {error}"])
+            raise _config_error(f"Invalid state: {error}") from error
         if names := states.unknown_streams(state, STREAMS):
             self.logger.warning(_ignoring("state", names))
 
@@ -304,11 +303,11 @@ class TapWootric(SdkTap):
             ConfigValidationError: A file is missing, or it is not a JSON object.
         """
         if any("{" in path for path in value):
-            _raise_if_any(["--config expects the path of a file or ENV, not the settings themselves"])
+            raise _config_error("--config expects the path of a file or ENV, not the settings themselves")
         try:
             return super().cb_config(ctx, param, value)
         except (OSError, TypeError, ValueError) as error:
-            _raise_if_any([f"Invalid --config file: {error}"])
+            raise _config_error(f"Invalid --config file: {error}") from error
 
     @classmethod
     @override
@@ -366,10 +365,14 @@ def _ignoring(file: str, streams: list[str]) -> str:
     return f"Ignoring unknown stream{'' if len(streams) == 1 else 's'} in the {file}: {', '.join(streams)}"
 
 
-def _raise_if_any(errors: list[str]) -> None:
+def _config_error(*lines: str) -> ConfigValidationError:
+    return ConfigValidationError("Config validation failed", errors=list(lines))
+
+
+def _raise_if_any(lines: list[str]) -> None:
     """Raise a ConfigValidationError with some lines, if there are any."""
-    if errors:
-        raise ConfigValidationError("Config validation failed", errors=errors)
+    if lines:
+        raise _config_error(*lines)
 
 
 def _json_object(option: str, file: IO[str] | None) -> IO[str] | None:
@@ -384,8 +387,9 @@ def _json_object(option: str, file: IO[str] | None) -> IO[str] | None:
         text = file.read()
         is_object = isinstance(json.loads(text, parse_constant=_reject_constant), dict)
     except ValueError as error:
-        raise ConfigValidationError("Invalid file", errors=[f"Invalid {option} file: {error}"]) from error
-    _raise_if_any([] if is_object else [f"Invalid {option} file: it is not a JSON object"])
+        raise _config_error(f"Invalid {option} file: {error}") from error
+    if not is_object:
+        raise _config_error(f"Invalid {option} file: it is not a JSON object")
     return StringIO(text)
 
 

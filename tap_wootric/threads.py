@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _BATCH_SIZE = 50
-"""Results that a thread hands over at a time: 0.05 us of CPU a result, instead of 1 us one by one (measured)."""
+"""Results that a thread hands over at a time: 0.05 µs of CPU a result, instead of 1 µs one by one (measured)."""
 
 _MAX_WAITING_BATCHES = 60
 """The most batches of one item that wait to be yielded, which bounds the memory. A thread that is further ahead waits.
@@ -122,7 +122,7 @@ class _Pool(Generic[Item, Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Have the threads end, and wait for them a moment."""
+        """Tell the threads to end, and wait a moment for them."""
         self._is_closed = True
         if isinstance(error, SystemExit):
             return  # A signal, which may have interrupted this thread while it held the lock of a queue or condition.
@@ -158,9 +158,9 @@ class _Pool(Generic[Item, Result]):
             self._process(started)
 
     def _start_next(self) -> _Started[Item, Result] | None:
-        """Take the next item and give it its place in the order, or end the order if there is none.
+        """Take the next item and queue it for `results`, or queue the end if there is no item or an error.
 
-        Once there is none, none is taken any more: its results would come after the end, and be lost.
+        After the end, no item is taken any more: nothing would read its results.
         """
         with self._taking:
             end: _Failed | _Finished = _Finished()

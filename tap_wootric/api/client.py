@@ -1,4 +1,4 @@
-"""Sends requests: authenticated, within the rate limits, and again where that may help."""
+"""Sends requests: authenticated, within the rate limits, and retried after transient errors."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _logger = logging.getLogger(__name__)
 
 _MAX_BACKOFF_SECONDS = 64
 _FRESH_TOKEN_PAUSES_SECONDS = (0, 1, 2, 4)
-"""How old each of the new tokens becomes before it is used, after the API has rejected the one before it. A token that
-was revoked is replaced at once; a server that has not heard of a fresh one yet gets time."""
+"""After a 401, the pause between fetching each new token and using it. The first token replaces one that may have been
+revoked. If the API rejects it as well, a server may not have heard of it yet, so the next ones get time."""
 _TRANSIENT_ERRORS = (
     RetriableAPIError,
     requests.ConnectionError,
@@ -43,12 +43,12 @@ _TRANSIENT_ERRORS = (
 
 
 class TokenRequestError(RetriableAPIError):
-    """No token could be fetched, which may pass."""
+    """No token could be fetched because of a transient error."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often to try again after an error that may pass.
+    """How often to try again after a transient error.
 
     Attributes:
         max_attempts: The most attempts. The pauses between them are 2, 4, 8, 16, 32 and then 64 seconds.
@@ -77,13 +77,13 @@ class Client:
         rate_limiter: Delays requests, and learns from the responses.
         timeout_seconds: How long to wait for the API to connect, and to send more of its response; a pair if the two
             differ.
-        retry_policy: How often to try again.
+        retry_policy: How often callers of `get` are to try again.
         session_factory: Makes the session of each thread.
         sleep: Sleeps for a number of seconds.
 
     Attributes:
         url: The API's base URL.
-        retry_policy: How often to try again, for whoever sends requests.
+        retry_policy: How often callers of `get` are to try again; see `with_retries`.
     """
 
     def __init__(  # noqa: PLR0913 - All by keyword.
@@ -121,7 +121,7 @@ class Client:
 
         Raises:
             ApiUnavailableError: The API refuses the credentials, or one token after the other.
-            TokenRequestError: No token could be fetched, which may pass.
+            TokenRequestError: No token could be fetched because of a transient error.
             requests.RequestException: There was no response.
         """
         response = self._send(path, params)
@@ -131,7 +131,7 @@ class Client:
             for pause_seconds in _FRESH_TOKEN_PAUSES_SECONDS:
                 self._authenticator.invalidate(response)
                 if pause_seconds:
-                    self._auth_header()
+                    self._auth_header()  # Fetches the new token before the pause.
                     self._sleep(pause_seconds)
                 response = self._send(path, params)
                 if response.status_code != requests.codes.unauthorized:
@@ -186,7 +186,7 @@ class Client:
         return response
 
     def _auth_header(self) -> dict[str, str]:
-        """Return the `Authorization` header. Whatever prevents it concerns all paths.
+        """Return the `Authorization` header, with errors that say that no path can be read without it.
 
         Raises:
             ApiUnavailableError, TokenRequestError: As with `get`.
@@ -222,7 +222,7 @@ def with_retries(
     *,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Callable[_P, _T]:
-    """Return a function that calls another, and calls it again after an error that may pass.
+    """Return a function that calls another, and calls it again after a transient error.
 
     These are lost connections, timeouts, responses that are cut off or garbled, and RetriableAPIError. Pauses grow
     exponentially, with jitter.
@@ -235,7 +235,7 @@ def with_retries(
 
     Raises:
         ApiUnavailableError: From the returned function, if the API could not be reached, or issued no token.
-        FatalAPIError: From the returned function, if no attempt succeeded, or at once for an error that cannot pass.
+        FatalAPIError: From the returned function, if no attempt succeeded, or at once if the error is not transient.
     """
 
     def log_pause(details: Details) -> None:
@@ -283,7 +283,7 @@ def with_retries(
 
 
 def _is_final(error: Exception) -> bool:
-    """Return whether trying again is in vain: certificates do not get better by waiting."""
+    """Return whether no further attempt can succeed: an invalid certificate stays invalid."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
 
 

@@ -1,9 +1,9 @@
 """Forecasts how many rows of a list are left, from a few pages far ahead of the reading. Pure.
 
-The API tells no total. But its last page for a range starts 1,450 rows into it, so one request tells how dense the list
-is there: 1,450 rows in so many seconds. Between two such samples the density is taken to be their geometric mean, which
-fits steady and exponential growth. Each further sample parts the gap that may hold the most rows, so samples gather
-where the density changes, such as at the edge of a bulk import.
+The API tells no total. But page 30, the last one that it answers, starts 1,450 rows into a range. So one request tells
+how dense the list is there: 1,450 rows in so many seconds. Between two such samples, the density is assumed to be their
+geometric mean, which fits steady and exponential growth. Each further sample splits the gap that may hold the most
+rows, so samples gather where the density changes, such as at the edge of a bulk import.
 
 A bulk import that lies between two samples is not seen.
 """
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, Fetch, Query, TimeRange, fetch_page
+from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, FetchPage, Query, TimeRange, fetch_page
 from tap_wootric.records.timestamps import unix_seconds
 
 _SAMPLE_ROWS = (LAST_PAGE - 1) * PAGE_SIZE
@@ -27,14 +27,13 @@ _MAX_SAMPLES = 24
 _PAGES_PER_SAMPLE = 50
 """A forecast adds 2% to the requests that reading takes. The first two samples are always taken."""
 
-
 _IMPORT_RATIO = 30
-"""How many times as dense as its surroundings a bulk import is, at least."""
+"""A sample that is more than this many times as dense as the next one is part of a bulk import."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """So many rows, spread evenly from one Unix second up to but not including another."""
+    """A number of rows, spread evenly from one Unix second up to but not including another."""
 
     start: int
     end: int
@@ -57,12 +56,12 @@ class Forecast:
         return sum(span.density * max(0, span.end - max(span.start, second)) for span in self._spans)
 
 
-def forecast(fetch: Fetch, query: Query) -> Forecast:
+def forecast(fetch: FetchPage, query: Query) -> Forecast:
     """Return an estimate for a query's range.
 
     Args:
-        fetch: Returns a page. It is called 24 times at most.
-        query: Sorted by a time. Its range of that time has an end.
+        fetch: Returns a page. It is called at most 24 times.
+        query: Sorted by a time, in ascending order. Its range of that time has an end.
 
     Raises:
         WrongAnswerError: The API does not filter or sort as it was asked to.
@@ -92,7 +91,8 @@ def forecast(fetch: Fetch, query: Query) -> Forecast:
 def _middle(before: _Span, after: _Span) -> int:
     """Return the second between two samples at which to take another one.
 
-    Next to a bulk import it is found faster on a logarithmic scale: half way between the import's sample and all.
+    Next to a bulk import, that is the geometric mean of the length of the import's sample and that of the gap: on such
+    a scale, fewer samples find the edge of the import.
     """
     seconds = after.start - before.end
     if before.density > _IMPORT_RATIO * after.density:
@@ -102,10 +102,11 @@ def _middle(before: _Span, after: _Span) -> int:
     return before.end + seconds // 2
 
 
-def _sample(fetch: Fetch, query: Query, time_range: TimeRange, density: float = math.inf) -> _Span:
-    """Return where the first 1,450 rows of a range are, or the last in descending order.
+def _sample(fetch: FetchPage, query: Query, time_range: TimeRange, density: float = math.inf) -> _Span:
+    """Return where the first 1,450 rows of a range are; the last 1,450 if the query is descending.
 
-    If there are fewer, return the whole range, as if it had half as many, or rows of some density if that is fewer.
+    If there are fewer, return the whole range, as if it had half as many rows, or as many as fit `density` (rows a
+    second), whichever is fewer.
     """
     page = fetch_page(fetch, replace(query.with_range(query.time_key, time_range), page=LAST_PAGE))
     if not page.records:

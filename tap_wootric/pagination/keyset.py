@@ -5,7 +5,7 @@ is taken from earlier requests but this: every row older than the last row of a 
 one. The next request therefore starts at the second of that last row, and skips the ids already seen in it. A row that
 leaves the list can only pull later rows forward, onto a page that has not been read yet.
 
-A **crowded second** fills a whole page and cannot be passed that way. What its rows are read by depends on the list:
+A **crowded second** fills a whole page and cannot be passed that way. How its rows are read depends on the list:
 
 - A second of **updates** is read by creation time, by the same method. Rows leave it when they are updated, but none
   enters it.
@@ -13,8 +13,8 @@ A **crowded second** fills a whole page and cannot be passed that way. What its 
   With 1,500 rows or more, they cannot be counted; see `_read_created_second`.
 - A second of **both** is counted as well.
 
-If that does not prove a second complete, all its rows that can be reached are read, `on_unproven` is told, and unless
-it objects, the reading goes on behind that second.
+If that does not prove a second complete, all its rows that can be reached are read and `on_unproven` is called. Unless
+it raises an error, the reading goes on behind that second.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tap_wootric.pagination.query import (
     ALL_TIME,
     END_OF_TIME,
     PAGE_SIZE,
-    Fetch,
+    FetchPage,
     OnUnproven,
     Page,
     Query,
@@ -51,8 +51,8 @@ class Cursor:
 
     Attributes:
         query: What is left to ask for.
-        seen: The ids already seen in the second that it starts at.
-        fetched: Records that come before that and need not be asked for.
+        seen: The ids already seen in the second that the query starts at.
+        fetched: Records that come before those of the query, and have been fetched already.
     """
 
     query: Query
@@ -64,7 +64,7 @@ class Cursor:
         return not self.query.range_of(self.query.time_key)
 
 
-def read(fetch: Fetch, query: Query, on_unproven: OnUnproven = raise_unproven) -> Iterator[Record]:
+def read(fetch: FetchPage, query: Query, on_unproven: OnUnproven = raise_unproven) -> Iterator[Record]:
     """Yield every record in the query's ranges, sorted by its sort key to the second.
 
     A row that does not change meanwhile comes once, whatever happens to other rows. A row that changes may come again.
@@ -81,10 +81,12 @@ def read(fetch: Fetch, query: Query, on_unproven: OnUnproven = raise_unproven) -
     return chain.from_iterable(iter_pages(fetch, Cursor(query), on_unproven))
 
 
-def iter_pages(fetch: Fetch, cursor: Cursor, on_unproven: OnUnproven = raise_unproven) -> Iterator[Iterable[Record]]:
+def iter_pages(
+    fetch: FetchPage, cursor: Cursor, on_unproven: OnUnproven = raise_unproven
+) -> Iterator[Iterable[Record]]:
     """Yield what `read` does page by page, and move the cursor to the rest before each page.
 
-    A page is to be used up before the next one is asked for.
+    Use up each page before you ask for the next one.
 
     Args:
         fetch: Returns a page.
@@ -100,26 +102,29 @@ def iter_pages(fetch: Fetch, cursor: Cursor, on_unproven: OnUnproven = raise_unp
         yield fetched
     while not cursor.is_at_end():
         query, seen = cursor.query, cursor.seen
-        time_range = query.range_of(key)
         page = fetch_page(fetch, query)
         new = [record for record in page.records if record["id"] not in seen]
-        if len(page.records) < PAGE_SIZE:
-            cursor.query = query.with_range(key, TimeRange(time_range.lt, time_range.lt))
-            yield new
-            return
-        last = unix_seconds(page.seconds[-1])
-        in_last = page.ids_of_last_second()
-        if page.seconds[0] < page.seconds[-1]:
-            cursor.query, cursor.seen = query.with_range(key, TimeRange(last, time_range.lt)), in_last
-            yield new
-        else:
-            cursor.query, cursor.seen = query.with_range(key, TimeRange(last + 1, time_range.lt)), set()
-            known = in_last | seen if last == time_range.gte else in_last
-            crowd = _read_crowded_second(fetch, query.with_range(key, TimeRange.of_second(last)), page, on_unproven)
+        if page.is_full and page.seconds[0] == page.seconds[-1]:
+            second = unix_seconds(page.seconds[0])
+            cursor.query, cursor.seen = query.starting_at(second + 1), set()
+            known = page.ids_of_last_second()
+            if second == query.range_of(key).gte:
+                known |= seen
+            crowd = _read_crowded_second(fetch, query.with_range(key, TimeRange.of_second(second)), page, on_unproven)
             yield chain(new, _unseen(crowd, known))
+        else:
+            cursor.query, cursor.seen = _rest_behind(page, query)
+            yield new
 
 
-def split(fetch: Fetch, cursor: Cursor, pages: int) -> tuple[Cursor, Cursor | None]:
+def _rest_behind(page: Page, query: Query) -> tuple[Query, set[int]]:
+    """Return a query for the rows behind a page of a list, and the ids already seen in the second that it starts at."""
+    if page.is_full:
+        return query.starting_at(unix_seconds(page.seconds[-1])), page.ids_of_last_second()
+    return query.starting_at(query.range_of(query.time_key).lt), set()
+
+
+def split(fetch: FetchPage, cursor: Cursor, pages: int) -> tuple[Cursor, Cursor | None]:
     """Divide a cursor in two, by looking at a page further on in its list.
 
     The first part is as long as so many requests can read: every page after the first repeats a row, so N pages show
@@ -148,31 +153,28 @@ def split(fetch: Fetch, cursor: Cursor, pages: int) -> tuple[Cursor, Cursor | No
     if second >= time_range.lt:
         return cursor, None
     first = replace(cursor, query=query.with_range(key, TimeRange(time_range.gte, second)))
-    return first, _rest_from(page, query.with_range(key, TimeRange(second, time_range.lt)))
+    return first, _rest_from(page, query.starting_at(second))
 
 
 def _rest_from(page: Page, query: Query) -> Cursor:
-    """Return a cursor for a query that begins on a page of a longer list, with the rows that the page has of it."""
+    """Return a cursor for a query that begins on a page of a longer list, with the rows of that page that it asks for.
+
+    The page only serves if it has all rows of the query's first second, and is not full of rows up to it.
+    """
     key = query.time_key
-    time_range = query.range_of(key)
-    begin = timestamp_of_second(time_range.gte)
-    is_full = len(page.records) == PAGE_SIZE
+    begin = timestamp_of_second(query.range_of(key).gte)
     # Rows of the page's first second may be on the page before. A row without a timestamp does not tell a second.
     stamps = (stamp for record in page.records if (stamp := record.get(key)))
-    has_all_of_begin = next(stamps, begin)[:SECOND_LENGTH] < begin
-    if not has_all_of_begin or (is_full and page.seconds[-1] <= begin):
+    begins_earlier = next(stamps, begin)[:SECOND_LENGTH] < begin
+    if not begins_earlier or (page.is_full and page.seconds[-1] <= begin):
         return Cursor(query)
     start = bisect_left(page.seconds, begin)
     while start and not page.records[start - 1].get(key):
         start -= 1  # It may belong to the second before it or to the one behind it: rather read it twice than never.
-    fetched = page.records[start:]
-    if is_full:
-        rest = TimeRange(unix_seconds(page.seconds[-1]), time_range.lt)
-        return Cursor(query.with_range(key, rest), page.ids_of_last_second(), fetched)
-    return Cursor(query.with_range(key, TimeRange(time_range.lt, time_range.lt)), fetched=fetched)
+    return Cursor(*_rest_behind(page, query), page.records[start:])
 
 
-def _read_crowded_second(fetch: Fetch, query: Query, page: Page, on_unproven: OnUnproven) -> Iterator[Record]:
+def _read_crowded_second(fetch: FetchPage, query: Query, page: Page, on_unproven: OnUnproven) -> Iterator[Record]:
     """Yield the records of one second of the query's sort key, once each.
 
     Args:
@@ -196,7 +198,7 @@ def _read_crowded_second(fetch: Fetch, query: Query, page: Page, on_unproven: On
         yield from _read_all_ties(fetch, query, on_unproven, may_enter=_is_recent(query))
 
 
-def _read_created_second(fetch: Fetch, query: Query, on_unproven: OnUnproven) -> Iterator[Record]:
+def _read_created_second(fetch: FetchPage, query: Query, on_unproven: OnUnproven) -> Iterator[Record]:
     """Yield the records that were created in one second, whenever they were updated.
 
     With 1,500 or more of them, they are unproven if they keep changing.
@@ -219,7 +221,7 @@ def _read_created_second(fetch: Fetch, query: Query, on_unproven: OnUnproven) ->
         on_unproven(error)
 
 
-def _read_all_ties(fetch: Fetch, query: Query, on_unproven: OnUnproven, **options: Any) -> Iterator[Record]:
+def _read_all_ties(fetch: FetchPage, query: Query, on_unproven: OnUnproven, **options: Any) -> Iterator[Record]:
     """Yield the records that `read_ties` does, or all that can be reached if that does not prove them complete."""
     seen = set[int]()
     try:

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from tap_wootric.pagination import keyset
-from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, Fetch, OnUnproven, Query, raise_unproven
+from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, FetchPage, OnUnproven, Query, raise_unproven
 from tap_wootric.records.transform import Record
 from tap_wootric.threads import flat_map_in_order
 
@@ -46,16 +46,16 @@ _MIN_PARTITION_PAGES = 12
 """Pages of the first partitions. With 10 of them, a list of 64 pages takes 1.11 requests for 50 rows, and not 1.09."""
 
 _PAGES_BEFORE_PER_PAGE = 16
-"""A partition has a page for so many pages before it, if that is more, up to `LAST_PAGE`. Long ones save requests, but
+"""A later partition is longer: one page for this many pages before it, up to `LAST_PAGE`. Long ones save requests, but
 the last one is read by one thread alone."""
 
 _LEAD_PER_THREAD = 0.3
-"""For each page that was yielded, so many pages may be in partitions and still to be yielded, times the threads. With
-0.25, 15,000 rows take 3% longer."""
+"""How many pages each thread may be ahead, as a share of the pages that have been yielded. With 0.25, 15,000 rows take
+3% longer."""
 
 
 def read(  # noqa: PLR0913 - The last two are rarely set.
-    fetch: Fetch,
+    fetch: FetchPage,
     query: Query,
     concurrency: int,
     is_limited: Callable[[], bool],
@@ -102,7 +102,7 @@ def read(  # noqa: PLR0913 - The last two are rarely set.
 class _Stopwatch:
     """Measures how much of the time is spent waiting for pages."""
 
-    def __init__(self, fetch: Fetch, monotonic: Callable[[], float]) -> None:
+    def __init__(self, fetch: FetchPage, monotonic: Callable[[], float]) -> None:
         self._fetch = fetch
         self._monotonic = monotonic
         self._start = monotonic()
@@ -122,14 +122,14 @@ class _Stopwatch:
 
 
 class _Partitioner:
-    """Cuts partitions off the start of a range.
+    """Cuts partitions off the start of a list.
 
     Attributes:
         rest: What is in no partition yet; None once everything is.
     """
 
     def __init__(
-        self, fetch: Fetch, rest: keyset.Cursor, pages: int, max_lead: float, is_limited: Callable[[], bool]
+        self, fetch: FetchPage, rest: keyset.Cursor, pages: int, max_lead: float, is_limited: Callable[[], bool]
     ) -> None:
         self.rest: keyset.Cursor | None = rest
         self._fetch = fetch
@@ -154,7 +154,7 @@ class _Partitioner:
             yield partition
 
     def may_start(self, yielded_partitions: int, yielded_records: int) -> bool:
-        """Return whether the next partition is close enough to what was yielded."""
+        """Return whether the end of the next partition is close enough to what has been yielded."""
         end = self._ends[yielded_partitions + 1]
         yielded = min(end, self._ends[yielded_partitions] + yielded_records / PAGE_SIZE)
         return self.pages + self._next_length() - yielded <= self._max_lead * yielded

@@ -47,7 +47,7 @@ class TimeRange:
         return cls(second, second + 1)
 
     def widened(self, seconds: int) -> TimeRange:
-        """Return the range with some seconds more at either end that it has."""
+        """Return the range with some seconds more at each end, except for an end that is open."""
         gte = self.gte if self.gte == BEGINNING_OF_TIME else self.gte - seconds
         return TimeRange(gte, self.lt if self.lt == END_OF_TIME else self.lt + seconds)
 
@@ -110,6 +110,10 @@ class Query:
         """Return the same query with another range of times."""
         return replace(self, updated_at=time_range) if key == "updated_at" else replace(self, created_at=time_range)
 
+    def starting_at(self, second: int) -> Query:
+        """Return the same query for the rest of its sort key's range, from a Unix second on."""
+        return self.with_range(self.time_key, TimeRange(second, self.range_of(self.time_key).lt))
+
     def select(self, records: list[Record]) -> list[Record]:
         """Return the records that are in the query's ranges; a time that is missing counts as in range."""
         for key in TIME_KEYS:
@@ -117,7 +121,7 @@ class Query:
         return records
 
 
-Fetch = Callable[[Query], list[Record]]
+FetchPage = Callable[[Query], list[Record]]
 """Returns the page that answers a query: records with an `id`, and with normalized timestamps.
 
 A timestamp may be missing; such a row belongs where the API put it.
@@ -125,7 +129,7 @@ A timestamp may be missing; such a row belongs where the API put it.
 
 
 class PaginationError(Exception):
-    """Going on would lose rows."""
+    """Rows may be missing, or going on would lose some."""
 
 
 class WrongAnswerError(PaginationError):
@@ -172,6 +176,11 @@ class Page:
     records: list[Record]
     seconds: list[str]
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more rows behind the page."""
+        return len(self.records) >= PAGE_SIZE
+
     def is_of_one_second(self, key: TimeKey) -> bool:
         """Return whether all records have times in the same second."""
         return len({(record.get(key) or "")[:SECOND_LENGTH] for record in self.records}) == 1
@@ -182,7 +191,7 @@ class Page:
         return {record["id"] for record, second in zip(self.records, self.seconds, strict=True) if second == last}
 
 
-def fetch_page(fetch: Fetch, query: Query) -> Page:
+def fetch_page(fetch: FetchPage, query: Query) -> Page:
     """Fetch a page that is sorted by a time.
 
     Raises:
@@ -201,7 +210,7 @@ def fetch_page(fetch: Fetch, query: Query) -> Page:
     return Page(records, seconds)
 
 
-def fetch_records(fetch: Fetch, query: Query) -> list[Record]:
+def fetch_records(fetch: FetchPage, query: Query) -> list[Record]:
     """Fetch a page in whatever order its rows come.
 
     Raises:

@@ -36,7 +36,7 @@ from tap_wootric.pagination.query import (
     LAST_PAGE,
     PAGE_SIZE,
     TIME_KEYS,
-    Fetch,
+    FetchPage,
     Query,
     TimeRange,
     UncountableError,
@@ -57,7 +57,7 @@ _GOLDEN_RATIO = 0.618
 """Multiples of it, without their whole part, are spread evenly over 0 to 1, however many there are."""
 
 _FEW_ROWS = 10
-"""How many earlier rows the descending list of the first round ends with; twice as many in each further round."""
+"""Earlier rows at the end of the descending list in the first round; twice as many in each further round."""
 
 _DESCENDING_SIZE = 48
 """Rows per page of the descending list in the first round, so that its pages have other borders than full ones."""
@@ -67,7 +67,7 @@ _FIRST_PAGES = 4
 
 
 def read_ties(
-    fetch: Fetch,
+    fetch: FetchPage,
     query: Query,
     *,
     expected_rows: int = PAGE_SIZE,
@@ -104,42 +104,48 @@ def read_ties(
     raise UnprovenSecondError(query, rows, reason)
 
 
-def read_reachable(fetch: Fetch, query: Query) -> Iterator[Record]:
+def read_reachable(fetch: FetchPage, query: Query) -> Iterator[Record]:
     """Yield the records of a second that cannot be counted, as many as the API shows, some of them more than once.
 
-    Each list shows 1,500 rows, and there is one for each sort key and direction. Responses can also be asked for by
-    `excluded_from_calculations`. Even if both parts can be counted they prove nothing, because rows without a value may
-    be in neither.
+    Each list shows 1,500 rows, and there is one for each sort key and direction. Responses are also read in two parts,
+    by `excluded_from_calculations`. Even if both parts can be counted, they prove nothing: rows without a value may be
+    in neither.
 
     Raises:
         WrongAnswerError: As with `read_ties`.
     """
-    for part in _parts(fetch, query):
+    for part in _parts_by_exclusion(fetch, query):
         try:
             yield from read_ties(fetch, part)
         except UncountableError:
             yield from _read_ends(fetch, part)
         except UnprovenSecondError:
-            pass  # All its rows that show have been yielded.
+            pass  # Whatever showed has been yielded.
     yield from _read_ends(fetch, query)
 
 
-def _parts(fetch: Fetch, query: Query) -> list[Query]:
-    """Return queries for parts of a query's rows, unless the API ignores the parameter that splits them."""
+def _parts_by_exclusion(fetch: FetchPage, query: Query) -> list[Query]:
+    """Return a query for the rows that are excluded from calculations, and one for those that are not.
+
+    Return none if the list has no such filter, or if the API ignores it, which takes a request to find out.
+    """
+    if not query.filters_exclusion:
+        return []
     excluded = replace(query, is_excluded=True)
-    if not query.filters_exclusion or any(
-        record.get("excluded_from_calculations") is False for record in fetch_records(fetch, excluded)
-    ):
+    if any(record.get("excluded_from_calculations") is False for record in fetch_records(fetch, excluded)):
         return []
     return [excluded, replace(query, is_excluded=False)]
 
 
-def _read_ends(fetch: Fetch, query: Query) -> Iterator[Record]:
-    """Yield the first rows by each sort key in both directions, once each, and again as long as others show up."""
+def _read_ends(fetch: FetchPage, query: Query) -> Iterator[Record]:
+    """Yield the first rows by each sort key in both directions, once each.
+
+    The lists by time are then read again, as long as they show other rows: only ties change their order.
+    """
     orders = [(key, is_descending) for key in query.sort_keys for is_descending in (False, True)]
-    of_ties = [(key, is_descending) for key, is_descending in orders if key != "email"]
+    orders_by_time = [(key, is_descending) for key, is_descending in orders if key != "email"]
     seen = set[int]()
-    for number, (key, is_descending) in enumerate(islice(chain(orders, cycle(of_ties)), _MAX_READINGS)):
+    for number, (key, is_descending) in enumerate(islice(chain(orders, cycle(orders_by_time)), _MAX_READINGS)):
         rows_before = len(seen)
         for page in range(1, LAST_PAGE + 1):
             records = fetch_records(fetch, replace(query, sort_key=key, descending=is_descending, page=page))
@@ -153,7 +159,7 @@ def _read_ends(fetch: Fetch, query: Query) -> Iterator[Record]:
 
 @dataclass(slots=True)
 class _Tally:
-    """Which rows in a query's ranges were seen when, and how many there were; "when" is a request's number."""
+    """Which rows in a query's ranges were seen when, and how many there were. A time is the number of a request."""
 
     query: Query
     may_enter: bool = False
@@ -201,7 +207,7 @@ class _View:
     rows: int
     """How many rows the list has, as far as is known."""
     is_at_end: bool = False
-    """Whether the list has other rows before those that are looked for."""
+    """Whether the rows that are looked for come last, behind others."""
 
 
 class _Reader:
@@ -213,7 +219,7 @@ class _Reader:
             query's ranges are not a second of both.
     """
 
-    def __init__(self, fetch: Fetch, query: Query, expected_rows: int, *, may_enter: bool) -> None:
+    def __init__(self, fetch: FetchPage, query: Query, expected_rows: int, *, may_enter: bool) -> None:
         self.exact = _Tally(query, may_enter)
         self.created: _Tally | None = None
         if len(query.created_at) == len(query.updated_at) == 1:
@@ -304,8 +310,8 @@ class _Reader:
         PostgreSQL only sorts the head of a list as far as it has to, but sorts all of it for a page in its second
         half, which then has the same order on all pages.
 
-        It takes a request to find where the list must begin. None where there are no such rows, no room for them
-        before page 30, or where the rows that leave are the problem: they do not show in this list.
+        It takes a request to find where the list must begin. Return None if there are no such rows or no room for them
+        before page 30, and if the rows that leave are the problem: they do not show in this list.
         """
         if self._list != self._query:
             return None

@@ -39,7 +39,7 @@ from tap_wootric.settings import Settings
 SCHEMAS: SchemaDirectory = SchemaDirectory(schemas)
 
 _STREAM_ERRORS = (FatalAPIError, ConfigValidationError, StreamMapError)
-"""Errors that concern one stream. Any other one is a bug, or ends the sync."""
+"""Errors that concern one stream, apart from ApiUnavailableError. Any other error ends the sync."""
 
 Fetch = Callable[[dict[str, Any]], list[Record]]
 """Returns the records in the response to a request with these parameters. Threads may call it."""
@@ -75,7 +75,7 @@ class WootricStream(SdkStream):
     A full-table sync lets the target drop the rows of earlier syncs once all rows have been emitted.
 
     Attributes:
-        error: Why the last sync of the stream failed, if it did, and the other streams could still be read.
+        error: Why the last sync or test of the stream failed, if the other streams could still be read.
         sync_range: What the last sync read, if there was one.
         high_watermark: How far reading got: a normalized timestamp or a date; empty before the first row.
         progress: Of the last sync; None if it failed before its first request.
@@ -176,7 +176,7 @@ class WootricStream(SdkStream):
         Raises:
             ConfigValidationError: A setting is missing that this stream needs.
             AccessDeniedError: The account may not read this stream.
-            ApiUnavailableError: The account may not read any stream, or the API cannot be reached.
+            ApiUnavailableError: No stream can be read: the API refuses the credentials, or it cannot be reached.
             FatalAPIError: The API refuses a request, fails for minutes, or returns something that cannot be right.
         """
         self.check_settings()
@@ -191,22 +191,23 @@ class WootricStream(SdkStream):
     @override
     def on_error(self, error: Exception) -> None:
         """Write the state of what was emitted. Keep an error that only concerns this stream, for the tap's report."""
-        if isinstance(error, TargetClosedError):
+        if isinstance(error, TargetClosedError):  # Nobody would read the state.
             raise error
         self.write_state()
-        self._keep(error)
+        self._keep_or_raise(error)
         self.log("%s. Other streams go on", self.error_line, level=logging.WARNING)
 
-    def _keep(self, error: Exception) -> None:
-        """Keep an error that only concerns this stream, besides one that it has met before. Raise any other one."""
+    def _keep_or_raise(self, error: Exception) -> None:
+        """Keep an error that only concerns this stream, and raise any other. An earlier error is added to its text."""
         if isinstance(error, ApiUnavailableError) or not isinstance(error, _STREAM_ERRORS):
             raise error
-        before = f". Besides, {self._message(self.error)}" if self.error else ""
-        self.error = FatalAPIError(f"{self._message(error)}{before}") if before else error
+        if self.error:
+            error = FatalAPIError(f"{self._message(error)}. Besides, {self._message(self.error)}")
+        self.error = error
 
     @property
     def error_line(self) -> str:
-        """One line about the error that made the last sync of the stream fail; empty if there was none."""
+        """One line about the error that made the last sync or test of the stream fail; empty if there was none."""
         match self.error:
             case None:
                 return ""
@@ -216,7 +217,7 @@ class WootricStream(SdkStream):
                 return f"{self.name}: {self._message(self.error)}"
 
     def _message(self, error: Exception) -> str:
-        """Return a text about an error of this stream, without the stream's name in front."""
+        """Return the text of an error of this stream, without the stream's name in front."""
         match error:
             case AccessDeniedError():
                 return f"the account may not read it ({error}): deselect it, or ask Wootric for access"
@@ -226,7 +227,7 @@ class WootricStream(SdkStream):
                 return safe_message(error).removeprefix(f"{self.name}: ")
 
     def test(self) -> None:
-        """Read a row with one request, if there is one, and transform it as `stream_maps` has it. Log that it worked.
+        """Read a row with one request, apply the stream maps to it, and log that it worked.
 
         An error that only concerns this stream is kept for the tap's report.
 
@@ -240,8 +241,8 @@ class WootricStream(SdkStream):
             for stream_map in self.stream_maps:
                 for record in sample:
                     stream_map.transform(dict(record))
-        except Exception as error:  # noqa: BLE001 - `_keep` raises it, or knows better.
-            self._keep(error)
+        except Exception as error:  # noqa: BLE001 - `_keep_or_raise` decides.
+            self._keep_or_raise(error)
         else:
             self.log("%s: works, %s", self.name, "read 1 row" if sample else "but has no rows")
 
@@ -293,7 +294,7 @@ class WootricStream(SdkStream):
         )
         start = f"{timestamp_of_second(sync_range.start)}Z" if sync_range.start > 0 else "the first row"
         mode = "full-table sync" if self.is_full_table else f"incremental sync from {start}"
-        self.logger.info("%s: %s", self.name, mode)
+        self.log("%s: %s", self.name, mode)
         with http_request_counter(self.name, endpoint=self.path) as requests_sent:
             fetch_with_retries, lock = with_retries(self.name, self._fetch, self.client.retry_policy), threading.Lock()
 

@@ -1,4 +1,4 @@
-"""Metrics that the API only returns as totals of a range of days, as one row for each day."""
+"""Totals that the API only returns for a range of days, read as one row for each day."""
 
 from __future__ import annotations
 
@@ -92,9 +92,10 @@ class DailyStream(WootricStream):
                 today = _date(sync_range.end // SECONDS_PER_DAY)
                 raise FatalAPIError(f"{self.name}: start_date is after today, which is {today} by the API's clock")
             return
+        # One request for each day: nothing has to be estimated.
         progress.forecast = lambda _: lambda second: days[-1] - second // SECONDS_PER_DAY
         pending, includes_last_day = list[Record](), False
-        for record in self._totals(fetch, days, 0):
+        for record in self._totals(fetch, days, extra_days=0):
             progress.reached(f"{record['date']}T00:00:00Z")
             pending.append(record)
             includes_last_day = includes_last_day or self._has_activity(record)
@@ -102,16 +103,16 @@ class DailyStream(WootricStream):
                 yield from self._emitted(pending, progress)
                 pending = []
         if pending and self._excludes_last_day(fetch, days):
-            yield from self._emitted(self._totals(fetch, days, 1), progress)
+            yield from self._emitted(self._totals(fetch, days, extra_days=1), progress)
         else:
             yield from self._emitted(pending, progress)
 
-    def _totals(self, fetch: Fetch, days: range, length: int) -> Iterator[Record]:
-        """Yield the totals of one range for each day, which ends some days later.
+    def _totals(self, fetch: Fetch, days: range, extra_days: int) -> Iterator[Record]:
+        """Yield the totals of one range for each day: from that day up to so many days later.
 
         Days are fetched in parallel, unless the first response announces a rate limit.
         """
-        first, *rest = (self._day_range(day, day + length) for day in days)
+        first, *rest = (self._day_range(day, day + extra_days) for day in days)
         yield from fetch(first)
         threads = 1 if self.client.is_rate_limited(self.path) else self.settings.concurrency
         # One row a day takes little memory: no thread needs to wait for a day that is slow.

@@ -1,4 +1,4 @@
-"""Rows about email surveys, out of responses that hold numbers in texts such as `2 (29%)`, and two lists in one."""
+"""Turns the responses about email surveys into rows: texts such as `2 (29%)` into numbers, and two lists into one."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _PERCENTAGES = {
 """The fields that hold a percentage as text (documented), each with the field that holds it as a number."""
 
 _PERCENTAGE = re.compile(r"(?:(\d{1,3}(?:,\d{3})+|\d+)\s*\()?(\d+(?:\.\d+)?)\s*%\)?", re.ASCII)
-"""Such as `60%`, or `2 (29%)` with a count before it."""
+"""A percentage such as `60%`, or `2 (29%)` with a count before it."""
 
 _SOURCE_KINDS = ("ongoing", "sends")
 _SOURCE_DATE = "%b%d,%Y%I:%M%p"
-"""Such as `Jan 11, 2024  9:01AM`, without the blanks, whose number varies."""
+"""The form of `Jan 11, 2024  9:01AM` once its blanks, whose number varies, have been removed."""
 
 
 def statistics(content: Any) -> Row:
     """Return the statistics in the JSON of a response of `/v2/email_stats` as one row.
 
-    Percentages come twice: as the API sent them, and as numbers. `sart_date`, as the documentation has it, becomes
-    `start_date`. Without statistics (`"email_stats": null`) the row has no values.
+    Percentages come twice: as the API sent them, and as numbers. `sart_date`, the documentation's spelling, becomes
+    `start_date`. Without statistics (`"email_stats": null`), the row has no values.
 
     Raises:
         AttributeError, KeyError, TypeError: The JSON has another structure.
@@ -50,8 +50,8 @@ def statistics(content: Any) -> Row:
 def sources(content: Any) -> list[Row]:
     """Return the sources in the JSON of a response of `/v2/email_stats/sources`, each with the list it comes from.
 
-    Its `kind` is `ongoing` or `sends`, or the name of another list, if there is one. An id is only unique in its list:
-    they are text for ongoing sources, and integers for sends (documented).
+    Its `kind` is the name of that list: `ongoing`, `sends`, or any other that the API may add. Ids are only unique
+    within a list: they are text for ongoing sources, and integers for sends (documented).
 
     Raises:
         AttributeError, KeyError, TypeError: The JSON has another structure.
@@ -69,7 +69,8 @@ def sources(content: Any) -> list[Row]:
 def _count_and_percent(value: Any) -> tuple[Any, str | None]:
     """Return the count and the percentage in a value, which may be a number or text.
 
-    A text of another form is returned as the count, so that it ends up in `extra_fields`, unless it holds no digit.
+    Any other text with a digit in it is returned as the count, so that it ends up in `extra_fields`. Text without a
+    digit, such as `N/A`, counts as missing.
     """
     if not isinstance(value, str):
         return value, None

@@ -23,6 +23,7 @@ from tap_wootric.pagination.query import (
     END_OF_TIME,
     PAGE_SIZE,
     TIME_KEYS,
+    FetchPage,
     PaginationError,
     Query,
     SortKey,
@@ -30,12 +31,10 @@ from tap_wootric.pagination.query import (
     TimeRange,
     UnprovenSecondError,
 )
-from tap_wootric.pagination.query import Fetch as FetchPage
 from tap_wootric.progress import Progress, RequestsAfter
 from tap_wootric.records.timestamps import (
     SECOND_LENGTH,
     SECONDS_PER_DAY,
-    normalize_timestamp,
     timestamp_of_second,
     unix_seconds,
 )
@@ -76,8 +75,8 @@ class ListStream(WootricStream):
     def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:
         """Yield the rows updated in the range, sorted by `updated_at` or by `created_at`.
 
-        A second that cannot be proven complete is a mere warning if the next sync reads it again. If it does not, the
-        reading goes on behind it, and fails at its end.
+        A second that cannot be proven complete is only a warning if the next sync reads it again. Otherwise the rest is
+        read, and then the stream fails.
 
         Raises:
             FatalAPIError: Also if rows may be missing.
@@ -101,11 +100,11 @@ class ListStream(WootricStream):
         except PaginationError as error:
             raise FatalAPIError(f"{self.name}: {error}") from error
         if unproven:
-            self.error = None
+            self.error = None  # This one says more.
             self._raise_unproven(unproven, sort_key)
 
     def _fetch_page(self, fetch: Fetch, query: Query) -> list[Record]:
-        """Return the page that answers a query, once each second that the query is limited to is over."""
+        """Return the page that answers a query. If the query is limited to a second, wait until that second is over."""
         for time_range in (query.created_at, query.updated_at):
             if len(time_range) == 1:  # No row enters a second that is over.
                 self.client.sleep_until(time_range.lt)
@@ -117,24 +116,24 @@ class ListStream(WootricStream):
             return []  # It would only have shown more of a second that stays unproven anyway.
 
     def _forecast(self, query: Query, end: int, second: int) -> RequestsAfter | None:
-        """Return an estimate for a query's rows after one Unix second and up to another; see `Progress`."""
+        """Return an estimate for a query's rows from one Unix second to another, or None; see `Progress`."""
         rest = query.with_range(query.time_key, TimeRange(min(second, end), end + 1))
-        # Without retries: the reading finds out whatever is wrong, or does without these pages.
+        # No retries and no errors: a sync does not need an estimate, and meets any lasting problem itself.
         with suppress(FatalAPIError, RetriableAPIError, PaginationError, requests.RequestException):
-            rows_after = forecast(lambda query: self._fetch(parameters(query)), rest).rows_after
-            return lambda second: rows_after(second) / PAGE_SIZE
+            estimate = forecast(lambda sample: self._fetch(parameters(sample)), rest)
+            return lambda position: estimate.rows_after(position) / PAGE_SIZE
         return None
 
     def _note_unproven(
         self, unproven: list[UnprovenSecondError], sort_key: TimeKey, sync_range: SyncRange, error: UnprovenSecondError
     ) -> None:
-        """Log that a second could not be proven complete. Add it to others unless the next sync reads it again."""
+        """Log that a second could not be proven complete. Add it to `unproven` unless the next sync reads it again."""
         consequence = "The next sync reads this second again"
         if self.is_full_table or error.query.range_of(sort_key).gte < sync_range.end - self.lookback_seconds:
             unproven.append(error)
-            self.error = self.error or FatalAPIError(str(error))  # Whatever else ends the stream.
+            self.error = self.error or FatalAPIError(str(error))  # Reported even if another error ends the stream.
             consequence = "Reading goes on behind this second, but the stream counts as failed"
-        # At once: a killed sync would not come to its end, and the next one may start behind this second.
+        # Now, not at the end: a sync may be killed before, and the next one may start behind this second.
         self.log("%s: %s. %s", self.name, error, consequence, level=logging.WARNING)
 
     def _raise_unproven(self, unproven: Sequence[UnprovenSecondError], sort_key: TimeKey) -> NoReturn:
@@ -166,15 +165,21 @@ class ListStream(WootricStream):
     def _first_request(self, fetch_page: FetchPage, sync_range: SyncRange) -> tuple[list[Query], FetchPage]:
         """Return the queries of a sync, and a function that fetches their pages.
 
-        Unless it is known that the API filters by `updated`, the first page is fetched to find out. It is kept for the
-        reading, which asks for it first.
+        Unless it is known that the API filters by `updated`, the first page is fetched to find out. The function then
+        returns that page without a request if it is asked for first.
         """
         queries = self._queries(sync_range, filters_updates=True)
         first = queries[0]
         if self.filters_updates or not first.range_of(first.time_key):
             return queries, fetch_page
         page = fetch_page(first)
-        if not self._filters_updates(fetch_page, first, page):
+        if not _filters_updates(fetch_page, first, page):
+            self.log(
+                "%s: this API does not filter by updated_at; each sync fetches all rows created since start_date, "
+                "and emits those updated since the last sync",
+                self.name,
+                level=logging.WARNING,
+            )
             queries = self._queries(sync_range, filters_updates=False)
         return queries, _reusing(fetch_page, parameters(first), page)
 
@@ -199,32 +204,11 @@ class ListStream(WootricStream):
         ranges = (TimeRange(begin, tomorrow), TimeRange(tomorrow))
         return [everything.with_range("created_at", time_range) for time_range in ranges]
 
-    def _filters_updates(self, fetch_page: FetchPage, first: Query, page: list[Record]) -> bool:
-        """Return whether the API filters by `updated`, or does not need to. Older deployments ignore it silently.
-
-        Args:
-            fetch_page: Sends a request.
-            first: The first query to an API that filters by `updated`.
-            page: Its answer.
-        """
-        is_in_range = len(replace(first, created_at=ALL_TIME).select(page)) == len(page)
-        if is_in_range and len(page) < PAGE_SIZE and _is_sorted(page, first.time_key):
-            return True  # With or without the filter, these are all rows.
-        if is_in_range and not fetch_page(Query("updated_at", updated_at=TimeRange(gte=_YEAR_2100))):
-            return True
-        self.log(
-            "%s: this API does not filter by updated_at; each sync fetches all rows created since start_date, "
-            "and emits those updated since the last sync",
-            self.name,
-            level=logging.WARNING,
-        )
-        return False
-
     def _updated_since(
         self, start: int, records: Iterable[Record], sort_key: SortKey, progress: Progress
     ) -> Iterable[Record]:
         """Yield the records updated since a Unix second, and keep the high watermark up to date."""
-        oldest = normalize_timestamp(start)[:SECOND_LENGTH] if start > 0 else ""
+        oldest = timestamp_of_second(start) if start > 0 else ""
         newest = ""
         is_sorted_by_update = sort_key == "updated_at"
         for number, record in enumerate(records, start=1):
@@ -241,14 +225,29 @@ class ListStream(WootricStream):
         self.high_watermark = newest
 
 
+def _filters_updates(fetch_page: FetchPage, first: Query, page: list[Record]) -> bool:
+    """Return whether the API filters by `updated`, or does not need to. Older deployments ignore it silently.
+
+    Args:
+        fetch_page: Sends a request.
+        first: The first query to an API that filters by `updated`.
+        page: Its answer.
+    """
+    if len(replace(first, created_at=ALL_TIME).select(page)) < len(page):
+        return False
+    if len(page) < PAGE_SIZE and _is_sorted(page, first.time_key):
+        return True  # With or without the filter, these are all rows.
+    return not fetch_page(Query("updated_at", updated_at=TimeRange(gte=_YEAR_2100)))
+
+
 def _reusing(fetch_page: FetchPage, params: Mapping[str, Any], page: list[Record]) -> FetchPage:
-    """Return a function that fetches pages, except for the first one if its parameters are those of a page at hand."""
-    pages_at_hand = [page]
+    """Return a function that fetches pages, but answers its first call with a given page if it has these parameters."""
+    unused = [page]
 
     def fetch(query: Query) -> list[Record]:
-        if pages_at_hand and parameters(query) == params:
-            return pages_at_hand.pop()
-        pages_at_hand.clear()
+        if unused and parameters(query) == params:
+            return unused.pop()
+        unused.clear()
         return fetch_page(query)
 
     return fetch
@@ -267,11 +266,11 @@ def parameters(query: Query) -> dict[str, Any]:
         "sort_key": query.sort_key,
         "sort_order": "desc" if query.descending else "asc",
     }
-    for name, span in (("updated", query.updated_at), ("created", query.created_at)):
-        if span.gte > BEGINNING_OF_TIME:
-            params[f"{name}[gte]"] = span.gte
-        if span.lt < END_OF_TIME:
-            params[f"{name}[lt]"] = span.lt
+    for name, time_range in (("updated", query.updated_at), ("created", query.created_at)):
+        if time_range.gte > BEGINNING_OF_TIME:
+            params[f"{name}[gte]"] = time_range.gte
+        if time_range.lt < END_OF_TIME:
+            params[f"{name}[lt]"] = time_range.lt
     if query.is_excluded is not None:
         params["excluded_from_calculations"] = str(query.is_excluded).lower()
     if query.page > 1:

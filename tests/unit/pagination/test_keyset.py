@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_wootric.pagination import keyset
-from tap_wootric.pagination.query import Fetch, Query, TimeKey, TimeRange, UnprovenSecondError, WrongAnswerError
+from tap_wootric.pagination.query import FetchPage, Query, TimeKey, TimeRange, UnprovenSecondError, WrongAnswerError
 from tap_wootric.records.timestamps import normalize_timestamp
 from tap_wootric.records.transform import Record
 from tests.api_reader import ApiReader
@@ -87,7 +87,7 @@ def test_an_unchanged_row_is_read_although_others_change_and_ties_are_shuffled_a
     )
 
 
-def read_divided(fetch: Fetch, query: Query, pages: int) -> list[Record]:
+def read_divided(fetch: FetchPage, query: Query, pages: int) -> list[Record]:
     """Divide a list into parts first, then read them, the last one first."""
     parts = list[keyset.Cursor]()
     rest: keyset.Cursor | None = keyset.Cursor(query)
@@ -125,7 +125,7 @@ def test_an_unchanged_row_is_in_a_part_although_others_change_at_every_request(
     assert unchanged <= {record["id"] for record in records}
 
 
-def list_of(seconds: Sequence[int | None]) -> Fetch:
+def list_of(seconds: Sequence[int | None]) -> FetchPage:
     """A list of rows in this order, updated at these seconds; one that shows none is updated when the next one is."""
     records = [{"id": number, "updated_at": one and normalize_timestamp(one)} for number, one in enumerate(seconds)]
     places = [next(one for one in seconds[number:] if one is not None) for number in range(len(seconds))]

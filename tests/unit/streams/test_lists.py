@@ -356,7 +356,7 @@ def test_the_bookmark_passes_an_unproven_second_that_is_the_last_one() -> None:
 
 @pytest.mark.usefixtures("_two_pages")
 @pytest.mark.parametrize(("age", "fails"), [(299, False), (300, False), (301, True)])
-def test_an_unproven_second_that_the_next_sync_reads_again_is_a_mere_warning(
+def test_an_unproven_second_that_the_next_sync_reads_again_is_only_a_warning(
     age: int,
     fails: bool,  # noqa: FBT001
     caplog: pytest.LogCaptureFixture,
@@ -415,7 +415,7 @@ def test_responses_are_also_asked_for_by_their_exclusion(monkeypatch: pytest.Mon
     ],
     ids=["of the stream", "of all streams"],
 )
-def test_an_unproven_second_is_told_even_if_another_error_ends_the_stream(
+def test_an_unproven_second_is_reported_even_if_another_error_ends_the_stream(
     error: requests.Response | Exception, lines: list[str]
 ) -> None:
     rows = [row(number, NOW - 10_000) for number in range(150)] + [row(200, NOW - 9_000)]
