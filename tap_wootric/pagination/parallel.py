@@ -20,8 +20,8 @@ overlap. But the time range can be cut into partitions that do not depend on eac
 
 With 4 threads and rows at different times, a list takes at most 1.10 requests for 50 rows from 60 pages on: 1.08 for
 15,000 rows, where a single reading takes 1.02, and 1.04 for 100,000. A sync of 5,000 rows that is killed eight times
-takes 1.1 to 1.4 times the requests of one that is not. Short first partitions or more of them at a time would be faster
-by up to a tenth, and would miss one of these two.
+takes 1.1 to 1.4 times the requests of one that is not. Partitions from page 5 on, as many as there are threads, would
+take 12% less time for 15,000 rows, but 1.18 requests for 50 rows at 60 pages, and twice the requests if it is killed.
 """
 
 from __future__ import annotations
