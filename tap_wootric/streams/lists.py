@@ -43,6 +43,9 @@ from tap_wootric.streams.base import Fetch, SyncRange, WootricStream
 
 _YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
 
+_MAX_FIRST_PAGES = 3
+"""How often to ask for a first page while earlier rows keep coming up, before the API is taken not to sort."""
+
 
 class ListStream(WootricStream):
     """A list of the Wootric API, read in the order that `pagination` gives, which loses no rows.
@@ -165,15 +168,15 @@ class ListStream(WootricStream):
     def _first_request(self, fetch_page: FetchPage, sync_range: SyncRange) -> tuple[list[Query], FetchPage]:
         """Return the queries of a sync, and a function that fetches their pages.
 
-        Unless it is known that the API filters by `updated`, the first page is fetched to find out. The function then
-        returns that page without a request if it is asked for first.
+        Unless it is known that the API filters and sorts by update time, the first page is fetched to find out. The
+        function then returns that page without a request if it is asked for first.
         """
         queries = self._queries(sync_range, filters_updates=True)
         first = queries[0]
         if self.filters_updates or not first.range_of(first.time_key):
             return queries, fetch_page
         page = fetch_page(first)
-        if not _filters_updates(fetch_page, first, page):
+        if not _heeds_updates(fetch_page, first, page):
             self.log(
                 "%s: this API does not filter by updated_at; each sync fetches all rows created since start_date, "
                 "and emits those updated since the last sync",
@@ -181,6 +184,10 @@ class ListStream(WootricStream):
                 level=logging.WARNING,
             )
             queries = self._queries(sync_range, filters_updates=False)
+            if parameters(queries[0]) != parameters(first):
+                first, page = queries[0], fetch_page(queries[0])
+        if first.sort_key == "created_at" and not _has_all_earlier(fetch_page, first, page):
+            raise FatalAPIError(f"{self.name}: the API does not return the rows that were created first")
         return queries, _reusing(fetch_page, parameters(first), page)
 
     def _queries(self, sync_range: SyncRange, *, filters_updates: bool) -> list[Query]:
@@ -225,19 +232,45 @@ class ListStream(WootricStream):
         self.high_watermark = newest
 
 
-def _filters_updates(fetch_page: FetchPage, first: Query, page: list[Record]) -> bool:
-    """Return whether the API filters by `updated`, or does not need to. Older deployments ignore it silently.
+def _heeds_updates(fetch_page: FetchPage, first: Query, page: list[Record]) -> bool:
+    """Return whether the API filters and sorts by update time, or does not need to.
+
+    Older deployments ignore those parameters silently.
 
     Args:
         fetch_page: Sends a request.
-        first: The first query to an API that filters by `updated`.
+        first: The first query to an API that filters and sorts by update time.
         page: Its answer.
     """
     if len(replace(first, created_at=ALL_TIME).select(page)) < len(page):
         return False
     if len(page) < PAGE_SIZE and _is_sorted(page, first.time_key):
         return True  # With or without the filter, these are all rows.
+    if first.sort_key == "updated_at" and _is_sorted(page, "updated_at"):
+        return _has_all_earlier(fetch_page, first, page)
     return not fetch_page(Query("updated_at", updated_at=TimeRange(gte=_YEAR_2100)))
+
+
+def _has_all_earlier(fetch_page: FetchPage, first: Query, page: list[Record]) -> bool:
+    """Return whether the first page of a list has all rows that come before its last second, as the reading assumes.
+
+    It lacks some if the API sorts by another time or in the other direction, which need not show on the page: all its
+    rows may have the same time. If the API does not filter by that time, it returns later rows instead.
+    """
+    key = first.time_key
+    for _ in range(_MAX_FIRST_PAGES):
+        seconds = [time[:SECOND_LENGTH] for record in page if (time := record.get(key))]
+        is_proven = key == "created_at" and min(seconds, default="") < max(seconds, default="")
+        if len(page) < PAGE_SIZE or not seconds or is_proven:
+            return True
+        earlier = first.with_range(key, TimeRange(first.range_of(key).gte, unix_seconds(max(seconds))))
+        rows = fetch_page(earlier)
+        if len(earlier.select(rows)) < len(rows):
+            return False
+        if {row["id"] for row in rows} <= {record["id"] for record in page}:
+            return True
+        page = fetch_page(first)  # A row may have been committed late.
+    return False
 
 
 def _reusing(fetch_page: FetchPage, params: Mapping[str, Any], page: list[Record]) -> FetchPage:

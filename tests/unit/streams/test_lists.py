@@ -129,8 +129,8 @@ def test_a_full_page_that_fits_an_older_deployment_too_takes_one_more_request_an
 ) -> None:
     tap = make_tap(serving(created_at(range(90))), **start)
     assert read(tap, "responses") == list(range(90))
-    first, probe, *others = asked(tap)
-    assert probe == PROBE
+    first, earlier, *others = asked(tap)
+    assert earlier == {**first, "updated[lt]": START + 49}
     assert [params["updated[gte]"] for params in others] == [START + 49]
     assert first not in others
 
@@ -158,17 +158,21 @@ def test_a_row_from_before_the_range_shows_an_older_deployment_and_older_updates
 
 
 @pytest.mark.parametrize(
-    "offsets",
+    ("offsets", "is_in_order"),
     [
-        pytest.param(range(90), id="a full page that fits"),
-        pytest.param(range(0, -3, -1), id="rows out of order"),
-        pytest.param([3, *range(4, 90)], id="no row out of range"),
+        pytest.param(range(90), True, id="a full page that fits"),
+        pytest.param(range(0, -3, -1), False, id="rows out of order"),
+        pytest.param([3, *range(4, 90)], True, id="no row out of range"),
     ],
 )
-def test_an_older_deployment_that_the_first_page_does_not_show_takes_one_more_request(offsets: Sequence[int]) -> None:
+def test_an_older_deployment_that_the_first_page_does_not_show_takes_one_more_request(
+    offsets: Sequence[int],
+    is_in_order: bool,  # noqa: FBT001 - A parameter of the test.
+) -> None:
     tap = make_tap(older_deployment(created_at(offsets)), start_date="2023-12-31")
     assert sorted(read(tap, "responses")) == list(range(len(offsets)))
-    assert asked(tap)[1] == PROBE
+    first, second = asked(tap)[:2]
+    assert second == ({**first, "updated[lt]": START + 49} if is_in_order else PROBE)
     assert {params["sort_key"] for params in asked(tap)[2:]} == {"created_at"}
 
 
@@ -193,6 +197,52 @@ def test_an_api_that_filters_by_updates_but_does_not_sort_by_them_is_not_taken_f
 
     with pytest.raises(FatalAPIError, match=r"^responses: rows that were to be sorted by updated_at came in another"):
         read(make_tap(answer, start_date=START_DATE), "responses")
+
+
+def sorting_by_creation(rows: list[dict[str, Any]], sort_order: str = "asc") -> Answer:
+    """Return an API that filters by update time, but sorts by creation time in one order, whatever it is asked for."""
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        return serving(rows)(path, {**params, "sort_key": "created_at", "sort_order": sort_order})
+
+    return answer
+
+
+@pytest.mark.parametrize("recent", [49, 30, 0])
+def test_a_first_page_that_only_seems_sorted_by_update_loses_no_row(recent: int) -> None:
+    """Row 49 closes the first page by creation. If it was updated lately, hundreds of rows were updated before it."""
+    rows = [row(number, START + (900_000 if recent <= number < 50 else number)) for number in range(500)]
+    for number, content in enumerate(rows):
+        content["created_at"] = row(0, START + number)["created_at"]
+    tap = make_tap(sorting_by_creation(rows), start_date=START_DATE)
+    assert sorted(read(tap, "responses")) == list(range(500))
+
+
+@pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
+@pytest.mark.parametrize("make_answer", [older_deployment, sorting_by_creation])
+def test_a_list_that_always_begins_with_the_newest_rows_is_an_error_even_if_they_have_the_same_time(
+    method: str, make_answer: Any
+) -> None:
+    rows = [row(number, START + (900_000 if number >= 500 else number)) for number in range(560)]
+    catalog = catalog_of(make_tap(), "responses", **{"replication-method": method})
+    tap = make_tap(make_answer(rows, sort_order="desc"), start_date=START_DATE, catalog=catalog)
+    with pytest.raises(FatalAPIError, match=r"^responses: the API does not return the rows that were created first$"):
+        read(tap, "responses")
+
+
+def test_a_row_that_is_committed_late_is_not_taken_for_another_order() -> None:
+    rows = [row(number, START + 10 * number) for number in range(1, 90)]
+    late = row(1_000, START + 5)
+    requests_sent = 0
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        nonlocal requests_sent
+        requests_sent += 1
+        return serving(rows if requests_sent < 2 else [*rows, late])(path, params)
+
+    tap = make_tap(answer, start_date=START_DATE)
+    assert {*read(tap, "responses")} >= {*range(1, 90)}
+    assert all(params["sort_key"] == "updated_at" for params in asked(tap))
 
 
 def test_by_update_the_high_watermark_moves_with_each_row_and_by_creation_only_at_the_end() -> None:
