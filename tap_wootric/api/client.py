@@ -19,7 +19,7 @@ from urllib3.exceptions import NewConnectionError
 
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.rate_limit import RateLimiter
-from tap_wootric.api.responses import ApiUnavailableError, causes, safe_message
+from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, causes, safe_message
 
 if TYPE_CHECKING:
     from backoff.types import Details
@@ -105,6 +105,8 @@ class Client:
         self._session_factory = session_factory
         self._sleep = sleep
         self._replacing_token = threading.Lock()
+        self._has_been_accepted = False
+        """Whether any path has been read with a token."""
         # Copying a prepared request takes 2 µs; preparing one takes 35 µs.
         self._prepared_request = requests.Request("GET", api_url, headers=authenticator.headers).prepare()
         self._thread_local = threading.local()
@@ -120,6 +122,7 @@ class Client:
             params: The query parameters, not yet encoded.
 
         Raises:
+            AccessDeniedError: The API rejects one token after the other, but has accepted one for another request.
             ApiUnavailableError: The API refuses the credentials, or one token after the other.
             TokenRequestError: No token could be fetched because of a transient error.
             requests.RequestException: There was no response.
@@ -136,10 +139,12 @@ class Client:
                 response = self._send(path, params)
                 if response.status_code != requests.codes.unauthorized:
                     return response
+        times = f"{response.status_code} {response.reason} for {path}, {1 + len(_FRESH_TOKEN_PAUSES_SECONDS)} times"
+        if self._has_been_accepted:
+            raise AccessDeniedError(f"{times} in a row, while other requests are accepted")
         raise ApiUnavailableError(
-            f"{urlsplit(self.url).netloc} rejects fresh tokens ({response.status_code} {response.reason} for {path}, "
-            f"{1 + len(_FRESH_TOKEN_PAUSES_SECONDS)} times in a row): check that region matches the account, or ask "
-            "Wootric whether the account may use the API"
+            f"{urlsplit(self.url).netloc} rejects fresh tokens ({times} in a row): check that region matches the "
+            "account, or ask Wootric whether the account may use the API"
         )
 
     def server_time(self) -> int:
@@ -183,6 +188,7 @@ class Client:
             request.headers.update(self._auth_header())
             response = self._session.send(request, timeout=self._timeout_seconds, allow_redirects=False)
             self._rate_limiter.update(path, response)
+        self._has_been_accepted |= response.ok
         return response
 
     def _auth_header(self) -> dict[str, str]:

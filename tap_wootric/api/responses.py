@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import msgspec
 import requests
@@ -61,7 +61,7 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
     if response.ok and not is_error_list:
         raise RetriableAPIError(f"{message}, but the body is not JSON", response)
     if is_error_list:
-        message += f": {_error_list_message(content)}"
+        message += f": {_error_list_message(content, _secrets(response.request))}"
     if response.ok or status >= requests.codes.server_error or status == requests.codes.too_many_requests:
         raise RetriableAPIError(message, response)
     raise AccessDeniedError(message) if status in _ACCESS_DENIED_STATUSES else FatalAPIError(message)
@@ -87,13 +87,22 @@ def _decode_leniently(content: bytes) -> Any:
     return None
 
 
-def _error_list_message(content: dict[str, Any]) -> str:
-    """Return the messages of an error list; the rest of an error's body may hold a customer's data."""
+def _error_list_message(content: dict[str, Any], secrets: list[str]) -> str:
+    """Return the messages of an error list, without some secrets; the rest of its body may hold a customer's data."""
     listed = content.get("errors")
     errors = [error for error in listed if isinstance(error, dict)] if isinstance(listed, list) else []
     parts = [[error.get("status"), error.get("message")] for error in errors]
     text = "; ".join(": ".join(str(part) for part in error if part) for error in parts)
+    for secret in secrets:
+        text = text.replace(secret, "…")
     return redact(text)[:_MAX_ERROR_LIST_LENGTH] or "error_list"
+
+
+def _secrets(request: requests.PreparedRequest) -> list[str]:
+    """Return the token or the credentials that a request has sent, in case the API repeats them in an error."""
+    form = parse_qsl(request.body) if isinstance(request.body, str) else []
+    token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    return [secret for secret in (token, *(value for name, value in form if name != "grant_type")) if secret]
 
 
 def redact(text: str) -> str:

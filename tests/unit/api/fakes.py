@@ -28,6 +28,7 @@ def response(status: int = 200, content: Any = None, headers: Mapping[str, str] 
     answer.status_code = status
     answer.reason = {200: "OK", 401: "Unauthorized", 429: "Too Many Requests"}.get(status, "Reason")
     answer.url = f"{API_URL}/v1/responses?email=ada%40example.com"
+    answer.request = requests.Request("GET", answer.url).prepare()
     answer.headers.update({"Date": formatdate(SERVER_TIME, usegmt=True), **(headers or {})})
     answer.raw = BytesIO(content if isinstance(content, bytes) else json.dumps(content).encode())
     return answer

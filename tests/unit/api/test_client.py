@@ -23,7 +23,7 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from tap_wootric.api.client import HASTY, PATIENT, Client, RetryPolicy, TokenRequestError, with_retries
-from tap_wootric.api.responses import ApiUnavailableError
+from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError
 from tests.unit.api.fakes import API_URL, LOCAL_TIME, SERVER_TIME, FakeApi, FakeTime, response, token
 
 PATH = "/v1/responses"
@@ -126,6 +126,15 @@ def test_an_api_that_rejects_one_token_after_the_other_cannot_be_used() -> None:
         "check that region matches the account, or ask Wootric whether the account may use the API"
     )
     assert sum(time.slept) == 7
+
+
+def test_a_path_that_rejects_every_token_while_another_accepts_them_is_denied() -> None:
+    api = FakeApi([token(), response(), *rejecting(5).answers[1:]])
+    client_ = client(api, FakeTime())
+    client_.get(PATH, {})
+    with pytest.raises(AccessDeniedError) as raised:
+        client_.get("/v1/declines", {})
+    assert "401 Unauthorized for /v1/declines, 5 times in a row, while other requests are accepted" in str(raised.value)
 
 
 def test_a_token_that_is_revoked_costs_one_new_token_and_no_pause() -> None:

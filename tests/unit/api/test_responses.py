@@ -51,6 +51,20 @@ def test_json_is_decoded_and_what_databases_reject_is_replaced(content: bytes, e
 
 
 @pytest.mark.parametrize(
+    "request_",
+    [
+        requests.Request("GET", API_URL, headers={"Authorization": "Bearer s3cr3t/+="}),
+        requests.Request("POST", API_URL, data={"grant_type": "client_credentials", "client_secret": "s3cr3t/+="}),
+    ],
+    ids=["token", "credentials"],
+)
+def test_a_secret_that_the_api_repeats_in_an_error_is_not_quoted(request_: requests.Request) -> None:
+    answer = response(400, error_list({"status": "bad_request", "message": "s3cr3t/+= is not valid"}))
+    answer.request = request_.prepare()
+    assert str(raised_by(answer)) == "400 Reason for /v1/responses: bad_request: … is not valid"
+
+
+@pytest.mark.parametrize(
     "content", [b"", b"<html>", b'[{"id": 1, "text": "secret', b"null", b"\xff\xfe", b"[" * 100_000], ids=range(6)
 )
 def test_a_success_that_is_not_json_can_be_retried_and_is_not_quoted(content: bytes) -> None:
