@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tap_wootric.pagination import keyset
+from tap_wootric.pagination import query as queries
 from tap_wootric.pagination.query import Query
 from tap_wootric.records.transform import Record
 from tests.api_reader import ApiReader
@@ -52,7 +53,7 @@ def read_by_seeking() -> list[Step]:
     """Read the same account as the tap does, while the same row is updated."""
 
     def read(fetch: Callable[[Query], list[Record]]) -> None:
-        with patch.object(keyset, "PAGE_SIZE", PAGE_SIZE):
+        with patch.object(queries, "PAGE_SIZE", PAGE_SIZE):
             for _ in keyset.read(fetch, Query("updated_at", size=PAGE_SIZE)):
                 pass
 

@@ -135,6 +135,9 @@ def _properties(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without the tap's settings. Bytecode is written: without it, the SDK imports slowly."""
-    dropped = ("TAP_WOOTRIC_", "PYTHONDONTWRITEBYTECODE")
+    """Return the environment without the tap's settings, and without those that `make` passes on to itself.
+
+    Bytecode is written: without it, the SDK imports slowly.
+    """
+    dropped = ("TAP_WOOTRIC_", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
