@@ -187,7 +187,7 @@ class ListStream(WootricStream):
             if parameters(queries[0]) != parameters(first):
                 first, page = queries[0], fetch_page(queries[0])
         if first.sort_key == "created_at" and not _has_all_earlier(fetch_page, first, page):
-            raise FatalAPIError(f"{self.name}: the API does not return the rows that were created first")
+            raise FatalAPIError(f"{self.name}: rows that were to be sorted by created_at came in another order")
         return queries, _reusing(fetch_page, parameters(first), page)
 
     def _queries(self, sync_range: SyncRange, *, filters_updates: bool) -> list[Query]:
