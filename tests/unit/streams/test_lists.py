@@ -226,7 +226,7 @@ def test_a_list_that_always_begins_with_the_newest_rows_is_an_error_even_if_they
     rows = [row(number, START + (900_000 if number >= 500 else number)) for number in range(560)]
     catalog = catalog_of(make_tap(), "responses", **{"replication-method": method})
     tap = make_tap(make_answer(rows, sort_order="desc"), start_date=START_DATE, catalog=catalog)
-    with pytest.raises(FatalAPIError, match=r"^responses: rows that were to be sorted by created_at came in another order$"):
+    with pytest.raises(FatalAPIError, match=r"^responses: rows that were to be sorted by created_at came in another"):
         read(tap, "responses")
 
 
