@@ -294,7 +294,7 @@ def _is_final(error: Exception) -> bool:
 
 
 def _concerns_all_paths(error: Exception) -> bool:
-    """Return whether no path can be read: there is no token, or the host, or the proxy, cannot be reached.
+    """Return whether an error prevents all requests: no token could be fetched, or the host or proxy is unreachable.
 
     If the API drops a connection or does not answer in time, another path may still work.
     """

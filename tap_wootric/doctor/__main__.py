@@ -26,7 +26,7 @@ from tap_wootric.doctor.report import Report, as_json, as_text
 from tap_wootric.tap import InvalidInputError, TapWootric
 
 _READABLE, _UNREADABLE, _WRONG_OPTIONS, _INTERRUPTED = 0, 1, 2, 130
-"""The exit statuses. The last is the one that shells report for SIGINT."""
+"""The exit statuses. 130 is what shells report after SIGINT."""
 
 _TOKEN_SECONDS = 25.0
 """How long to try to get a token. An unreachable host is reported within 30 seconds."""
@@ -113,7 +113,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _token_problem(authenticator: WootricAuthenticator) -> str:
-    """Return why there is no token, or an empty string if there is one."""
+    """Try to get a token, and return what went wrong: an empty string if nothing did."""
     for attempt in range(1, _TOKEN_ATTEMPTS + 1):
         try:
             authenticator.auth_header()

@@ -16,8 +16,7 @@ _PAGES_IN_SEQUENCE = 12
 """About so many pages of a list are read one by one: the first, and the end of the last partition."""
 
 _PARALLEL_OVERHEAD = 1.07
-"""Requests of a list that is read in parallel, against those of one that is read page by page: to cut partitions costs
-some, and the last page of each is not full."""
+"""How many times the requests of a page-by-page reading a parallel one takes: each partition costs an extra request."""
 
 _START_SECONDS = 2.0
 """What a sync takes without any request."""

@@ -108,7 +108,7 @@ class Doctor:
         return self._report(version, checks)
 
     def report_without_token(self, version: str, problem: str) -> Report:
-        """Return the report on an account for which there is no token.
+        """Return the report if no token could be fetched.
 
         Args:
             version: The version of the tap.

@@ -18,10 +18,10 @@ overlap. But the time range can be cut into partitions that do not depend on eac
 5. **A limit ends it.** As soon as the API announces one, no partition is cut any more. Those begun are read to their
    end, and the rest is read one by one, as from step 1.
 
-With 4 threads and rows at different times, a list takes at most 1.10 requests for 50 rows from 60 pages on: 1.08 for
-15,000 rows, where a single reading takes 1.02, and 1.04 for 100,000. A sync of 5,000 rows that is killed eight times
-takes 1.1 to 1.4 times the requests of one that is not. Partitions from page 5 on, as many as there are threads, would
-take 12% less time for 15,000 rows, but 1.18 requests for 50 rows at 60 pages, and twice the requests if it is killed.
+Measured with 4 threads and rows at different times: from 60 pages on, a list takes at most 1.10 requests for 50 rows.
+For 15,000 rows it takes 1.08, where a single reading takes 1.02; for 100,000 it takes 1.04. A sync of 5,000 rows that
+is killed eight times takes 1.1 to 1.4 times the requests of an undisturbed one. With partitions from page 5 on, 15,000
+rows would take 12% less time, but 60 pages 1.18 requests for 50 rows, and a killed sync twice the requests.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ Rows that leave also make the count hard to reach, since a row that left after t
 update does not change when a row was created. So where rows leave, the rows that were created in the second are
 counted instead, whenever they were updated.
 
-From 1,500 rows on, page 30 is full, there is no count, and nothing is proven: all that the API shows is read, see
-`read_reachable`. To read the list from both ends proves nothing either: rows that come last in ascending order, and
-last in descending order as well, are on no page, though the two readings overlap and agree.
+With 1,500 rows or more, page 30 is full, so they cannot be counted, and nothing is proven. Then `read_reachable` reads
+all that the API shows. Reading the list from both ends proves nothing either: rows that come last in ascending and in
+descending order are on no page, although the two readings overlap and agree.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def read_ties(
         query: Its ranges are a second that is over, of creation, of update or of both, so that rows may leave, but
             none enters.
         expected_rows: How many rows to expect. A good guess saves requests.
-        may_enter: Whether rows may enter all the same. The new ones are not missed, but must not be taken for those
-            that were counted.
+        may_enter: Whether new rows may enter nevertheless. Such rows do not count towards the rows that were counted.
         max_readings: After how many readings to give up.
 
     Raises:
@@ -168,7 +167,7 @@ class _Tally:
     counts: list[tuple[int, int]] = field(default_factory=list)
     """Requests whose page was not full, each with the most rows that there can have been at that time."""
     is_cut_off: bool = False
-    """Whether the last page that the API answers was full, at the largest size of a page: there is no count."""
+    """Whether page 30 was full at the largest page size, so that the rows cannot be counted."""
 
     def add(self, request: int, asked: Query, page: list[Record]) -> list[Record]:
         """Enter the page that a request brought, and return its records in the ranges that no earlier page had."""
@@ -271,7 +270,7 @@ class _Reader:
             yield PAGE_SIZE - int((PAGE_SIZE - smallest) * (number * _GOLDEN_RATIO % 1))
 
     def _counted_view(self, size: int) -> _View:
-        """Return the rows' list, in pages of at least such a size that there is one that is not full."""
+        """Return the rows' list, in pages that are large enough for one of them not to be full."""
         return _View(replace(self._list, size=max(size, self.rows // LAST_PAGE + 1)), self.rows)
 
     def _widened_view(self, size: int, margin_seconds: int, **changes: Any) -> _View:
