@@ -12,7 +12,7 @@ import requests
 from singer_sdk.exceptions import FatalAPIError, SingerSDKError
 
 from tap_wootric.api.client import Client
-from tap_wootric.api.responses import decode_response, safe_message
+from tap_wootric.api.responses import AccessDeniedError, decode_response, safe_message
 
 _MAX_REQUESTS = 70
 """Most accounts show everything within 60."""
@@ -155,6 +155,8 @@ class Probe:
         self.requests += 1
         try:
             response = self._client.get(path, params)
+        except AccessDeniedError as error:
+            return Answer(None, plain_message(error), requests.codes.unauthorized)
         except FatalAPIError as error:  # It concerns all paths: there is no token any more.
             self._unavailable = plain_message(error)
             return Answer(None, self._unavailable)

@@ -7,6 +7,7 @@ import pytest
 import requests
 from singer_sdk.exceptions import FatalAPIError
 
+from tap_wootric.api.responses import AccessDeniedError
 from tap_wootric.doctor.probe import Answer, NotAskedError, Patience, Probe, plain_message
 from tests.unit.api.fakes import response
 from tests.unit.fakes import NOW, FakeClient
@@ -55,6 +56,16 @@ def test_a_refusal_is_final(status: int) -> None:
     answer = asked.ask()
     assert answer.problem == f"{status} for {PATH}"
     assert answer.is_final
+    assert asked.pauses == []
+
+
+def test_a_path_that_rejects_every_token_does_not_end_the_questions_about_others() -> None:
+    problem = "401 Unauthorized for /v1/responses, 5 times in a row, while other requests are accepted"
+    asked = Asked(AccessDeniedError(problem), response(content=[]))
+    answer = asked.ask()
+    assert answer.problem == problem
+    assert answer.is_final
+    assert asked.ask().content == []
     assert asked.pauses == []
 
 
