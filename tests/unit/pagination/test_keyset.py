@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from tap_wootric.pagination import keyset
@@ -120,15 +120,21 @@ def test_an_unchanged_row_is_in_a_part_although_others_change_at_every_request(
 ) -> None:
     reader = AccountReader(account, whole_seconds=whole_seconds, **CHANGES_PER_REQUEST)
     before = account.end_users.versions()
-    records = read_divided(reader.fetch, Query(sort_key).with_range(sort_key, TimeRange(lt=int(NOW) + 1)), pages)
-    unchanged = {one for one, row in account.end_users.versions().items() if before.get(one) == row}
+    query = Query(sort_key).with_range(sort_key, TimeRange(lt=int(NOW) + 1))
+    try:
+        records = read_divided(reader.fetch, query, pages)
+    except UnprovenSecondError:  # Rows of a second were deleted faster than they can be counted: an error, not a loss.
+        reject()
+    unchanged = {id_ for id_, row in account.end_users.versions().items() if before.get(id_) == row}
     assert unchanged <= {record["id"] for record in records}
 
 
 def list_of(seconds: Sequence[int | None]) -> FetchPage:
-    """A list of rows in this order, updated at these seconds; one that shows none is updated when the next one is."""
-    records = [{"id": number, "updated_at": one and normalize_timestamp(one)} for number, one in enumerate(seconds)]
-    places = [next(one for one in seconds[number:] if one is not None) for number in range(len(seconds))]
+    """Return a list of rows updated at these seconds; None is a row without a time, at the place of the next row."""
+    records = [
+        {"id": number, "updated_at": second and normalize_timestamp(second)} for number, second in enumerate(seconds)
+    ]
+    places = [next(second for second in seconds[number:] if second is not None) for number in range(len(seconds))]
 
     def fetch(query: Query) -> list[Record]:
         shown = [record for record, place in zip(records, places, strict=True) if place in query.updated_at]
