@@ -11,6 +11,8 @@ from datetime import date
 from itertools import pairwise
 from typing import Any
 
+from singer_sdk.exceptions import RetriableAPIError
+
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.rate_limit import ServerClock
 from tap_wootric.doctor.days import includes_last_day
@@ -19,7 +21,7 @@ from tap_wootric.doctor.lists import ListExamination
 from tap_wootric.doctor.probe import Answer, NotAskedError, Probe, UnansweredError
 from tap_wootric.doctor.report import Check, Report, Status, SyncEstimate, duration
 from tap_wootric.doctor.verdicts import access_check, list_checks
-from tap_wootric.records.timestamps import DATE_LENGTH, SECONDS_PER_DAY, timestamp_of_second
+from tap_wootric.records.timestamps import SECONDS_PER_DAY
 from tap_wootric.settings import Settings
 from tap_wootric.streams.base import WootricStream
 from tap_wootric.streams.daily import DailyStream
@@ -219,7 +221,7 @@ class Doctor:
 
     def _daily_checks(self, stream: DailyStream) -> list[Check]:
         def is_active(first: int, last: int) -> bool:
-            (row,) = self._rows(stream, _range(stream, first, last))
+            (row,) = self._rows(stream, stream.day_range(first, last))
             return any(_is_positive(row.get(name)) for name in stream.activity_fields)
 
         last = self._today - 2  # Over in any time zone.
@@ -248,12 +250,10 @@ class Doctor:
         if answer.problem:
             raise UnansweredError(answer.problem)
         try:
-            rows = stream.rows(answer.content, params)
-        except (AttributeError, KeyError, TypeError):
-            rows = None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise UnansweredError(f"the response of {stream.path} does not have the structure of {stream.name}")
-        return rows
+            return stream.checked_rows(answer.content, params)
+        except RetriableAPIError:
+            reason = f"the response of {stream.path} does not have the structure of {stream.name}"
+            raise UnansweredError(reason) from None
 
     # What it means
 
@@ -341,12 +341,6 @@ def _end_inclusive(stream: DailyStream, value: bool | None, reason: str) -> Chec
         None: reason,
     }
     return Check("end_inclusive", stream.name, Status.UNKNOWN if value is None else Status.OK, value, messages[value])
-
-
-def _range(stream: DailyStream, first: int, last: int) -> dict[str, str]:
-    """Return the parameters of a range of days, counted from 1970-01-01."""
-    days = (timestamp_of_second(day * SECONDS_PER_DAY)[:DATE_LENGTH] for day in (first, last))
-    return dict(zip(stream.range_params, days, strict=True))
 
 
 def _day(text: str) -> int:

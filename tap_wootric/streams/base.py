@@ -320,12 +320,20 @@ class WootricStream(SdkStream):
         Raises:
             FatalAPIError, RetriableAPIError: As with `decode_response`; or the response has another structure.
         """
-        content, rows = decode_response(response, self.name), None
+        return [self.transformer(row) for row in self.checked_rows(decode_response(response, self.name), params)]
+
+    def checked_rows(self, content: Any, params: Mapping[str, Any]) -> list[Row]:
+        """Return what `rows` does.
+
+        Raises:
+            RetriableAPIError: The JSON has another structure.
+        """
+        rows = None
         with suppress(AttributeError, KeyError, TypeError):
             rows = self.rows(content, params)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise RetriableAPIError(f"The response of {self.path} does not have the structure of {self.name}")
-        return [self.transformer(row) for row in rows]
+        return rows
 
     @cached_property
     def transformer(self) -> RecordTransformer:

@@ -73,7 +73,7 @@ class DailyStream(WootricStream):
     def sample_params(self) -> dict[str, Any]:
         """Return the parameters of a request for today's totals."""
         today = self.client.server_time() // SECONDS_PER_DAY
-        return self._day_range(today, today)
+        return self.day_range(today, today)
 
     @override
     def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:
@@ -112,7 +112,7 @@ class DailyStream(WootricStream):
 
         Days are fetched in parallel, unless the first response announces a rate limit.
         """
-        first, *rest = (self._day_range(day, day + extra_days) for day in days)
+        first, *rest = (self.day_range(day, day + extra_days) for day in days)
         yield from fetch(first)
         threads = 1 if self.client.is_rate_limited(self.path) else self.settings.concurrency
         # One row a day takes little memory: no thread needs to wait for a day that is slow.
@@ -146,7 +146,7 @@ class DailyStream(WootricStream):
         """
 
         def is_active(first: int, last: int) -> bool:
-            return any(self._has_activity(record) for record in fetch(self._day_range(first, last)))
+            return any(self._has_activity(record) for record in fetch(self.day_range(first, last)))
 
         today, tomorrow = days[-1], days[-1] + 1
         return is_active(days[0], tomorrow) and not is_active(today, today) and not is_active(tomorrow, tomorrow)
@@ -154,7 +154,7 @@ class DailyStream(WootricStream):
     def _has_activity(self, record: Record) -> bool:
         return any(record.get(name) for name in self.activity_fields)
 
-    def _day_range(self, first: int, last: int) -> dict[str, str]:
+    def day_range(self, first: int, last: int) -> dict[str, str]:
         """Return the parameters for a range of days, counted from 1970-01-01."""
         return dict(zip(self.range_params, (_date(first), _date(last)), strict=True))
 

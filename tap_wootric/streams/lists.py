@@ -63,7 +63,7 @@ class ListStream(WootricStream):
     """Whether the API filters this list by `excluded_from_calculations` (documented for responses)."""
 
     filters_updates = False
-    """Whether the API is known to filter this list by `updated`. If it is not, each sync finds out."""
+    """Whether the API is known to filter and sort this list by update time. If it is not, each sync finds out."""
 
     @property
     @override
@@ -149,7 +149,7 @@ class ListStream(WootricStream):
             advice = "As this API does not filter by updated_at, each sync fetches them again"
         else:
             advice = f"The next sync goes on behind {'it' if number == 1 else 'them'}"
-            # Otherwise, the next sync would read the second again if it is the last one that has rows.
+            # If no later second has rows, the bookmark would stay here, and the next sync would fail as well.
             behind = max(error.query.updated_at.lt for error in unproven)
             self.high_watermark = max(self.high_watermark, f"{timestamp_of_second(behind)}Z")
         raise FatalAPIError(f"{self.name}: {unproven[0]}{others}. {advice}")
@@ -259,8 +259,8 @@ def _has_all_earlier(fetch_page: FetchPage, first: Query, page: list[Record]) ->
     """
     key = first.time_key
     for _ in range(_MAX_FIRST_PAGES):
-        seconds = [time[:SECOND_LENGTH] for record in page if (time := record.get(key))]
-        is_proven = key == "created_at" and min(seconds, default="") < max(seconds, default="")
+        seconds = _seconds(page, key)
+        is_proven = key == "created_at" and len({*seconds}) > 1
         if len(page) < PAGE_SIZE or not seconds or is_proven:
             return True
         earlier = first.with_range(key, TimeRange(first.range_of(key).gte, unix_seconds(max(seconds))))
@@ -288,8 +288,13 @@ def _reusing(fetch_page: FetchPage, params: Mapping[str, Any], page: list[Record
 
 def _is_sorted(page: list[Record], key: TimeKey) -> bool:
     """Return whether the records are in ascending order of a time, to the second."""
-    seconds = [stamp[:SECOND_LENGTH] for record in page if (stamp := record.get(key))]
+    seconds = _seconds(page, key)
     return seconds == sorted(seconds)
+
+
+def _seconds(page: list[Record], key: TimeKey) -> list[str]:
+    """Return the seconds of a time of the records that have it."""
+    return [time[:SECOND_LENGTH] for record in page if (time := record.get(key))]
 
 
 def parameters(query: Query) -> dict[str, Any]:
