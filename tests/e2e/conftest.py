@@ -25,8 +25,8 @@ def _postgres_server() -> Iterator[str]:
             yield url
     except postgres.MissingServerError as error:
         if os.environ.get("CI"):
-            pytest.fail(f"There is no PostgreSQL: {error}")
-        pytest.skip(f"There is no PostgreSQL: {error}")
+            pytest.fail(f"PostgreSQL is missing: {error}")
+        pytest.skip(f"PostgreSQL is missing: {error}")
 
 
 @pytest.fixture

@@ -132,9 +132,9 @@ def assert_recipes_are_right(database: Database, account: Account, **deleted: Ro
 
 
 def assert_sources_have_the_columns(database: Database) -> None:
-    """Check that dbt's sources name the columns of each table, but for those of the target."""
+    """Check that the dbt sources declare the columns of each table, except for those that the target adds."""
     (source,) = yaml.safe_load((RECIPES / "sources.yml").read_text())["sources"]
-    declared = {one["name"]: {column["name"] for column in one["columns"]} for one in source["tables"]}
+    declared = {table["name"]: {column["name"] for column in table["columns"]} for table in source["tables"]}
     schema = source["schema"]
     found = database.query(
         f"SELECT table_name, array_agg(column_name::text) AS columns FROM information_schema.columns "  # noqa: S608

@@ -43,7 +43,7 @@ def server_url() -> Iterator[str]:
         with postgres.server(**SMALL_BUFFERS) as url:
             yield url
     except postgres.MissingServerError as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"There is no PostgreSQL: {error}")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"PostgreSQL is missing: {error}")
 
 
 @pytest.fixture(params=[*PLANS])

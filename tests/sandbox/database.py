@@ -140,7 +140,7 @@ class DatabaseTable(Table):
         self._name = name
         self._options = options
         self._writer = Writer(connection, name, options.padding)
-        self._request_rng = copy(rng)  # A copy, so that the same seed creates the same rows as in memory.
+        self._request_rng = copy(rng)  # A copy: the same seed must create the same rows as in memory.
         self._writer.execute(_CREATE)
         self._writer.execute(
             "ALTER TABLE {table} ALTER padding SET STORAGE PLAIN"

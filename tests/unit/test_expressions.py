@@ -1,4 +1,4 @@
-"""An expression of a stream map that names what is not there is refused, and one that works is not."""
+"""Expressions in stream maps are refused if they name unknown properties, and accepted if they work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream map that names what is not there is refused, and one that works is not."""
+"""Stream maps are refused if they name unknown streams or properties, and accepted if they work."""
 
 from __future__ import annotations
 
