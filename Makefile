@@ -19,10 +19,10 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(MISSING_UV) ## Sync made-up data with Meltano into files, without a Wootric account
-	$(RUN) python -m tests.sandbox -- uvx 'meltano~=4.4' run tap-wootric target-jsonl
+	$(RUN) python -m tools sandbox -- uvx 'meltano~=4.4' run tap-wootric target-jsonl
 
 sandbox: environment ## Serve a made-up account until interrupted, and print the tap's settings for it
-	@$(RUN) python -m tests.sandbox
+	@$(RUN) python -m tools sandbox
 
 plugin: ## Write plugin files that install this clone, and print the commands that add them to a project
 	@mkdir -p .cache/plugin
@@ -47,10 +47,10 @@ format: environment ## Format the code, and apply the linter's fixes
 	$(RUN) ruff check --fix .
 
 bench: environment ## Compare the speed with singer-io's tap in half an hour; with ARGS=--quick in two minutes
-	$(RUN) python -m tests.benchmark $(ARGS)
+	$(RUN) python -m tools benchmark $(ARGS)
 
 docs: environment ## Write the generated parts of the documentation, meltano.yml and the plugin files
-	$(RUN) python -m tests.docs
+	$(RUN) python -m tools docs
 
 build: $(MISSING_UV) ## Build the wheel and the sdist into dist/
 	$(UV) build

@@ -8,8 +8,8 @@ from tap_wootric.pagination.query import TIME_KEYS, Query
 from tap_wootric.records.timestamps import normalize_timestamp
 from tap_wootric.records.transform import Record
 from tap_wootric.streams.lists import parameters
-from tests.sandbox import Account, Api, Switches
-from tests.sandbox.account import NOW
+from tools.sandbox import Account, Api, Switches
+from tools.sandbox.account import NOW
 
 _SECONDS_PER_REQUEST = 0.2
 

@@ -14,10 +14,8 @@ from typing import Any
 
 import yaml
 
-from tests.sandbox import Sandbox
-from tests.tap import environment
-
-ROOT = Path(__file__).parent.parent
+from tools import ROOT, environment
+from tools.sandbox import Sandbox
 
 _TIMEOUT_SECONDS = 300
 

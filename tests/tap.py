@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from tools import environment
 
 DEFAULTS: dict[str, Any] = {}
 """Settings for runs that do not set them."""
@@ -132,12 +133,3 @@ def seen(records: list[dict[str, Any]]) -> dict[int, tuple[str, int]]:
 def _properties(record: Mapping[str, Any]) -> dict[str, Any]:
     properties: dict[str, Any] = (record.get("end_user") or record)["properties"]
     return properties
-
-
-def environment() -> dict[str, str]:
-    """Return the environment without the tap's settings, and without those that `make` passes on to itself.
-
-    Bytecode is written: without it, the SDK imports slowly.
-    """
-    dropped = ("TAP_WOOTRIC_", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-    return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.benchmark import report
-from tests.benchmark.__main__ import Programs, cycles, latencies, losses
-from tests.docs import block
 from tests.programs import run
+from tools.benchmark import report
+from tools.benchmark.__main__ import Programs, cycles, latencies, losses
+from tools.docs import block
 
 
 def test_each_measurement_can_be_taken_and_shown(tmp_path: Path) -> None:
@@ -25,4 +25,4 @@ def test_each_measurement_can_be_taken_and_shown(tmp_path: Path) -> None:
 
 def test_the_command_in_the_documentation_runs_it() -> None:
     done = run("make", "--dry-run", *block("make bench\n").split()[1:])
-    assert "python -m tests.benchmark" in done.stdout
+    assert "python -m tools benchmark" in done.stdout

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs import repository
-from tests.programs import ROOT, run
-from tests.sandbox import Account, Sandbox
+from tests.programs import run
 from tests.tap import catalog_of, seen
+from tools import ROOT
+from tools.docs import repository
+from tools.sandbox import Account, Sandbox
 
 PYTHONS = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text())
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

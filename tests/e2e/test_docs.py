@@ -19,14 +19,14 @@ import pytest
 import yaml
 
 from tap_wootric.streams import STREAMS
-from tests import figures
-from tests.docs import PLUGINS, README, RECIPES, block, blocks, generated, pages, repository, version
 from tests.postgres import Database
-from tests.programs import ROOT, plugin, run
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW, in_utc
-from tests.sandbox.server import Clock
+from tests.programs import plugin, run
 from tests.tap import tap
+from tools import ROOT
+from tools.docs import PLUGINS, README, RECIPES, block, blocks, generated, pages, repository, version
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW, in_utc
+from tools.sandbox.server import Clock
 
 DATABASE_URL = "postgresql+psycopg://user:password@host:5432/database"
 
@@ -87,11 +87,6 @@ def test_the_commands_name_the_newest_version() -> None:
     texts = "".join(page.read_text() for page in pages())
     assert set(re.findall(r"[/@]v(\d+\.\d+\.\d+)", texts)) == {version()}
     assert f"uv tool install git+{repository()}@v" in texts
-
-
-def test_turning_pages_loses_a_row_and_seeking_does_not() -> None:
-    assert figures.missing(figures.read_by_page_number()) == {5}
-    assert figures.missing(figures.read_by_seeking()) == set()
 
 
 def test_the_request_in_the_documentation_is_the_one_that_is_made() -> None:
@@ -226,7 +221,7 @@ def test_the_sandbox_that_make_serves_is_that_of_the_tests() -> None:
     options, *_, file = shlex.split(block("make -sC").replace(">> .env &", ""))[1:]
     assert (options, file) == ("-sC", "sandbox")
     done = run("make", "--dry-run", "sandbox", cwd=ROOT)
-    assert done.stdout.splitlines()[-1] == "uv run python -m tests.sandbox"
+    assert done.stdout.splitlines()[-1] == "uv run python -m tools.sandbox"
 
 
 def test_make_plugin_writes_plugin_files_that_install_this_clone() -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.programs import Project, settings
-from tests.sandbox import Account, Sandbox
+from tools.sandbox import Account, Sandbox
 
 
 def test_meltano_invokes_the_doctor_with_the_taps_settings(tmp_path: Path) -> None:

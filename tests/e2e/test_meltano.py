@@ -10,9 +10,10 @@ from pathlib import Path
 
 import yaml
 
-from tests.docs import PLUGINS, block
-from tests.programs import ROOT, Project, meltano_yml, plugin, run
+from tests.programs import Project, meltano_yml, plugin, run
 from tests.tap import tap
+from tools import ROOT
+from tools.docs import PLUGINS, block
 
 
 def test_the_demo_writes_every_row_into_files(tmp_path: Path) -> None:

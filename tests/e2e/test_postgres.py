@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.docs import RECIPES, block, recipe
 from tests.postgres import Database
 from tests.programs import Project, run, settings, target
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW, SECOND, Row
-from tests.sandbox.server import Clock
 from tests.tap import full_table, tap
+from tools.docs import RECIPES, block, recipe
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW, SECOND, Row
+from tools.sandbox.server import Clock
 
 
 def loaded(database: Database, table: str, schema: str = "tap_wootric") -> dict[int, dict[str, Any]]:

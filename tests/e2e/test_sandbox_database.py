@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests import postgres
-from tests.sandbox import Account, Api, Switches
-from tests.sandbox.account import BEGIN, NOW, SECOND, Body
-from tests.sandbox.database import DatabaseAccount, Options
+from tests.database import DatabaseAccount, Options
+from tools.sandbox import Account, Api, Switches
+from tools.sandbox.account import BEGIN, NOW, SECOND, Body
 
 _BEGIN = BEGIN // SECOND
 

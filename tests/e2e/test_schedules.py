@@ -16,13 +16,13 @@ import psycopg
 import pytest
 import yaml
 
-from tests.docs import block
 from tests.postgres import Database
-from tests.programs import ROOT, Project, run, settings, with_targets
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW, in_utc
-from tests.sandbox.server import Clock
-from tests.tap import environment
+from tests.programs import Project, run, settings, with_targets
+from tools import ROOT, environment
+from tools.docs import block
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW, in_utc
+from tools.sandbox.server import Clock
 
 WORKFLOWS = ROOT / ".github" / "workflows"
 

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.docs import DOCS, block
 from tests.postgres import Database
 from tests.programs import Project, meltano_yml, run, settings, uvx
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW
-from tests.sandbox.server import Clock
 from tests.tap import Run, full_table, tap
+from tools.docs import DOCS, block
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW
+from tools.sandbox.server import Clock
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ from tap_wootric.pagination import keyset
 from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeRange
 from tests import postgres
 from tests.api_reader import ApiReader
-from tests.sandbox import Sandbox
-from tests.sandbox.account import BEGIN, END, NOW, SECOND
-from tests.sandbox.database import DatabaseAccount, DatabaseTable, Options
-from tests.sandbox.server import Clock
+from tests.database import DatabaseAccount, DatabaseTable, Options
 from tests.tap import full_table, selecting, tap
+from tools.sandbox import Sandbox
+from tools.sandbox.account import BEGIN, END, NOW, SECOND
+from tools.sandbox.server import Clock
 
 TIE = (BEGIN + END) // 2 // SECOND * SECOND
 """The second in which rows are inserted by one statement, in microseconds."""

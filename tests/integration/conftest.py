@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox import Sandbox
 from tests.tap import DEFAULTS
+from tools.sandbox import Sandbox
 
 _LATENCY_SECONDS = 0.05
 """How long each response takes: long enough for partitions to pay off."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import END, SECOND
-from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
-from tests.sandbox.server import Clock, Request
 from tests.tap import tap
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import END, SECOND
+from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
+from tools.sandbox.server import Clock, Request
 
 NOW = END / SECOND
 

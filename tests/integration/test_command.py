@@ -16,10 +16,10 @@ import pytest
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
 from tap_wootric.tap import TapWootric
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import END, SECOND
-from tests.sandbox.server import Clock
 from tests.tap import Run, catalog_of, selecting, tap
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import END, SECOND
+from tools.sandbox.server import Clock
 
 SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
 VALID = {"client_id": "id", "client_secret": SECRET, "api_url": "http://127.0.0.1:9"}

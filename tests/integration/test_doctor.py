@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from tests.docs import DOCS, block
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import BEGIN, SECOND
-from tests.sandbox.server import Clock
-from tests.tap import Run, environment, tap
+from tests.tap import Run, tap
+from tools import environment
+from tools.docs import DOCS, block
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import BEGIN, SECOND
+from tools.sandbox.server import Clock
 
 LISTS = ("end_users", "responses", "declines")
 OTHERS = ("segments", "survey_templates", "nps_summary", "email_stats", "email_sources")

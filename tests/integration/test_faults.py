@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW, SECOND
-from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
-from tests.sandbox.server import FAULTS, Clock
 from tests.tap import Run, full_table, seen, tap
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW, SECOND
+from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
+from tools.sandbox.server import FAULTS, Clock
 
 pytestmark = pytest.mark.usefixtures("concurrency")
 

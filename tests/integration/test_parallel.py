@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW
-from tests.sandbox.server import Clock
-from tests.tap import Run, environment, seen, tap
+from tests.tap import Run, seen, tap
+from tools import environment
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW
+from tools.sandbox.server import Clock
 
 _LATENCY_SECONDS = 0.1
 """How long each response takes: long enough for partitions to pay off."""

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW
-from tests.sandbox.server import Clock
-from tests.tap import DEFAULTS, Run, environment, seen, tap
+from tests.tap import DEFAULTS, Run, seen, tap
+from tools import environment
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW
+from tools.sandbox.server import Clock
 
 pytestmark = pytest.mark.usefixtures("concurrency")
 

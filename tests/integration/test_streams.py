@@ -14,12 +14,13 @@ from jsonschema import Draft7Validator
 
 from tap_wootric.streams import STREAMS
 from tap_wootric.tap import TapWootric
-from tests.programs import ROOT, plugin, run
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW, SECOND, Email, in_utc
-from tests.sandbox.api import Answer
-from tests.sandbox.server import Clock
+from tests.programs import plugin, run
 from tests.tap import Run, full_table, selecting, tap
+from tools import ROOT
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW, SECOND, Email, in_utc
+from tools.sandbox.api import Answer
+from tools.sandbox.server import Clock
 
 BY_DEFAULT = {"end_users", "responses", "declines"}
 ALL = tuple(STREAMS)

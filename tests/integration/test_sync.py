@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW, SECOND, in_utc
-from tests.sandbox.server import Clock
 from tests.tap import Run, catalog_of, full_table, seen, tap
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW, SECOND, in_utc
+from tools.sandbox.server import Clock
 
 pytestmark = pytest.mark.usefixtures("concurrency")
 

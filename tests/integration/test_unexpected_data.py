@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import NOW, SECOND
-from tests.sandbox.server import Clock
 from tests.tap import Run, tap
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW, SECOND
+from tools.sandbox.server import Clock
 
 
 def read(stream: str, *changes: dict[str, Any]) -> Run:

@@ -15,8 +15,8 @@ from tap_wootric.pagination.query import FetchPage, Query, TimeKey, TimeRange, U
 from tap_wootric.records.timestamps import normalize_timestamp
 from tap_wootric.records.transform import Record
 from tests.api_reader import ApiReader
-from tests.sandbox import Account
-from tests.sandbox.account import NOW
+from tools.sandbox import Account
+from tools.sandbox.account import NOW
 
 CHANGES_PER_REQUEST = {"updates": 6.0, "deletes": 0.5, "inserts": 0.5}
 

@@ -17,7 +17,7 @@ from jsonschema import Draft7Validator
 
 from tap_wootric.records.sanitize import sanitize_nested
 from tap_wootric.records.transform import RecordTransformer
-from tests.sandbox import Account
+from tools.sandbox import Account
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.decimals(allow_nan=False, allow_infinity=False) | st.text(),

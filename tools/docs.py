@@ -1,4 +1,4 @@
-"""Writes what is generated of the documentation and of the plugin files: `python -m tests.docs`, or `make docs`.
+"""Writes what is generated of the documentation and of the plugin files: `python -m tools docs`, or `make docs`.
 
 The sources are the tap itself (settings, streams, schemas), meltano.yml, docs/recipes/*.sql and docs/benchmark.json.
 Also finds the blocks of code in the pages, for the tests that run them.
@@ -6,7 +6,6 @@ Also finds the blocks of code in the pages, for the tests that run them.
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 import tomllib
@@ -16,11 +15,9 @@ from typing import Any
 
 import yaml
 
-from tests import figures
-from tests.benchmark import report
-from tests.benchmark.report import table
-from tests.programs import ROOT
-from tests.tap import catalog_of, tap
+from tools import ROOT, figures, tap_json
+from tools.benchmark import report
+from tools.benchmark.report import table
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
@@ -77,8 +74,8 @@ def version() -> str:
 
 def generated() -> dict[Path, str]:
     """Return each file that is generated, in whole or in part, with the text that it is to have."""
-    about = json.loads(tap("--about", "--format", "json").out)
-    streams = catalog_of()["streams"]
+    about = tap_json("--about", "--format", "json")
+    streams = tap_json("--discover")["streams"]
     contents: dict[str, Callable[[], str]] = {
         "overview": lambda: _overview(streams),
         "streams": lambda: "\n".join([_diagram(streams), *(_fields(entry) for entry in streams)]),
@@ -99,7 +96,6 @@ def generated() -> dict[Path, str]:
         PLUGINS / "target-postgres.yml": _plugin_file("target-postgres", target_plugin),
         PLUGINS / "meltanohub.yml": _hub_definition(tap_plugin, about),
         RECIPES / "sources.yml": _dbt_sources(streams, tap_plugin["load_schema"]),
-        DOCS / "paging.svg": figures.paging(),
         DOCS / "benchmark.svg": figures.benchmark(report.saved()),
     }
     return files

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.sandbox.account import Account
-from tests.sandbox.server import Sandbox
+from tools.sandbox.account import Account
+from tools.sandbox.server import Sandbox
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools sandbox", description=__doc__)
     parser.add_argument("--end-users", type=int, default=300, help="number of rows (default: %(default)s)")
     parser.add_argument("--responses", type=int, default=500, help="number of rows (default: %(default)s)")
     parser.add_argument("--declines", type=int, default=100, help="number of rows (default: %(default)s)")

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.programs import ROOT
+from tools import ROOT
 
 FILE = ROOT / "docs" / "benchmark.json"
-"""The measurements that the documentation shows; `python -m tests.benchmark --save` takes them."""
+"""The measurements that the documentation shows; `python -m tools benchmark --save` takes them."""
 
 FLOOR = "the least that a program can do"
 OLD_TAP = "singer-io's tap"

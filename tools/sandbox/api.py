@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from tests.sandbox.account import OPERATORS, SECOND, Account, Body, Filter, Row, Selection, Table
+from tools.sandbox.account import OPERATORS, SECOND, Account, Body, Filter, Row, Selection, Table
 
 CLIENT_ID = "sandbox-client-id"
 CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - It opens nothing.

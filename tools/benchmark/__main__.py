@@ -20,13 +20,12 @@ from typing import Any
 
 import requests
 
-from tests.benchmark import report, server
-from tests.benchmark.report import FLOOR, OLD_TAP, THIS_TAP
-from tests.programs import ROOT
-from tests.sandbox import Account, Sandbox
-from tests.sandbox.account import BEGIN, SECOND, in_utc
-from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET
-from tests.tap import environment, selecting
+from tools import ROOT, environment, tap_json
+from tools.benchmark import report, server
+from tools.benchmark.report import FLOOR, OLD_TAP, THIS_TAP
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import BEGIN, SECOND, in_utc
+from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET
 
 HERE = Path(__file__).parent
 OLD = "tap-wootric==0.5.3"
@@ -65,7 +64,7 @@ class Programs:
     def tap(
         self, url: str, stream: str = STREAM, haste: float = 1, state: Any = None, concurrency: int = 4
     ) -> list[str]:
-        options = self._options({"api_url": url, "concurrency": concurrency}, selecting(stream), state)
+        options = self._options({"api_url": url, "concurrency": concurrency}, _selecting(stream), state)
         return [sys.executable, str(HERE / "haste.py"), str(haste), "-m", "tap_wootric", *options]
 
     def _options(self, config: dict[str, Any], catalog: dict[str, Any], state: Any) -> list[str]:
@@ -105,6 +104,12 @@ class Programs:
             return [message for message in map(json.loads, lines) if message["type"] == kind]
 
 
+def _selecting(stream: str) -> dict[str, Any]:
+    """Return a catalog of one stream."""
+    entries = tap_json("--discover")["streams"]
+    return {"streams": [entry for entry in entries if entry["tap_stream_id"] == stream]}
+
+
 def _check(command: list[str]) -> None:
     subprocess.run(command, check=True)
 
@@ -113,7 +118,7 @@ def _check(command: list[str]) -> None:
 def serving(**options: float) -> Iterator[str]:
     """Run the server of the benchmark, and yield its URL."""
     arguments = [f"--{name}={value}" for name, value in options.items()]
-    command = [sys.executable, "-m", "tests.benchmark.server", *arguments]
+    command = [sys.executable, "-m", "tools.benchmark.server", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stdout
         try:
@@ -238,7 +243,7 @@ def measure(programs: Programs, *, is_quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools benchmark", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows and runs: two minutes instead of thirty")
     parser.add_argument("--save", action="store_true", help=f"write {report.FILE.name}, which the documentation shows")
     options = parser.parse_args()

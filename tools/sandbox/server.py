@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.sandbox.account import BEGIN, Account, in_utc
-from tests.sandbox.api import CLIENT_ID, CLIENT_SECRET, Answer, Api, Switches, path_of
+from tools.sandbox.account import BEGIN, Account, in_utc
+from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET, Answer, Api, Switches, path_of
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,0 @@
-"""Measures the tap against a floor and against singer-io's tap: `uv run python -m tests.benchmark`."""
