@@ -6,23 +6,15 @@ the SDK's mapper registers the schemas of the catalog before.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from singer_sdk.singerlib import Catalog
 
-
-@dataclass(frozen=True, slots=True)
-class StreamDefinition:
-    """What a catalog cannot change about a stream."""
-
-    schema: Mapping[str, Any]
-    primary_keys: Sequence[str]
-    replication_key: str | None
+from tap_wootric.streams.base import WootricStream
 
 
-def complete(catalog: Any, streams: Mapping[str, StreamDefinition]) -> Any:
+def complete(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Any:
     """Return a catalog with everything that the SDK expects. Anything that is not a mapping is returned unchanged.
 
     A catalog may leave out fields, but it cannot change the keys of a stream or the types of its fields. Its metadata
@@ -57,7 +49,7 @@ def _json(catalog: Any) -> Any:
     return catalog.to_dict() if isinstance(catalog, Catalog) else catalog
 
 
-def _entry(entry: Mapping[str, Any], streams: Mapping[str, StreamDefinition]) -> dict[str, Any]:
+def _entry(entry: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]) -> dict[str, Any]:
     name = entry["tap_stream_id"]
     stream = streams[name]
     keys = [key for key in (*stream.primary_keys, stream.replication_key) if key]

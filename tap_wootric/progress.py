@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import pendulum
 
+from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.records.timestamps import DATE_LENGTH, SECOND_LENGTH, unix_seconds
 
 _INTERVAL_SECONDS = 10.0
@@ -27,28 +28,21 @@ class Effort:
     """What has been spent since this object was made: requests, time, and waiting for the rate limit.
 
     Args:
-        requests_sent: Returns the number of all requests so far.
-        throttled_seconds: Returns the seconds spent waiting for the rate limit so far.
+        rate_limiter: Counts all requests and waits.
         clock: Returns the current time in seconds.
     """
 
-    def __init__(
-        self,
-        requests_sent: Callable[[], int],
-        throttled_seconds: Callable[[], float],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, rate_limiter: RateLimiter, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._requests_sent = requests_sent
-        self._throttled_seconds = throttled_seconds
+        self._rate_limiter = rate_limiter
         self._began_at = clock()
-        self._requests_before = requests_sent()
-        self._throttled_before = throttled_seconds()
+        self._requests_before = rate_limiter.requests_sent
+        self._throttled_before = rate_limiter.throttled_seconds
 
     @property
     def requests(self) -> int:
         """The number of requests, including those for tokens and those that failed."""
-        return self._requests_sent() - self._requests_before
+        return self._rate_limiter.requests_sent - self._requests_before
 
     @property
     def seconds(self) -> float:
@@ -58,12 +52,12 @@ class Effort:
     @property
     def seconds_waited(self) -> int:
         """How much of the time was spent waiting for the rate limit."""
-        return round(self._throttled_seconds() - self._throttled_before)
+        return round(self._rate_limiter.throttled_seconds - self._throttled_before)
 
     def __str__(self) -> str:
         waited = self.seconds_waited
         including = f", including {_duration(waited)} of waiting for the rate limit" if waited else ""
-        return f"{_count(self.requests, 'request')} and {_duration(self.seconds)}{including}"
+        return f"{counted(self.requests, 'request')} and {_duration(self.seconds)}{including}"
 
 
 class Progress:
@@ -74,13 +68,13 @@ class Progress:
         logger: Where the lines go.
         start: The Unix second at which the range begins; before 1970 if it is not known.
         end: The Unix second at which the range ends.
-        effort: What the stream has cost.
-        max_requests_per_second: Returns what the rate limit allows, or None as long as no limit is known.
+        rate_limiter: Counts requests, and knows the limit.
+        path: The endpoint, whose limit sets the pace.
+        forecast: Called with the Unix second that has been reached, makes an estimate of the rest, or returns None. It
+            may send requests, so it is only called for streams that take long, and rarely.
 
     Attributes:
         rows: The number of rows emitted.
-        forecast: Called with the Unix second that has been reached, makes an estimate of the rest, or returns None. It
-            may send requests, so it is only called for streams that take long, and rarely. None for no forecasts.
         is_done: Whether the stream has been read to its end.
     """
 
@@ -91,38 +85,40 @@ class Progress:
         logger: logging.Logger,
         start: int,
         end: int,
-        effort: Effort,
-        max_requests_per_second: Callable[[], float | None],
+        rate_limiter: RateLimiter,
+        path: str,
+        forecast: Callable[[int], RequestsAfter | None],
     ) -> None:
         self.rows = 0
-        self.forecast: Callable[[int], RequestsAfter | None] | None = None
         self.is_done = False
         self._name = name
         self._logger = logger
         self._start = start
         self._end = end
-        self._effort = effort
-        self._max_requests_per_second = max_requests_per_second
+        self._effort = Effort(rate_limiter)
+        self._rate_limiter = rate_limiter
+        self._path = path
+        self._forecast = forecast
         self._logged_after = 0.0
         self._next_forecast_after = _FIRST_FORECAST_SECONDS
         self._requests_after: RequestsAfter | None = None
 
-    def done(self, high_watermark: str) -> None:
+    def done(self, position: str) -> None:
         """Log the summary.
 
         Args:
-            high_watermark: The latest timestamp or date of the rows; empty if it is not known.
+            position: The latest timestamp or date of the rows; empty if it is not known.
         """
         self.is_done = True
-        is_date = len(high_watermark) <= DATE_LENGTH
-        up_to = high_watermark if is_date else f"{high_watermark[:SECOND_LENGTH]}Z"
-        self._log("done", f", up to {up_to}" if up_to else "", {"at": high_watermark or None})
+        is_date = len(position) <= DATE_LENGTH
+        up_to = position if is_date else f"{position[:SECOND_LENGTH]}Z"
+        self._log("done", f", up to {up_to}" if up_to else "", {"at": position or None})
 
-    def reached(self, timestamp: str | None) -> None:
+    def reached(self, timestamp: str) -> None:
         """Log a line if one is due.
 
         Args:
-            timestamp: The position in the range, in the form of `normalize_timestamp`; None if it is not known.
+            timestamp: The position in the range, in the form of `normalize_timestamp`; empty if it is not known.
         """
         if not timestamp:
             return
@@ -140,13 +136,13 @@ class Progress:
 
     def _seconds_left(self, second: int) -> int | None:
         """Return about how many seconds it takes to read the rest from a Unix second on, or None without a forecast."""
-        if self.forecast and self._effort.seconds >= self._next_forecast_after:
-            self._requests_after = self.forecast(second)
+        if self._effort.seconds >= self._next_forecast_after:
+            self._requests_after = self._forecast(second)
             self._next_forecast_after = self._effort.seconds + _FORECAST_LIFETIME_SECONDS
         if self._requests_after is None or not self._effort.requests:
             return None
         requests_per_second = self._effort.requests / self._effort.seconds
-        if limit := self._max_requests_per_second():
+        if limit := self._rate_limiter.max_requests_per_second(self._path):
             # Requests come in bursts, each followed by a wait, so the average so far may be above the limit.
             requests_per_second = min(requests_per_second, limit)
         return round(self._requests_after(second) / requests_per_second)
@@ -158,9 +154,9 @@ class Progress:
             "%s: %s, %s in %s%s%s",
             self._name,
             position,
-            _count(self.rows, "row"),
+            counted(self.rows, "row"),
             self._effort,
-            f", {_count(rows_per_second, 'row')} a second" if rows_per_second else "",
+            f", {counted(rows_per_second, 'row')} a second" if rows_per_second else "",
             suffix,
             extra={
                 "rows": self.rows,
@@ -185,13 +181,13 @@ def log_total(logger: logging.Logger, effort: Effort, streams: Mapping[str, Prog
     rows = sum(progress.rows for progress in begun)
     unfinished = [name for name, progress in streams.items() if not (progress and progress.is_done)]
     if unfinished:
-        done = f"Sync incomplete: {len(streams) - len(unfinished)} of {_count(len(streams), 'stream')} done"
+        done = f"Sync incomplete: {len(streams) - len(unfinished)} of {counted(len(streams), 'stream')} done"
     else:
-        done = f"Sync done: {_count(len(streams), 'stream')}"
+        done = f"Sync done: {counted(len(streams), 'stream')}"
     logger.info(
         "%s, %s in %s%s",
         done,
-        _count(rows, "row"),
+        counted(rows, "row"),
         effort,
         f"; not done: {', '.join(unfinished)}" if unfinished else "",
         extra={
@@ -205,7 +201,8 @@ def log_total(logger: logging.Logger, effort: Effort, streams: Mapping[str, Prog
     )
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Return a number with a noun, such as `1 row` or `2,000 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -1,5 +1,7 @@
 """Every private or final member of the SDK that this tap touches, and why. The tap and its streams use the seams.
 
+Only `TapWootric.sync_all` and `run_connection_test` override final methods elsewhere: they are the seams themselves.
+
 `tests/unit/test_sdk.py` fails if an upgrade of the SDK changes one of these members.
 """
 
@@ -7,16 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 import singer_sdk
 from singer_sdk import Stream, Tap
-from singer_sdk.about import AboutInfo
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import MapExpressionError, SingerSDKError, StreamMapConfigError
 from singer_sdk.helpers._catalog import get_selected_schema
@@ -63,18 +63,14 @@ def is_worth_logging(record: logging.LogRecord) -> bool:
 
     There are many, such as two to three metrics for each stream; the tap logs what they say in fewer lines.
     """
-    is_of_sdk = record.pathname.startswith(_SDK_FOLDER)
-    return record.levelno != logging.INFO or not is_of_sdk or logging.getLogger().isEnabledFor(logging.DEBUG)
+    if not record.pathname.startswith(_SDK_FOLDER) or logging.getLogger().isEnabledFor(logging.DEBUG):
+        return True
+    # The text is the SDK's, and does not say which error; the tap logs that.
+    return record.levelno != logging.INFO and not str(record.msg).startswith("An unhandled error")
 
 
 class SdkTap(Tap):
-    """A tap with seams that the SDK lacks. The methods up to `on_signal` are for subclasses to override.
-
-    Attributes:
-        purpose: What the tap is for, as `--about` says it.
-    """
-
-    purpose: ClassVar[str]
+    """A tap with seams that the SDK lacks. The methods up to `on_signal` are for subclasses to override."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -91,13 +87,6 @@ class SdkTap(Tap):
             ConfigValidationError: A setting is wrong, and `validate` is set.
         """
         return dict(config)
-
-    def sync_selected(self) -> None:
-        """Sync all selected streams. Override it to act before and after `super().sync_selected()`."""
-        super().sync_all()
-
-    def test_selected(self) -> None:
-        """Test whether the selected streams can be read, for `--test`, and raise an error if not."""
 
     @property
     def record_schemas(self) -> dict[str, dict[str, Any]]:
@@ -116,12 +105,6 @@ class SdkTap(Tap):
     def on_signal(self, signum: int) -> None:
         """React to SIGTERM or SIGINT."""
 
-    @classmethod
-    @override
-    def _get_about_info(cls) -> AboutInfo:
-        # Private. The SDK would show the class's docstring, which is for programmers, and which `python -OO` removes.
-        return replace(super()._get_about_info(), description=cls.purpose)
-
     @classproperty
     @override
     def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805
@@ -136,18 +119,6 @@ class SdkTap(Tap):
         # and it accepts empty settings, misspelt ones and invalid dates.
         self._config = self.prepare_config(self._config, validate=raise_errors)
         return super()._validate_config(raise_errors=raise_errors)
-
-    @override  # type: ignore[misc]
-    def sync_all(self) -> None:
-        # Final. The SDK has no hook before or after a sync.
-        self.sync_selected()
-
-    @override  # type: ignore[misc]
-    def run_connection_test(self) -> bool:
-        # Final. The SDK would read all streams, including those that are not selected, write messages, and log the end
-        # of each stream as a failure.
-        self.test_selected()
-        return True
 
     @property
     @override
@@ -258,18 +229,6 @@ class SdkStream(Stream):
         # Private. Bookmarks move when a STATE is written: the public limit, `get_replication_key_signpost`, has no
         # effect on sorted streams. A `state_manager` of our own would be public, but cost more for each record.
         pass
-
-    @override
-    def log(self, message: str, *args: Any, level: int = logging.INFO, **kwargs: Any) -> None:
-        # Public, but it depends on a text. "An unhandled error occurred" does not say which; the command logs that.
-        level = logging.DEBUG if message.startswith("An unhandled error") else level
-        # The caller's file tells `is_worth_logging` whether the line is the SDK's.
-        super().log(message, *args, level=level, **{"stacklevel": 3, **kwargs})
-
-    @override
-    def generate_child_contexts(self, record: dict[str, Any], context: Context | None) -> Sequence[Context | None]:
-        # Public. There are no child streams, for which the SDK would copy each record, at 0.5 microseconds.
-        return ()
 
     @override
     def get_batch_config(self, config: Mapping[str, Any]) -> None:

@@ -25,15 +25,14 @@ GRANTS = (("client_id", "client_secret"), ("username", "password"))
 """The pairs of settings that obtain a token. Exactly one pair must be set."""
 
 _STRINGS = (*GRANTS[0], *GRANTS[1], "account_token", "region", "api_url", "start_date", "user_agent")
-_INTEGERS = {
-    "lookback_window": (" of seconds", 0, 365 * SECONDS_PER_DAY),
-    "request_timeout": (" of seconds", 1, 3_600),
-    "concurrency": ("", 1, 16),
-}
-"""For each integer its unit, as error messages put it, and the smallest and largest value."""
+_UNITS = {"lookback_window": " of seconds", "recheck_days": " of days", "request_timeout": " of seconds"}
+"""The integers, each with its unit as error messages put it."""
+
+_RETIRED = {"concurrency": "requests are sent one at a time"}
+"""Settings of earlier versions that have no effect any more, and why."""
 
 _SECRETS = {*GRANTS[0], *GRANTS[1], "account_token"}
-"""Settings whose values are never logged. The username is one of them, because people mix it up with the password."""
+"""Settings whose values are never logged. The username is one of them, because people paste their password into it."""
 
 _MAX_VALUE_LENGTH = 60
 """Characters of a value that an error quotes."""
@@ -94,33 +93,32 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         "start_date",
         th.DateTimeType,
         title="Start Date",
-        description="Skip rows last updated before this date or time, for example 2024-01-01 or "
-        "2024-01-01T00:00:00Z. Older deployments of the API cannot filter responses and declines by update time; "
-        "there, those created before it are skipped. By default, everything is read. Required by nps_summary and "
-        "email_stats, as their first day.",
+        description="Skip end users last updated before this date or time, and responses and declines created before "
+        "it, for example 2024-01-01 or 2024-01-01T00:00:00Z. By default, everything is read. Required by nps_summary "
+        "and email_stats, as their first day.",
     ),
     th.Property(
         "lookback_window",
-        th.IntegerType,
+        th.IntegerType(minimum=0, maximum=365 * SECONDS_PER_DAY),
         default=300,
         title="Lookback Window",
-        description="Number of seconds before the start of a sync that the next sync reads again, because a row can "
-        "become visible some time after its own timestamp.",
+        description="How many seconds before the last sync's start to read again, because a row can become visible "
+        "some time after its own timestamp.",
     ),
     th.Property(
-        "concurrency",
-        th.IntegerType,
-        default=4,
-        title="Concurrency",
-        description="How many parts of a long list, or days of nps_summary or email_stats, to read in parallel while "
-        "the API announces no rate limit. 1 disables parallel reading.",
+        "recheck_days",
+        th.IntegerType(minimum=0, maximum=36_500),
+        default=30,
+        title="Recheck Days",
+        description="How many days of responses and declines the first sync of a day (UTC) reads again. The API cannot "
+        "be asked which of them have changed: notes, tags and other late changes arrive that way. 0 for never.",
     ),
     th.Property(
         "request_timeout",
-        th.IntegerType,
+        th.IntegerType(minimum=1, maximum=3_600),
         default=60,
         title="Request Timeout",
-        description="Number of seconds to wait for a response before the request is retried.",
+        description="How many seconds to wait for a response before the request is retried.",
     ),
     th.Property(
         "user_agent",
@@ -141,7 +139,7 @@ class Settings:
         account_token: The account's token, if it is set.
         start_date: Unix second before which rows are skipped, or None to read everything.
         lookback_seconds: How far behind the start of a sync the bookmarks of lists stay.
-        concurrency: How many parts of a stream to read in parallel.
+        recheck_days: How many days of responses and declines the first sync of a day reads again.
         request_timeout_seconds: How long to wait for a response.
         user_agent: The User-Agent header of the requests.
     """
@@ -151,7 +149,7 @@ class Settings:
     account_token: str | None = field(repr=False)
     start_date: int | None
     lookback_seconds: int
-    concurrency: int
+    recheck_days: int
     request_timeout_seconds: int
     user_agent: str
 
@@ -167,7 +165,7 @@ class Settings:
             account_token=account_token,
             start_date=None if start_date is None else unix_seconds(normalize_timestamp(start_date)),
             lookback_seconds=config["lookback_window"],
-            concurrency=config["concurrency"],
+            recheck_days=config["recheck_days"],
             request_timeout_seconds=config["request_timeout"],
             user_agent=config.get("user_agent", default_user_agent),
         )
@@ -206,7 +204,8 @@ def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: flo
 
 def warnings(config: Mapping[str, Any], properties: Mapping[str, Any]) -> list[str]:
     """Return one line for each setting that has no effect."""
-    return [f"Ignoring unknown setting {name}" for name in config if name not in properties]
+    unknown = [name for name in config if name not in properties]
+    return [f"Ignoring {'' if name in _RETIRED else 'unknown '}setting {name}{_why_retired(name)}" for name in unknown]
 
 
 def environment_errors(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> list[str]:
@@ -228,8 +227,14 @@ def environment_warnings(environment: Mapping[str, str], properties: Mapping[str
         name = variable.removeprefix(prefix).lower()
         if not variable.startswith(prefix) or name in properties:
             continue
+        if name in _RETIRED:
+            yield f"Ignoring setting {variable}{_why_retired(name)}"
         if similar := difflib.get_close_matches(name, properties, n=1):
             yield f"Ignoring unknown setting {variable}; did you mean {prefix}{similar[0].upper()}?"
+
+
+def _why_retired(name: str) -> str:
+    return f": {_RETIRED[name]}" if name in _RETIRED else ""
 
 
 def _misspelt(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
@@ -250,7 +255,8 @@ def _mistyped(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} contains a non-printable character, such as a line break{shown}"
         elif name == "user_agent" and not value.isascii():
             yield f"{name} must contain ASCII characters only{_not(name, value)}"
-    for name, (unit, minimum, maximum) in _INTEGERS.items():
+    for name, unit in _UNITS.items():
+        minimum, maximum = (SCHEMA["properties"][name][limit] for limit in ("minimum", "maximum"))
         value = config.get(name, minimum)
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
             yield f"{name} must be a whole number{unit} between {minimum} and {maximum}{_not(name, value)}"

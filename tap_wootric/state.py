@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class BookmarkFormat:
-    """How a stream keeps its bookmark.
-
-    Attributes:
-        replication_key: The field that the bookmark is a value of; None for a stream without bookmarks.
-        normalize: Returns the bookmark for a time in any form. Raises ValueError if it is not a time.
-    """
-
-    replication_key: str | None
-    normalize: Callable[[object], str]
+from tap_wootric.streams.base import WootricStream
+from tap_wootric.streams.lists import FIRST_SYNC
 
 
-def migrate(state: Mapping[str, Any], formats: Mapping[str, BookmarkFormat]) -> dict[str, Any]:
+def migrate(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]) -> dict[str, Any]:
     """Return a state in the SDK's format, with all bookmarks in their streams' own formats.
 
     Besides the SDK's format, these are accepted: `{"end_users": "2020-01-01T00:00:00Z"}`, which singer-io's tap
@@ -29,28 +18,28 @@ def migrate(state: Mapping[str, Any], formats: Mapping[str, BookmarkFormat]) -> 
 
     Args:
         state: The content of a state file.
-        formats: The bookmark format of each stream. Bookmarks of other streams are kept unchanged.
+        streams: The streams by their names. Bookmarks of other streams are kept unchanged.
 
     Raises:
         ValueError: The state is in none of these formats. The message says why.
     """
     state = _unwrapped(state)
-    _check_format(state, formats)
+    _check_format(state, streams)
     bookmarks = state.get("bookmarks") or {}
     if not isinstance(bookmarks, Mapping):
         raise ValueError("bookmarks must be a JSON object")  # noqa: TRY004 - The content of a file is a value.
-    flat = {name: {form.replication_key: state[name]} for name, form in formats.items() if state.get(name)}
+    flat = {name: {stream.replication_key: state[name]} for name, stream in streams.items() if state.get(name)}
     return {
-        "bookmarks": {name: _bookmark(name, entry, formats.get(name)) for name, entry in {**flat, **bookmarks}.items()}
+        "bookmarks": {name: _bookmark(name, entry, streams.get(name)) for name, entry in {**flat, **bookmarks}.items()}
     }
 
 
-def _bookmark(name: str, entry: Any, form: BookmarkFormat | None) -> Any:
+def _bookmark(name: str, entry: Any, stream: type[WootricStream] | None) -> Any:
     if not isinstance(entry, Mapping):
         raise ValueError(f"the bookmark of {name} must be a JSON object")  # noqa: TRY004 - The same.
-    if form is None:
+    if stream is None:
         return entry
-    key = form.replication_key
+    key = stream.replication_key
     if key is None:
         return {}
     if entry.get("replication_key", key) != key:
@@ -58,8 +47,9 @@ def _bookmark(name: str, entry: Any, form: BookmarkFormat | None) -> Any:
     value = entry.get("replication_key_value", entry.get(key))
     if value is None:
         return {}
+    mark = {FIRST_SYNC: True} if entry.get(FIRST_SYNC) else {}
     try:
-        return {"replication_key": key, "replication_key_value": form.normalize(value)}
+        return {"replication_key": key, "replication_key_value": stream.bookmark_at(value), **mark}
     except ValueError:
         raise ValueError(f"the bookmark of {name} is not a timestamp: {value!r:.60}") from None
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from io import StringIO
@@ -20,9 +19,7 @@ from typing_extensions import override
 from tap_wootric import catalog as catalogs
 from tap_wootric import settings, stream_maps
 from tap_wootric import state as states
-from tap_wootric.api.auth import TOKEN_PATH, WootricAuthenticator
-from tap_wootric.api.client import HASTY, PATIENT, Client
-from tap_wootric.api.rate_limit import RateLimiter
+from tap_wootric.api.client import HASTY, Client
 from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.messages import MessageWriter
 from tap_wootric.progress import Effort, log_total
@@ -30,7 +27,7 @@ from tap_wootric.sdk import SdkTap
 from tap_wootric.settings import Settings
 from tap_wootric.signals import Terminated, kill_on_repeat
 from tap_wootric.streams import STREAMS
-from tap_wootric.streams.base import StreamContext, WootricStream
+from tap_wootric.streams.base import WootricStream
 
 _ENVIRONMENT_PREFIX = "TAP_WOOTRIC_"
 
@@ -38,10 +35,6 @@ _NO_STREAM_SELECTED = (
     'No stream is selected: set "selected": true in the metadata of streams in the catalog (with Meltano: select), or '
     "omit the catalog"
 )
-
-_TEST_CONNECT_TIMEOUT_SECONDS = 5
-_TEST_READ_TIMEOUT_SECONDS = 15
-"""With `HASTY` retries, `--test` fails within 30 seconds where nobody answers, even at several addresses of a host."""
 
 _NO_TEST = CliTestOptionValue.Disabled.value
 
@@ -70,14 +63,14 @@ class FailedStreamsError(LinesError):
 
 
 class TapWootric(SdkTap):
-    """The tap: it checks its input, and owns the client that all streams share."""
+    """Copies the surveys of a Wootric (InMoment) account to a warehouse or to files.
 
+    These are end users, responses, declines, and statistics of NPS and emails: all of them, or what has changed since
+    the last run. No row is lost while the account is in use.
+    """
+
+    # `--about` prints the docstring.
     name = "tap-wootric"
-    purpose = (
-        "Copies the end users, survey responses, declines, NPS and email statistics of a Wootric (InMoment) account to "
-        "a warehouse or to files: all of them, or what changed since the last run. No row is lost while the account is "
-        "in use."
-    )
     config_jsonschema: ClassVar[dict[str, Any]] = settings.SCHEMA
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
         capability for capability in SdkTap.capabilities if capability is not PluginCapabilities.BATCH
@@ -93,14 +86,13 @@ class TapWootric(SdkTap):
         message_writer: MessageWriter | None = None,
         **options: Any,
     ) -> None:
-        self._is_test = False
         self.message_writer = message_writer or MessageWriter()  # The SDK handles signals before it creates one.
         self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
         properties = self.config_jsonschema["properties"]
         if parse_env_config:
             _raise_if_any(settings.environment_errors(os.environ, properties, _ENVIRONMENT_PREFIX))
         try:
-            completed = catalogs.complete(catalog, _stream_definitions())
+            completed = catalogs.complete(catalog, STREAMS)
         except ValueError as error:
             raise _config_error(f"Invalid catalog: {error}") from error
         if names := catalogs.unknown_streams(catalog, STREAMS):
@@ -115,8 +107,7 @@ class TapWootric(SdkTap):
     @override
     def discover_streams(self) -> list[WootricStream]:
         """Return all streams. They are the same for every account."""
-        context = StreamContext(settings=lambda: self.settings, client=lambda: self.client)
-        return [stream(self, context) for stream in STREAMS.values()]
+        return [stream(self, lambda: self.settings, lambda: self.client) for stream in STREAMS.values()]
 
     # Shared by the streams
 
@@ -126,46 +117,14 @@ class TapWootric(SdkTap):
         return Settings.from_config(self.config, default_user_agent=f"{self.name}/{self.plugin_version}")
 
     @cached_property
-    def rate_limiter(self) -> RateLimiter:
-        """Keeps all requests within the API's limits."""
-        names = {TOKEN_PATH: "Access token", **{stream.path: stream.name for stream in STREAMS.values()}}
-        return RateLimiter(names=names)
-
-    @cached_property
-    def authenticator(self) -> WootricAuthenticator:
-        """Holds the token of all requests."""
-        return WootricAuthenticator(
-            api_url=self.settings.api_url,
-            credentials=self.settings.credentials,
-            account_token=self.settings.account_token,
-            user_agent=self.settings.user_agent,
-            timeout_seconds=self._timeout_seconds,
-            rate_limiter=self.rate_limiter,
-        )
-
-    @cached_property
     def client(self) -> Client:
         """Sends all requests."""
-        return Client(
-            api_url=self.settings.api_url,
-            authenticator=self.authenticator,
-            rate_limiter=self.rate_limiter,
-            timeout_seconds=self._timeout_seconds,
-            retry_policy=HASTY if self._is_test else PATIENT,
-        )
-
-    @property
-    def _timeout_seconds(self) -> float | tuple[float, float]:
-        """How long to wait for the API to connect, and for its response."""
-        seconds = self.settings.request_timeout_seconds
-        if not self._is_test:
-            return seconds
-        return min(seconds, _TEST_CONNECT_TIMEOUT_SECONDS), min(seconds, _TEST_READ_TIMEOUT_SECONDS)
+        return Client(self.settings)
 
     # A sync
 
-    @override
-    def sync_selected(self) -> None:
+    @override  # type: ignore[misc]  # Final, but the SDK has no hook before or after a sync.
+    def sync_all(self) -> None:
         """Sync all selected streams. Whatever ends it, the state of what was emitted is written.
 
         Raises:
@@ -173,30 +132,31 @@ class TapWootric(SdkTap):
             FailedStreamsError: Some streams failed, or the API cannot be used at all.
             Terminated: A signal arrived.
         """
-        effort = Effort(lambda: self.rate_limiter.requests_sent, lambda: self.rate_limiter.throttled_seconds)
+        effort = Effort(self.client.rate_limiter)
         with self._collect_failures():
             selected = self._selected_streams()
             try:
-                super().sync_selected()
+                super().sync_all()
             except Terminated:
                 self.state_writer.write_state(self.state)
                 raise
             finally:
                 log_total(self.logger, effort, {stream.name: stream.progress for stream in selected})
 
-    @override
-    def test_selected(self) -> None:
+    @override  # type: ignore[misc]  # Final, but the SDK would sync all streams, also those that are not selected.
+    def run_connection_test(self) -> bool:
         """Read a row of each selected stream with one request, without Singer messages, and log what works.
 
-        Retries and timeouts are shorter than in a sync, unless the client exists already.
+        Retries and timeouts are shorter than in a sync.
 
         Raises:
             ConfigValidationError, FailedStreamsError: As with a sync.
         """
-        self._is_test = True
+        self.client = Client(self.settings, HASTY)
         with self._collect_failures():
             for stream in self._selected_streams():
                 stream.test()
+        return True
 
     @contextmanager
     def _collect_failures(self) -> Iterator[None]:
@@ -280,19 +240,13 @@ class TapWootric(SdkTap):
             ConfigValidationError: It is not a state.
         """
         try:
-            super().load_state(states.migrate(state, _bookmark_formats()))
+            super().load_state(states.migrate(state, STREAMS))
         except ValueError as error:
             raise _config_error(f"Invalid state: {error}") from error
         if names := states.unknown_streams(state, STREAMS):
             self.logger.warning(_ignoring("state", names))
 
     # The command
-
-    @classmethod
-    @override
-    def print_version(cls, print_fn: Callable[[Any], None] = print) -> None:
-        """Print the versions of the tap, the SDK and Python."""
-        super().print_version(lambda versions: print_fn(f"{versions}, Python v{platform.python_version()}"))
 
     @classmethod
     @override
@@ -348,17 +302,6 @@ class TapWootric(SdkTap):
             if option.name == "test":
                 option.callback, option.expose_value = None, True
         return command
-
-
-def _stream_definitions() -> dict[str, catalogs.StreamDefinition]:
-    return {
-        name: catalogs.StreamDefinition(stream.schema, stream.primary_keys, stream.replication_key)
-        for name, stream in STREAMS.items()
-    }
-
-
-def _bookmark_formats() -> dict[str, states.BookmarkFormat]:
-    return {name: states.BookmarkFormat(stream.replication_key, stream.bookmark_at) for name, stream in STREAMS.items()}
 
 
 def _ignoring(file: str, streams: list[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import decode_response
-from tap_wootric.settings import API_URLS
+from tap_wootric.settings import API_URLS, Settings
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - A path, not a secret.
 
@@ -29,58 +28,41 @@ _REJECTED_STATUSES = (requests.codes.bad_request, requests.codes.unauthorized, r
 
 
 class WootricAuthenticator:
-    """Provides one OAuth access token for all streams and threads of a tap.
+    """Provides one OAuth access token for all streams of a tap.
 
-    The SDK's `OAuthAuthenticator` is not used: it has no lock, uses a token up to the moment it expires, and does not
-    recover from a revoked one.
+    The SDK's `OAuthAuthenticator` is not used: it uses a token up to the moment it expires, and does not recover from a
+    revoked one.
 
     Args:
-        api_url: The API's base URL, without a trailing slash.
-        credentials: Names of settings and their values: `client_id` and `client_secret` for the grant
-            `client_credentials`, or `username` and `password` for the grant `password`.
-        account_token: The account to log in to, of a user who has several (documented for the grant `password` only).
-        user_agent: The `User-Agent` header.
-        timeout_seconds: How long to wait for the API to connect, and to send more of its response; a pair if the two
-            differ.
-        rate_limiter: Told about each response.
+        settings: The credentials, and the API that they belong to.
+        rate_limiter: Told about each request.
+        session: Sends the requests.
+        timeout_seconds: How long to wait for the API to connect, and to send more of its response.
         monotonic: Returns seconds that never jump.
-        session_factory: Makes the session for a request.
 
     Attributes:
-        auth_endpoint: The URL that issues tokens.
-        headers: The headers that all requests share, without the token.
         grant_type: The OAuth grant in use.
         token_lifetime_seconds: The lifetime of the last token, or None if the API did not tell it.
     """
 
-    def __init__(  # noqa: PLR0913 - All but the first are keywords, and the settings they come from stay outside.
+    def __init__(
         self,
-        *,
-        api_url: str,
-        credentials: Mapping[str, str],
-        account_token: str | None,
-        user_agent: str,
-        timeout_seconds: float | tuple[float, float],
+        settings: Settings,
         rate_limiter: RateLimiter,
+        session: requests.Session,
+        timeout_seconds: tuple[float, float],
         monotonic: Callable[[], float] = time.monotonic,
-        session_factory: Callable[[], requests.Session] = requests.Session,
     ) -> None:
-        self.auth_endpoint = f"{api_url}{TOKEN_PATH}"
-        self._api_url = api_url
-        self.headers = {"Accept": "application/json", "User-Agent": user_agent}
-        self._credentials = dict(credentials)
-        self.grant_type = "password" if "password" in credentials else "client_credentials"
+        self.grant_type = "password" if "password" in settings.credentials else "client_credentials"
         self.token_lifetime_seconds: float | None = None
-        sends_account = self.grant_type == "password" and account_token is not None
-        self._params = {"account_token": account_token} if sends_account else {}
-        self._timeout_seconds = timeout_seconds
+        self._settings = settings
         self._rate_limiter = rate_limiter
+        self._session = session
+        self._timeout_seconds = timeout_seconds
         self._monotonic = monotonic
-        self._session_factory = session_factory
         self._access_token: str | None = None
         self._refresh_token: str | None = None
         self._renew_at = 0.0
-        self._lock = threading.Lock()
 
     def auth_header(self) -> dict[str, str]:
         """Return the `Authorization` header, with a new token if there is none or it is about to expire.
@@ -90,16 +72,13 @@ class WootricAuthenticator:
             RetriableAPIError: The server failed, or its response has no usable token.
             requests.RequestException: There was no response.
         """
-        with self._lock:
-            if self._access_token is None or self._monotonic() >= self._renew_at:
-                self._renew()
-            return {"Authorization": f"Bearer {self._access_token}"}
+        if self._access_token is None or self._monotonic() >= self._renew_at:
+            self._renew()
+        return {"Authorization": f"Bearer {self._access_token}"}
 
-    def invalidate(self, response: requests.Response) -> None:
-        """Drop the token that the API rejected in this response, unless another thread has replaced it already."""
-        with self._lock:
-            if response.request.headers.get("Authorization") == f"Bearer {self._access_token}":
-                self._access_token = None
+    def invalidate(self) -> None:
+        """Drop the token, because the API rejected it."""
+        self._access_token = None
 
     def _renew(self) -> None:
         if self._refresh_token:  # Documented for the grant `password` only.
@@ -108,21 +87,21 @@ class WootricAuthenticator:
             with contextlib.suppress(FatalAPIError):
                 self._request_token(form)
                 return
-        self._request_token({"grant_type": self.grant_type, **self._credentials})
+        self._request_token({"grant_type": self.grant_type, **self._settings.credentials})
 
     def _request_token(self, form: Mapping[str, str]) -> None:
-        with self._rate_limiter.acquire(TOKEN_PATH):
-            requested_at = self._monotonic()
-            with self._session_factory() as session:
-                response = session.post(
-                    self.auth_endpoint,
-                    params=self._params,
-                    data=form,
-                    headers=self.headers,
-                    timeout=self._timeout_seconds,
-                    allow_redirects=False,  # They would send the credentials to another host.
-                )
-            self._rate_limiter.update(TOKEN_PATH, response)
+        sends_account = self.grant_type == "password" and self._settings.account_token is not None
+        self._rate_limiter.wait(TOKEN_PATH)
+        self._rate_limiter.requests_sent += 1
+        requested_at = self._monotonic()
+        response = self._session.post(
+            f"{self._settings.api_url}{TOKEN_PATH}",
+            params={"account_token": self._settings.account_token} if sends_account else None,
+            data=form,
+            timeout=self._timeout_seconds,
+            allow_redirects=False,  # They would send the credentials to another host.
+        )
+        self._rate_limiter.learn(TOKEN_PATH, response)
         self._raise_if_rejected(response)
         content = decode_response(response)
         token = content.get("access_token") if isinstance(content, dict) else None
@@ -135,17 +114,17 @@ class WootricAuthenticator:
         self._renew_at = requested_at + lifetime - min(_RENEWAL_MARGIN_SECONDS, lifetime / 2)
 
     def _raise_if_rejected(self, response: requests.Response) -> None:
-        source = f"{response.status_code} from {urlsplit(self.auth_endpoint).netloc}"
-        region = next((name for name, url in API_URLS.items() if url == self._api_url), None)
+        host = urlsplit(self._settings.api_url).netloc
+        region = next((name for name, url in API_URLS.items() if url == self._settings.api_url), None)
         if response.status_code in _REJECTED_STATUSES:
+            source = f"{response.status_code} from {host}{f', region {region}' if region else ''}"
             raise FatalAPIError(
-                f"Wootric rejected the credentials ({source}{f', region {region}' if region else ''}): "
-                f"check {' and '.join(self._credentials)}, and that {'region' if region else 'api_url'} matches the "
-                "account"
+                f"Wootric rejected the credentials ({source}): check {' and '.join(self._settings.credentials)}, and "
+                f"that {'region' if region else 'api_url'} matches the account"
             )
         if response.status_code == requests.codes.not_found:
             raise FatalAPIError(
-                f"No such account, or not the Wootric API ({source}{urlsplit(self.auth_endpoint).path}): "
+                f"No such account, or not the Wootric API ({response.status_code} from {host}{TOKEN_PATH}): "
                 "check account_token and api_url"
             )
 

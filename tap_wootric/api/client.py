@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import backoff
 import requests
@@ -20,6 +20,7 @@ from urllib3.exceptions import NewConnectionError
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, causes, safe_message
+from tap_wootric.settings import Settings
 
 if TYPE_CHECKING:
     from backoff.types import Details
@@ -48,74 +49,81 @@ class TokenRequestError(RetriableAPIError):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often to try again after a transient error.
+    """How long to wait for an answer, and how often to try again after a transient error.
 
     Attributes:
         max_attempts: The most attempts. The pauses between them are 2, 4, 8, 16, 32 and then 64 seconds.
         budget_seconds: There is no further attempt after this long, for instance if each takes until its timeout.
         min_attempts: Attempts made even beyond the budget, since a single wait for a rate limit may exceed it.
+        max_connect_seconds: The longest wait for a connection, whatever `request_timeout` is.
+        max_read_seconds: The longest wait for more of a response, whatever `request_timeout` is.
     """
 
     max_attempts: int
     budget_seconds: float
     min_attempts: int
+    max_connect_seconds: float = math.inf
+    max_read_seconds: float = math.inf
 
 
 PATIENT = RetryPolicy(max_attempts=9, budget_seconds=300, min_attempts=3)
 """For a sync that nobody watches: a bit over four minutes of pauses."""
 
-HASTY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1)
-"""For a person who waits for an answer."""
+HASTY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1, max_connect_seconds=5, max_read_seconds=15)
+"""For a person who waits for an answer: within 30 seconds where nobody answers, even at several addresses of a host."""
 
 
 class Client:
-    """Sends the requests of all streams and threads of a tap.
+    """Sends the requests of all streams of a tap.
 
     Args:
-        api_url: The API's base URL, without a trailing slash.
-        authenticator: Provides the token, and the headers that all requests share.
+        settings: The API, and the credentials for it.
+        retry_policy: How long to wait, and how often callers of `request` are to try again; see `with_retries`.
         rate_limiter: Delays requests, and learns from the responses.
-        timeout_seconds: How long to wait for the API to connect, and to send more of its response; a pair if the two
-            differ.
-        retry_policy: How often callers of `get` are to try again.
-        session_factory: Makes the session of each thread.
+        session: Sends the requests.
         sleep: Sleeps for a number of seconds.
 
     Attributes:
-        url: The API's base URL.
-        retry_policy: How often callers of `get` are to try again; see `with_retries`.
+        authenticator: Provides the token.
+        rate_limiter: Delays requests, and learns from the responses.
+        retry_policy: As above.
     """
 
-    def __init__(  # noqa: PLR0913 - All by keyword.
+    def __init__(
         self,
-        *,
-        api_url: str,
-        authenticator: WootricAuthenticator,
-        rate_limiter: RateLimiter,
-        timeout_seconds: float | tuple[float, float],
+        settings: Settings,
         retry_policy: RetryPolicy = PATIENT,
-        session_factory: Callable[[], requests.Session] = requests.Session,
+        *,
+        rate_limiter: RateLimiter | None = None,
+        session: requests.Session | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.url = api_url
         self.retry_policy = retry_policy
-        self._authenticator = authenticator
-        self._rate_limiter = rate_limiter
-        self._timeout_seconds = timeout_seconds
-        self._session_factory = session_factory
+        self.rate_limiter = rate_limiter or RateLimiter()
+        self._settings = settings
         self._sleep = sleep
-        self._replacing_token = threading.Lock()
+        self._session = session or _session(settings)
+        self._timeout_seconds = (
+            min(settings.request_timeout_seconds, retry_policy.max_connect_seconds),
+            min(settings.request_timeout_seconds, retry_policy.max_read_seconds),
+        )
+        self.authenticator = WootricAuthenticator(settings, self.rate_limiter, self._session, self._timeout_seconds)
         self._has_been_accepted = False
         """Whether any path has been read with a token."""
-        # Copying a prepared request takes 2 µs; preparing one takes 35 µs.
-        self._prepared_request = requests.Request("GET", api_url, headers=authenticator.headers).prepare()
-        self._thread_local = threading.local()
 
-    def get(self, path: str, params: Mapping[str, Any]) -> requests.Response:
+    def authenticate(self) -> None:
+        """Fetch a token with retries, unless there is a valid one. Its response tells the server's time.
+
+        Raises:
+            ApiUnavailableError: No token could be fetched.
+        """
+        with_retries("Access token", self._auth_header, self.retry_policy)()
+
+    def request(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         """Send a GET request and return the response, whatever its status, except for 401.
 
-        A 401 replaces the token and repeats the request: a token may be revoked before it expires (reported). A server
-        may also reject a fresh token that it has not heard of yet, so there are a few attempts.
+        A 401 replaces the token and repeats the request: a token may be revoked before it expires (measured in 2026). A
+        server may also reject a fresh token that it has not heard of yet, so there are a few attempts.
 
         Args:
             path: The path, such as `/v1/responses`.
@@ -128,66 +136,36 @@ class Client:
             requests.RequestException: There was no response.
         """
         response = self._send(path, params)
+        for pause_seconds in _FRESH_TOKEN_PAUSES_SECONDS:
+            if response.status_code != requests.codes.unauthorized:
+                return response
+            self.authenticator.invalidate()
+            if pause_seconds:
+                self._auth_header()  # Fetches the new token before the pause.
+                self._sleep(pause_seconds)
+            response = self._send(path, params)
         if response.status_code != requests.codes.unauthorized:
             return response
-        with self._replacing_token:  # No thread drops the token that another has just fetched.
-            for pause_seconds in _FRESH_TOKEN_PAUSES_SECONDS:
-                self._authenticator.invalidate(response)
-                if pause_seconds:
-                    self._auth_header()  # Fetches the new token before the pause.
-                    self._sleep(pause_seconds)
-                response = self._send(path, params)
-                if response.status_code != requests.codes.unauthorized:
-                    return response
         times = f"{response.status_code} {response.reason} for {path}, {1 + len(_FRESH_TOKEN_PAUSES_SECONDS)} times"
         if self._has_been_accepted:
             raise AccessDeniedError(f"{times} in a row, while other requests are accepted")
         raise ApiUnavailableError(
-            f"{urlsplit(self.url).netloc} rejects fresh tokens ({times} in a row): check that region matches the "
-            "account, or ask Wootric whether the account may use the API"
+            f"{urlsplit(self._settings.api_url).netloc} rejects fresh tokens ({times} in a row): check that region "
+            "matches the account, or ask Wootric whether the account may use the API"
         )
 
-    def server_time(self) -> int:
-        """Return the server's time as a Unix second.
-
-        If no response has told it yet, a token is fetched first, with retries.
-
-        Raises:
-            ApiUnavailableError: No token could be fetched.
-        """
-        if not self._rate_limiter.clock.is_set:
-            with_retries("Access token", self._auth_header, self.retry_policy)()
-        return int(self._rate_limiter.clock.now())
-
-    def is_rate_limited(self, path: str) -> bool:
-        """Return whether the API is known to limit requests to a path."""
-        return self._rate_limiter.is_limited(path)
-
-    def sleep_until(self, unix_second: int) -> None:
-        """Sleep until a second begins on the server's clock; see `RateLimiter.sleep_until`."""
-        self._rate_limiter.sleep_until(unix_second)
-
-    @property
-    def requests_sent(self) -> int:
-        """The number of requests so far, including those for tokens and those that failed."""
-        return self._rate_limiter.requests_sent
-
-    def max_requests_per_second(self, path: str) -> float | None:
-        """Return what the API's limit for a path allows, if it is known."""
-        return self._rate_limiter.max_requests_per_second(path)
-
-    @property
-    def throttled_seconds(self) -> float:
-        """Seconds spent waiting for rate limits so far."""
-        return self._rate_limiter.throttled_seconds
-
     def _send(self, path: str, params: Mapping[str, Any]) -> requests.Response:
-        with self._rate_limiter.acquire(path):
-            request = self._prepared_request.copy()
-            request.url = f"{self.url}{path}?{urlencode(params)}" if params else f"{self.url}{path}"
-            request.headers.update(self._auth_header())
-            response = self._session.send(request, timeout=self._timeout_seconds, allow_redirects=False)
-            self._rate_limiter.update(path, response)
+        self.rate_limiter.wait(path)
+        headers = self._auth_header()  # After the wait, in which a token may expire.
+        self.rate_limiter.requests_sent += 1
+        response = self._session.get(
+            f"{self._settings.api_url}{path}",
+            params=params,
+            headers=headers,
+            timeout=self._timeout_seconds,
+            allow_redirects=False,
+        )
+        self.rate_limiter.learn(path, response)
         self._has_been_accepted |= response.ok
         return response
 
@@ -195,10 +173,10 @@ class Client:
         """Return the `Authorization` header, with errors that say that no path can be read without it.
 
         Raises:
-            ApiUnavailableError, TokenRequestError: As with `get`.
+            ApiUnavailableError, TokenRequestError: As with `request`.
         """
         try:
-            return self._authenticator.auth_header()
+            return self.authenticator.auth_header()
         except FatalAPIError as error:
             raise ApiUnavailableError(str(error)) from error
         except RetriableAPIError as error:
@@ -208,17 +186,15 @@ class Client:
                 raise
             raise TokenRequestError(safe_message(error)) from error
 
-    @property
-    def _session(self) -> requests.Session:
-        """This thread's session: requests does not promise that threads can share one."""
-        if not hasattr(self._thread_local, "session"):
-            session = self._session_factory()
-            # Look up proxies and certificates in the environment once: for each request it would take 87 µs.
-            environment = session.merge_environment_settings(self.url, {}, None, None, None)
-            session.proxies, session.verify = environment["proxies"], environment["verify"]
-            session.trust_env = False
-            self._thread_local.session = session
-        return cast("requests.Session", self._thread_local.session)
+
+def _session(settings: Settings) -> requests.Session:
+    """Return a session that uses the environment's proxies and certificates, but no password of `~/.netrc`."""
+    session = requests.Session()
+    session.headers.update({"Accept": "application/json", "User-Agent": settings.user_agent})
+    environment = session.merge_environment_settings(settings.api_url, {}, None, None, None)
+    session.proxies, session.verify = environment["proxies"], environment["verify"]
+    session.trust_env = False
+    return session
 
 
 def with_retries(

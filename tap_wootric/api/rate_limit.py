@@ -1,4 +1,4 @@
-"""Keeps requests within the API's rate limits, and tells the server's time.
+"""Keeps requests within the API's rate limits, and tells the time by the server's clock and by this machine's.
 
 Some endpoints are limited per account. They send `X-Rate-Limit-Limit`, `X-Rate-Limit-Remaining` and
 `X-Rate-Limit-Reset` (Unix seconds) with every response, and answer 429 past the limit until the reset (documented).
@@ -8,11 +8,10 @@ Some endpoints are limited per account. They send `X-Rate-Limit-Limit`, `X-Rate-
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import requests
@@ -28,17 +27,21 @@ _MAX_RESET_AGE_SECONDS = 2.0
 _LOGGED_WAIT_SECONDS = 5.0
 """Waits from this length on are logged."""
 _MAX_SLEEP_UNTIL_SECONDS = 2.0
+"""A second further ahead comes from a row stamped in the future, which is not worth waiting for."""
 _CLOCK_SAMPLES = 20
 """How many of the latest `Date` headers tell the time. A wrong one is forgotten after that many responses."""
-_EARLIEST_DATE = 1_388_534_400
-"""2014-01-01 in Unix seconds: the API is not known to be older, so an earlier `Date` is wrong."""
+_PLAUSIBLE_DATES = range(1_388_534_400, 4_102_444_800)
+"""From 2014-01-01, before which the API is not known to have existed, to 2100-01-01, in Unix seconds."""
+_NOTED_DIFFERENCE_SECONDS = 300
+"""Clocks that are further apart are worth a warning."""
 _BLOCKING_STATUSES = (requests.codes.too_many_requests, requests.codes.service_unavailable)
 
 
-class ServerClock:
-    """The server's time, learned from the `Date` headers of its responses.
+class Clock:
+    """The time by two clocks: the server's, learned from the `Date` headers of its responses, and this machine's.
 
-    Bookmarks and waits depend on it, so a wrong clock on this machine does no harm.
+    Either may be wrong. What must not be too late, such as a bookmark, goes by the earlier one, and what must not be
+    too early, such as the end of a range, by the later one: a wrong clock makes a sync read more, and lose nothing.
 
     Args:
         monotonic: Returns seconds that never jump.
@@ -48,108 +51,97 @@ class ServerClock:
     def __init__(
         self, *, monotonic: Callable[[], float] = time.monotonic, local_time: Callable[[], float] = time.time
     ) -> None:
+        self.local_time = local_time
         self._monotonic = monotonic
-        self._local_time = local_time
         self._offsets: deque[float] = deque(maxlen=_CLOCK_SAMPLES)
-        self._offset: float | None = None
+        self._has_warned = False
 
     @property
     def is_set(self) -> bool:
-        """Whether a response has told the time."""
-        return self._offset is not None
+        """Whether a response has told the server's time."""
+        return bool(self._offsets)
 
-    def now(self) -> float:
+    def server_time(self) -> float:
         """Return the server's time in Unix seconds; this machine's time until a response has told the server's.
 
-        A `Date` is truncated to the second, so the result may be up to a second behind the server, but never ahead.
+        A `Date` is truncated to the second, and takes a while to arrive, so the result may be a bit behind the server.
         """
-        return self._local_time() if self._offset is None else self._monotonic() + self._offset
+        return self._monotonic() + max(self._offsets) if self._offsets else self.local_time()
+
+    def earlier(self) -> int:
+        """Return the Unix second by the clock that is behind."""
+        return int(min(self.server_time(), self.local_time()))
+
+    def later(self) -> int:
+        """Return the Unix second by the clock that is ahead."""
+        return int(max(self.server_time(), self.local_time()))
 
     def update(self, date: str | None) -> None:
-        """Set the clock by the `Date` header of a response that has just arrived; ignore an implausible one."""
+        """Learn the server's time from the `Date` header of a response that has just arrived, if it is plausible."""
         server_time = _parse_http_date(date)
-        if server_time is not None and server_time > _EARLIEST_DATE:
-            self._offsets.append(server_time - self._monotonic())
-            # Truncation and latency make a sample too small, never too large.
-            self._offset = max(tuple(self._offsets))
+        if server_time is None or int(server_time) not in _PLAUSIBLE_DATES:
+            return
+        self._offsets.append(server_time - self._monotonic())
+        if not self._has_warned and abs(server_time - self.local_time()) > _NOTED_DIFFERENCE_SECONDS:
+            self._has_warned = True
+            _logger.warning(
+                "The API's clock shows %s, and this machine's %s: bookmarks go by the earlier one",
+                _shown(server_time),
+                _shown(self.local_time()),
+            )
 
 
 class RateLimiter:
-    """Delays requests to endpoints that announced a limit; shared by all streams and threads of a tap.
+    """Delays requests to endpoints that announced a limit; shared by all streams of a tap.
 
     Args:
-        clock: The server's clock, which `update` sets.
+        clock: The clock, which `update` sets.
         sleep: Sleeps for a number of seconds.
-        names: What log lines call the endpoints, by path.
 
     Attributes:
-        clock: The server's clock.
-        requests_sent: The number of requests so far, to all endpoints.
+        clock: The clock.
+        requests_sent: The number of requests so far, including those for tokens and those that failed.
         throttled_seconds: Seconds spent waiting for limits so far.
     """
 
-    def __init__(
-        self,
-        clock: ServerClock | None = None,
-        sleep: Callable[[float], object] = time.sleep,
-        names: Mapping[str, str] | None = None,
-    ) -> None:
-        self.clock = ServerClock() if clock is None else clock
+    def __init__(self, clock: Clock | None = None, sleep: Callable[[float], object] = time.sleep) -> None:
+        self.clock = clock or Clock()
         self.requests_sent = 0
         self.throttled_seconds = 0.0
         self._sleep = sleep
-        self._names = names or {}
-        self._limited: set[str] = set()
         self._blocked_until: dict[str, float] = {}
         self._windows: dict[str, tuple[float, float]] = {}
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._count_lock = threading.Lock()
 
-    @contextmanager
-    def acquire(self, endpoint: str) -> Iterator[None]:
-        """Hold the right to send one request to an endpoint, given by its path; sleep until the endpoint accepts it.
+    def wait(self, endpoint: str) -> None:
+        """Sleep until an endpoint, given by its path, accepts a request."""
+        seconds = self._blocked_until.pop(endpoint, 0) - self.clock.server_time()
+        if seconds >= _LOGGED_WAIT_SECONDS:
+            _logger.info("%s: waiting %.0f s until the rate limit allows the next request", endpoint, seconds)
+        if seconds > 0:
+            self._sleep(seconds)
+            self.throttled_seconds += seconds
 
-        A limited endpoint gets one request at a time, because each response decides whether the next request must wait.
-        """
-        if not self.is_limited(endpoint) and endpoint not in self._blocked_until:
-            self._count()
-            yield
-            return
-        with self._locks[endpoint]:
-            self._wait(endpoint)
-            self._count()
-            yield
-
-    def is_limited(self, endpoint: str) -> bool:
-        """Return whether the endpoint has announced a limit, or answered 429."""
-        return endpoint in self._limited
+    def learn(self, endpoint: str, response: requests.Response) -> None:
+        """Learn from a response the server's time, and when its endpoint accepts the next request."""
+        self.clock.update(response.headers.get("Date"))
+        self._learn_window(endpoint, response)
+        remaining = _parse_number(response.headers.get("X-Rate-Limit-Remaining"))
+        if response.status_code in _BLOCKING_STATUSES or (remaining is not None and remaining <= 0):
+            now = self.clock.server_time()
+            reset = _reset_time(response, now)
+            if reset is not None:
+                is_plausible = -_MAX_RESET_AGE_SECONDS <= reset - now <= _MAX_WAIT_SECONDS
+                self._blocked_until[endpoint] = reset if is_plausible else now + _FALLBACK_WAIT_SECONDS
 
     def max_requests_per_second(self, endpoint: str) -> float | None:
         """Return what the endpoint's limit allows in the long run; None if it has not announced one."""
         limit, seconds = self._windows.get(endpoint, (0, 0))
         return limit / seconds if limit > 0 and seconds > 0 else None
 
-    def update(self, endpoint: str, response: requests.Response) -> None:
-        """Learn from a response the server's time, and when its endpoint accepts the next request."""
-        self.clock.update(response.headers.get("Date"))
-        remaining = _parse_number(response.headers.get("X-Rate-Limit-Remaining"))
-        if remaining is not None or response.status_code == requests.codes.too_many_requests:
-            self._limited.add(endpoint)
-        self._learn_window(endpoint, response)
-        if response.status_code in _BLOCKING_STATUSES or (remaining is not None and remaining <= 0):
-            now = self.clock.now()
-            reset = _reset_time(response, now)
-            if reset is not None:
-                is_plausible = -_MAX_RESET_AGE_SECONDS <= reset - now <= _MAX_WAIT_SECONDS
-                self._blocked_until[endpoint] = reset if is_plausible else now + _FALLBACK_WAIT_SECONDS
-
     def sleep_until(self, unix_second: int) -> None:
-        """Sleep until a second begins on the server's clock, but at most 2 seconds.
-
-        Rows are no longer stamped with a second that has passed. A second further ahead comes from a row stamped in
-        the future, which is not worth waiting for.
-        """
-        self._sleep(min(max(0.0, unix_second - self.clock.now()), _MAX_SLEEP_UNTIL_SECONDS))
+        """Sleep until a second has begun by both clocks, but at most 2 seconds."""
+        now = min(self.clock.server_time(), self.clock.local_time())
+        self._sleep(min(max(0.0, unix_second - now), _MAX_SLEEP_UNTIL_SECONDS))
 
     def _learn_window(self, endpoint: str, response: requests.Response) -> None:
         """Learn how many requests the endpoint accepts in how many seconds: at the start, the reset is furthest off."""
@@ -157,27 +149,10 @@ class RateLimiter:
         reset = _parse_number(response.headers.get("X-Rate-Limit-Reset"))
         if limit is None or reset is None:
             return
-        seconds_to_reset = reset - self.clock.now()
+        seconds_to_reset = reset - self.clock.server_time()
         if 0 < seconds_to_reset <= _MAX_WAIT_SECONDS:
             _, seconds = self._windows.get(endpoint, (0, 0))
             self._windows[endpoint] = limit, max(seconds, seconds_to_reset)
-
-    def _count(self) -> None:
-        with self._count_lock:
-            self.requests_sent += 1
-
-    def _wait(self, endpoint: str) -> None:
-        blocked_until = self._blocked_until.get(endpoint, 0)
-        seconds = blocked_until - self.clock.now()
-        if seconds >= _LOGGED_WAIT_SECONDS:
-            name = self._names.get(endpoint, endpoint)
-            _logger.info("%s: waiting %.0f s until the rate limit allows the next request", name, seconds)
-        if seconds > 0:
-            self._sleep(seconds)
-            self.throttled_seconds += seconds
-        # A response to a request that was already in flight may have announced another time meanwhile.
-        if self._blocked_until.get(endpoint) == blocked_until:
-            self._blocked_until.pop(endpoint, None)
 
 
 def _reset_time(response: requests.Response, now: float) -> float | None:
@@ -192,9 +167,14 @@ def _reset_time(response: requests.Response, now: float) -> float | None:
 
 def _parse_http_date(date: str | None) -> float | None:
     try:
-        return parsedate_to_datetime(date or "").timestamp()
+        moment = parsedate_to_datetime(date or "")
     except (OverflowError, TypeError, ValueError):
         return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _shown(unix_seconds: float) -> str:
+    return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _parse_number(text: str | None) -> float | None:

@@ -3,7 +3,8 @@
 The API tells no total. But page 30, the last one that it answers, starts 1,450 rows into a range. So one request tells
 how dense the list is there: 1,450 rows in so many seconds. Between two such samples, the density is assumed to be their
 geometric mean, which fits steady and exponential growth. Each further sample splits the gap that may hold the most
-rows, so samples gather where the density changes, such as at the edge of a bulk import.
+rows, so samples gather where the density changes, such as at the edge of a bulk import. A range of fewer rows is
+counted.
 
 A bulk import that lies between two samples is not seen.
 """
@@ -18,14 +19,11 @@ from itertools import pairwise
 from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, FetchPage, Query, TimeRange, fetch_page
 from tap_wootric.records.timestamps import unix_seconds
 
-_SAMPLE_ROWS = (LAST_PAGE - 1) * PAGE_SIZE
-"""Rows before the last page that the API answers."""
-
 _MAX_SAMPLES = 24
 """With fewer, the estimate for a list of which 90% is one import is off by more than a factor of two (simulated)."""
 
 _PAGES_PER_SAMPLE = 50
-"""A forecast adds 2% to the requests that reading takes. The first two samples are always taken."""
+"""A forecast adds about 2% to the requests that reading takes. The first two samples are always taken."""
 
 _IMPORT_RATIO = 30
 """A sample that is more than this many times as dense as the next one is part of a bulk import."""
@@ -56,34 +54,36 @@ class Forecast:
         return sum(span.density * max(0, span.end - max(span.start, second)) for span in self._spans)
 
 
-def forecast(fetch: FetchPage, query: Query) -> Forecast:
-    """Return an estimate for a query's range.
+def forecast(fetch: FetchPage, query: Query, page_rows: int = PAGE_SIZE, max_samples: int = _MAX_SAMPLES) -> Forecast:
+    """Return an estimate for a query's range. A range that ends before page 30 is counted.
 
     Args:
-        fetch: Returns a page. It is called at most 24 times.
+        fetch: Returns a page.
         query: Sorted by a time, in ascending order. Its range of that time has an end.
+        page_rows: The most rows that the API puts on a page.
+        max_samples: A sample takes one request; five more if the rows up to the next sample can be counted.
 
     Raises:
         WrongAnswerError: The API does not filter or sort as it was asked to.
     """
+    sampler = _Sampler(fetch, query, page_rows)
     time_range = query.range_of(query.time_key)
-    samples = [_sample(fetch, query, time_range)]
+    samples = [sampler.sample(time_range)]
     if samples[0].end >= time_range.lt:
         return Forecast(samples)
-    samples.append(_sample(fetch, replace(query, descending=True), TimeRange(samples[0].end, time_range.lt)))
+    samples.append(sampler.sample(TimeRange(samples[0].end, time_range.lt), descending=True))
     while True:
         gaps = [*pairwise(samples)]
         most_rows = [max(a.density, b.density) * (b.start - a.end) for a, b in gaps]
         rows = sum(most_rows) + sum(sample.rows for sample in samples)
-        if len(samples) >= min(_MAX_SAMPLES, rows / PAGE_SIZE / _PAGES_PER_SAMPLE):
+        if len(samples) >= min(max_samples, rows / page_rows / _PAGES_PER_SAMPLE):
             break
         index = most_rows.index(max(most_rows))
         before, after = gaps[index]
         middle = _middle(before, after)
         if not before.end < middle < after.start:
             break
-        density = min(before.density, after.density)
-        samples.insert(index + 1, _sample(fetch, query, TimeRange(middle, after.start), density))
+        samples.insert(index + 1, sampler.sample(TimeRange(middle, after.start)))
     between = [_Span(a.end, b.start, math.sqrt(a.density * b.density) * (b.start - a.end)) for a, b in gaps]
     return Forecast([*samples, *between])
 
@@ -102,16 +102,33 @@ def _middle(before: _Span, after: _Span) -> int:
     return before.end + seconds // 2
 
 
-def _sample(fetch: FetchPage, query: Query, time_range: TimeRange, density: float = math.inf) -> _Span:
-    """Return where the first 1,450 rows of a range are; the last 1,450 if the query is descending.
+class _Sampler:
+    """Finds out how dense a list is in a range."""
 
-    If there are fewer, return the whole range, as if it had half as many rows, or as many as fit `density` (rows a
-    second), whichever is fewer.
-    """
-    page = fetch_page(fetch, replace(query.with_range(query.time_key, time_range), page=LAST_PAGE))
-    if not page.records:
-        return _Span(time_range.gte, time_range.lt, min(_SAMPLE_ROWS / 2, density * len(time_range)))
-    second = unix_seconds(page.seconds[0])
-    if query.descending:
-        return _Span(min(second, time_range.lt - 1), time_range.lt, _SAMPLE_ROWS)
-    return _Span(time_range.gte, max(second, time_range.gte + 1), _SAMPLE_ROWS)
+    def __init__(self, fetch: FetchPage, query: Query, page_rows: int) -> None:
+        self._fetch = fetch
+        self._query = query
+        self._page_rows = page_rows
+
+    def sample(self, time_range: TimeRange, *, descending: bool = False) -> _Span:
+        """Return where the first rows of a range are, up to page 30; the last ones if descending.
+
+        If the range has fewer rows, return the whole range with their number.
+        """
+        query = replace(self._query.with_range(self._query.time_key, time_range), descending=descending)
+        page = fetch_page(self._fetch, replace(query, page=LAST_PAGE))
+        if len(page.records) < self._page_rows:
+            return _Span(time_range.gte, time_range.lt, self._count(query, len(page.records)))
+        second, rows = unix_seconds(page.seconds[0]), (LAST_PAGE - 1) * self._page_rows
+        if descending:
+            return _Span(min(second, time_range.lt - 1), time_range.lt, rows)
+        return _Span(time_range.gte, max(second, time_range.gte + 1), rows)
+
+    def _count(self, query: Query, rows_on_last_page: int) -> int:
+        """Return how many rows a range has that ends on page 30 or before."""
+        full, number, rows, empty = 0, LAST_PAGE, rows_on_last_page, LAST_PAGE + 1
+        while not 0 < rows < self._page_rows and empty - full > 1:
+            number = (full + empty) // 2
+            rows = len(fetch_page(self._fetch, replace(query, page=number)).records)
+            full, empty = (number, empty) if rows else (full, number)
+        return (number - 1) * self._page_rows + rows if rows else full * self._page_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NoReturn, get_args
+from typing import Literal, get_args
 
 from tap_wootric.records.timestamps import SECOND_LENGTH, timestamp_of_second, unix_seconds
 from tap_wootric.records.transform import Record
@@ -16,10 +16,10 @@ LAST_PAGE = 30
 """The highest page number that the API answers (documented)."""
 
 TimeKey = Literal["updated_at", "created_at"]
-"""A timestamp that the API filters by, in ranges of whole seconds, and sorts by."""
+"""A timestamp that the API may filter by, in ranges of whole seconds, and sort by."""
 
 SortKey = Literal["updated_at", "created_at", "email"]
-"""What the API sorts by; only end users have an e-mail address."""
+"""What the API may sort by. Only end users can be sorted by anything but `created_at`."""
 
 TIME_KEYS: tuple[TimeKey, ...] = get_args(TimeKey)
 
@@ -47,19 +47,14 @@ class TimeRange:
         return cls(second, second + 1)
 
     def widened(self, seconds: int) -> TimeRange:
-        """Return the range with some seconds more at each end, except for an end that is open."""
-        gte = self.gte if self.gte == BEGINNING_OF_TIME else self.gte - seconds
-        return TimeRange(gte, self.lt if self.lt == END_OF_TIME else self.lt + seconds)
+        """Return the range with some seconds more at each end."""
+        return TimeRange(max(BEGINNING_OF_TIME, self.gte - seconds), min(END_OF_TIME, self.lt + seconds))
 
     def __contains__(self, second: int) -> bool:
         return self.gte <= second < self.lt
 
     def __len__(self) -> int:
         return max(0, self.lt - self.gte)
-
-
-ALL_TIME = TimeRange()
-"""The range that leaves nothing out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +69,15 @@ class Query:
         page: The page's number, from 1 to `LAST_PAGE`.
         size: The most rows on the page, from 1 to `PAGE_SIZE`.
         sort_keys: All keys that the API sorts this list by. It filters the list by those among them that are times.
-        filters_exclusion: Whether the API filters this list by `excluded_from_calculations`.
-        is_excluded: Only rows with this `excluded_from_calculations` are asked for; None for all rows.
-        settled_until: The Unix second before which the update times of rows are settled: rows may leave a range that
-            ends there, when they are updated or deleted, but none enters it any more.
     """
 
     sort_key: SortKey
-    updated_at: TimeRange = ALL_TIME
-    created_at: TimeRange = ALL_TIME
+    updated_at: TimeRange = TimeRange()
+    created_at: TimeRange = TimeRange()
     descending: bool = False
     page: int = 1
     size: int = PAGE_SIZE
     sort_keys: tuple[SortKey, ...] = TIME_KEYS
-    filters_exclusion: bool = False
-    is_excluded: bool | None = None
-    settled_until: int = END_OF_TIME
 
     @property
     def time_key(self) -> TimeKey:
@@ -101,6 +89,16 @@ class Query:
         if self.sort_key == "email":
             raise ValueError("the list is not sorted by a time")
         return self.sort_key
+
+    @property
+    def other_time_key(self) -> TimeKey | None:
+        """The time that the API also filters and sorts this list by, if there is one."""
+        return next((key for key in TIME_KEYS if key in self.sort_keys and key != self.sort_key), None)
+
+    @property
+    def is_of_one_second(self) -> bool:
+        """Whether every time that the API filters this list by is limited to a second."""
+        return all(len(self.range_of(key)) == 1 for key in TIME_KEYS if key in self.sort_keys)
 
     def range_of(self, key: TimeKey) -> TimeRange:
         """Return the range that the rows' times are in."""
@@ -117,7 +115,13 @@ class Query:
     def select(self, records: list[Record]) -> list[Record]:
         """Return the records that are in the query's ranges; a time that is missing counts as in range."""
         for key in TIME_KEYS:
-            records = _in_range(records, key, self.range_of(key))
+            time_range = self.range_of(key)
+            if time_range == TimeRange():
+                continue
+            # A range without an end also has the last second there is.
+            end = "~" if time_range.lt >= END_OF_TIME else timestamp_of_second(time_range.lt)
+            start = timestamp_of_second(time_range.gte)
+            records = [row for row in records if not (time := row.get(key)) or start <= time[:SECOND_LENGTH] < end]
         return records
 
 
@@ -128,45 +132,31 @@ A timestamp may be missing; such a row belongs where the API put it.
 """
 
 
-class PaginationError(Exception):
-    """Rows may be missing, or going on would lose some."""
+class WrongAnswerError(Exception):
+    """A page does not answer its query: it is out of order or out of range. Going on would lose rows."""
 
 
-class WrongAnswerError(PaginationError):
-    """A page does not answer its query: it is out of order or out of range."""
-
-
-class UnprovenSecondError(PaginationError):
-    """The rows of one second could not be proven complete.
+@dataclass(frozen=True, slots=True)
+class UnprovenSecond:
+    """A second of which all rows that can be reached were read, but which could not be proven complete.
 
     Attributes:
         query: Its ranges are the second: of creation, of update, or of both.
-        reason: Why there may be more rows than were read.
+        rows: How many rows were read.
+        reason: Why there may be more.
     """
 
-    def __init__(self, query: Query, rows: int, reason: str) -> None:
+    query: Query
+    rows: int
+    reason: str
+
+    def __str__(self) -> str:
         seconds = " and ".join(
             f"{key.removesuffix('_at')} at {timestamp_of_second(time_range.gte)}Z"
             for key in TIME_KEYS
-            if len(time_range := query.range_of(key)) == 1
+            if len(time_range := self.query.range_of(key)) == 1
         )
-        super().__init__(f"{rows} rows {seconds} were read, and there may be more: {reason}")
-        self.query = query
-        self.reason = reason
-
-
-class UncountableError(UnprovenSecondError):
-    """Page 30 is full, so the API does not show how many rows there are."""
-
-
-OnUnproven = Callable[[UnprovenSecondError], object]
-"""Takes note of a second that could not be proven complete, once all its rows that can be reached have been yielded. It
-may raise the error to end the reading, or return to go on behind the second. Threads may call it."""
-
-
-def raise_unproven(error: UnprovenSecondError) -> NoReturn:
-    """End the reading at a second that could not be proven complete."""
-    raise error
+        return f"{self.rows:,} rows {seconds} were read, and there may be more: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +167,14 @@ class Page:
     seconds: list[str]
 
     @property
-    def is_full(self) -> bool:
-        """Whether there may be more rows behind the page."""
-        return len(self.records) >= PAGE_SIZE
+    def is_of_one_second(self) -> bool:
+        """Whether there are rows, all of the same second."""
+        return bool(self.seconds) and self.seconds[0] == self.seconds[-1]
 
-    def is_of_one_second(self, key: TimeKey) -> bool:
-        """Return whether all records have times in the same second."""
-        return len({(record.get(key) or "")[:SECOND_LENGTH] for record in self.records}) == 1
+    @property
+    def last_second(self) -> int:
+        """The Unix second of the last row."""
+        return unix_seconds(self.seconds[-1])
 
     def ids_of_last_second(self) -> set[int]:
         """Return the ids of the records that share the last one's second."""
@@ -218,15 +209,6 @@ def fetch_records(fetch: FetchPage, query: Query) -> list[Record]:
     """
     records = fetch(query)
     for key in TIME_KEYS:
-        if len(_in_range(records, key, query.range_of(key))) < len(records):
+        if len(Query(key).with_range(key, query.range_of(key)).select(records)) < len(records):
             raise WrongAnswerError(f"rows came from outside the range of {key} that was asked for")
     return records
-
-
-def _in_range(records: list[Record], key: TimeKey, time_range: TimeRange) -> list[Record]:
-    if time_range == ALL_TIME:
-        return records
-    start, end = timestamp_of_second(time_range.gte), timestamp_of_second(time_range.lt)
-    if time_range.lt == END_OF_TIME:
-        end = "~"  # Past all timestamps: a range without an end also has the last second there is.
-    return [record for record in records if not (stamp := record.get(key)) or start <= stamp[:SECOND_LENGTH] < end]

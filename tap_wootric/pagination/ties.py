@@ -5,212 +5,166 @@ order in a top-N heap (a page near the head of the list) and in another in a ful
 scan may start in the middle of the table. A row can then hide from every page, while neighbouring pages overlap as if
 rows had left. So neither a sequence that repeats nor a long silence proves that nothing is missing.
 
-**The count does.** A page that is not full tells how many rows there were at that request. Rows leave a second that is
-over, when they are updated or deleted, but none enters it (apart from late commits, which the lookback window reads
-again). So every row seen at that request or later was there at that request, and once as many have been seen as were
-counted, they are all of them.
+**The count does.** The last page that has rows, with an empty page behind it, tells how many rows there were at that
+request. Rows leave a second that is over, when they are updated or deleted, but none enters it (apart from late
+commits, which the lookback window reads again). So every row seen at that request or later was there at that request,
+and once as many have been seen as were counted, they are all of them.
 
 While the count exceeds what was seen, rows are hiding, and the list is read in other ways: in the other direction, by
-another sort key, as the end of a longer list, in pages of other sizes. Each way shows some rows, and all of them count.
+another sort key, with rows around it, in pages of other sizes. Each way shows some rows, and all of them count.
 
 Rows that leave also make the count hard to reach, since a row that left after the count cannot be seen any more. But an
-update does not change when a row was created. So where rows leave, the rows that were created in the second are
-counted instead, whenever they were updated.
+update does not change when a row was created. So the rows that were created in the second are counted as well, whenever
+they were updated.
 
-With 1,500 rows or more, page 30 is full, so they cannot be counted, and nothing is proven. Then `read_reachable` reads
-all that the API shows. Reading the list from both ends proves nothing either: rows that come last in ascending and in
-descending order are on no page, although the two readings overlap and agree.
+With 1,500 rows or more, page 30 is full, so they cannot be counted, and nothing is proven. Then all that the API shows
+is read. Reading the list from both ends proves nothing either: rows that come last in ascending and in descending order
+are on no page, although the two readings overlap and agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain, count, cycle, islice
-from typing import Any
+from itertools import count, islice, product
 
 from tap_wootric.pagination.query import (
-    ALL_TIME,
-    BEGINNING_OF_TIME,
-    END_OF_TIME,
     LAST_PAGE,
     PAGE_SIZE,
     TIME_KEYS,
     FetchPage,
     Query,
+    SortKey,
     TimeRange,
-    UncountableError,
-    UnprovenSecondError,
     fetch_records,
 )
-from tap_wootric.records.timestamps import unix_seconds
 from tap_wootric.records.transform import Record
 
 _MAX_READINGS = 40
 """Readings of a second before giving up. Where every request brings another random order, a reading shows 63% of the
 rows, and 1,499 rows take about ln(1,499) + 4 readings."""
 
-_MIN_SIZE = 3
-"""The fewest rows per page to ask for."""
-
-_GOLDEN_RATIO = 0.618
-"""Multiples of it, without their whole part, are spread evenly over 0 to 1, however many there are."""
-
-_FEW_ROWS = 10
-"""Earlier rows at the end of the descending list in the first round; twice as many in each further round."""
-
-_DESCENDING_SIZE = 48
-"""Rows per page of the descending list in the first round, so that its pages have other borders than full ones."""
-
-_FIRST_PAGES = 4
-"""Pages to try one by one when the end of a list is looked for. Past them, the page number is doubled."""
+_SIZES = (
+    (50, 48, 50, 50),
+    (21, 39, 9, 31),
+    (45, 15, 27, 42),
+    (7, 34, 18, 47),
+    (37, 12, 24, 29),
+    (5, 41, 33, 10),
+)
+"""Rows a page, for the four ways to read a list in each round. Rows hide at the borders of pages, and pages of another
+size have them elsewhere."""
 
 
 def read_ties(
-    fetch: FetchPage,
-    query: Query,
-    *,
-    expected_rows: int = PAGE_SIZE,
-    may_enter: bool = False,
-    max_readings: int = _MAX_READINGS,
-) -> Iterator[Record]:
-    """Yield the records in a query's ranges once each, in any order, and return only when they are proven complete.
+    fetch: FetchPage, query: Query, known: set[int], largest_page: int, *, may_enter: bool
+) -> Generator[Record, None, str]:
+    """Yield the records of a second once each, in any order, and try to prove them complete.
 
     Args:
         fetch: Returns a page.
-        query: Its ranges are a second that is over, of creation, of update or of both, so that rows may leave, but
-            none enters.
-        expected_rows: How many rows to expect. A good guess saves requests.
-        may_enter: Whether new rows may enter nevertheless. Such rows do not count towards the rows that were counted.
-        max_readings: After how many readings to give up.
+        query: Its ranges are the second: of creation, of update or of both.
+        known: The ids of records that are not yielded any more. Those that are yielded are added.
+        largest_page: The most rows that any page of the list has had so far.
+        may_enter: Whether new rows may still enter the second. Such rows do not count towards those that were counted.
+
+    Returns:
+        Why there may be more rows; empty if they are proven complete.
 
     Raises:
-        UncountableError: Page 30 is full.
-        UnprovenSecondError: The rows could not be proven complete.
         WrongAnswerError: A page has rows outside its query's ranges.
     """
-    reader = _Reader(fetch, query, expected_rows, may_enter=may_enter)
-    for view in islice(reader.views(), max_readings):
-        reader.read(view)
-        yield from reader.take_new()
+    reader = _Reader(fetch, query, known, largest_page, may_enter=may_enter)
+    for way in islice(reader.ways(), _MAX_READINGS):
+        yield from reader.read(way)
         if reader.is_complete():
-            return
+            return ""
         if reader.exact.is_cut_off:
-            raise UncountableError(query, len(reader.exact.last_seen), f"page {LAST_PAGE} is full")
-    rows = len(reader.exact.last_seen)
-    is_hiding = rows < reader.rows
-    reason = f"the API counts {reader.rows}, and shows the others on no page" if is_hiding else "they kept changing"
-    raise UnprovenSecondError(query, rows, reason)
+            yield from reader.read_ends()
+            return f"page {LAST_PAGE} is full"
+    seen, counted = len(reader.exact.last_seen), reader.exact.rows
+    return f"the API counts {counted:,}, and shows the others on no page" if seen < counted else "they kept changing"
 
 
-def read_reachable(fetch: FetchPage, query: Query) -> Iterator[Record]:
-    """Yield the records of a second that cannot be counted, as many as the API shows, some of them more than once.
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """What the last page of a list told about the number of its rows, and at which request."""
 
-    Each list shows 1,500 rows, and there is one for each sort key and direction. Responses are also read in two parts,
-    by `excluded_from_calculations`. Even if both parts can be counted, they prove nothing: rows without a value may be
-    in neither.
-
-    Raises:
-        WrongAnswerError: As with `read_ties`.
-    """
-    for part in _parts_by_exclusion(fetch, query):
-        try:
-            yield from read_ties(fetch, part)
-        except UncountableError:
-            yield from _read_ends(fetch, part)
-        except UnprovenSecondError:
-            pass  # Whatever showed has been yielded.
-    yield from _read_ends(fetch, query)
-
-
-def _parts_by_exclusion(fetch: FetchPage, query: Query) -> list[Query]:
-    """Return a query for the rows that are excluded from calculations, and one for those that are not.
-
-    Return none if the list has no such filter, or if the API ignores it, which takes a request to find out.
-    """
-    if not query.filters_exclusion:
-        return []
-    excluded = replace(query, is_excluded=True)
-    if any(record.get("excluded_from_calculations") is False for record in fetch_records(fetch, excluded)):
-        return []
-    return [excluded, replace(query, is_excluded=False)]
-
-
-def _read_ends(fetch: FetchPage, query: Query) -> Iterator[Record]:
-    """Yield the first rows by each sort key in both directions, once each.
-
-    The lists by time are then read again, as long as they show other rows: only ties change their order.
-    """
-    orders = [(key, is_descending) for key in query.sort_keys for is_descending in (False, True)]
-    orders_by_time = [(key, is_descending) for key, is_descending in orders if key != "email"]
-    seen = set[int]()
-    for number, (key, is_descending) in enumerate(islice(chain(orders, cycle(orders_by_time)), _MAX_READINGS)):
-        rows_before = len(seen)
-        for page in range(1, LAST_PAGE + 1):
-            records = fetch_records(fetch, replace(query, sort_key=key, descending=is_descending, page=page))
-            yield from (record for record in records if record["id"] not in seen)
-            seen |= {record["id"] for record in records}
-            if len(records) < PAGE_SIZE:
-                break
-        if number >= len(orders) and len(seen) == rows_before:
-            return
+    request: int
+    pages_before: int
+    size: int
+    rows_on_page: int
 
 
 @dataclass(slots=True)
 class _Tally:
-    """Which rows in a query's ranges were seen when, and how many there were. A time is the number of a request."""
+    """Which rows of a query were seen at which requests, and how many there were. Requests are numbered.
+
+    Attributes:
+        query: The rows that count are those in its ranges.
+        may_enter: As with `read_ties`.
+        largest_page: The most rows on a page so far. A server may put fewer on a page than it is asked for.
+        is_cut_off: Whether page 30 was full, so that the rows cannot be counted.
+    """
 
     query: Query
-    may_enter: bool = False
+    may_enter: bool
+    largest_page: int
+    is_cut_off: bool = False
     first_seen: dict[int, int] = field(default_factory=dict)
     last_seen: dict[int, int] = field(default_factory=dict)
-    counts: list[tuple[int, int]] = field(default_factory=list)
-    """Requests whose page was not full, each with the most rows that there can have been at that time."""
-    is_cut_off: bool = False
-    """Whether page 30 was full at the largest page size, so that the rows cannot be counted."""
+    _counts: list[_Count] = field(default_factory=list)
 
-    def add(self, request: int, asked: Query, page: list[Record]) -> list[Record]:
-        """Enter the page that a request brought, and return its records in the ranges that no earlier page had."""
-        if (asked.created_at, asked.updated_at) == (self.query.created_at, self.query.updated_at):
-            if len(page) < asked.size:
-                self.counts.append((request, (asked.page - 1) * asked.size + len(page)))
-            elif (asked.page, asked.size) == (LAST_PAGE, PAGE_SIZE):
-                self.is_cut_off = True
-        else:
+    def see(self, request: int, asked: Query, page: list[Record]) -> list[Record]:
+        """Enter a page, and return its records in the query's ranges."""
+        self.largest_page = max(self.largest_page, len(page))
+        if not self.has_ranges_of(asked):
             page = self.query.select([record for record in page if all(record.get(key) for key in TIME_KEYS)])
-        new = [record for record in page if record["id"] not in self.last_seen]
-        self.first_seen |= {record["id"]: request for record in new}
-        self.last_seen |= {record["id"]: request for record in page}
-        return new
+        for record in page:
+            self.first_seen.setdefault(record["id"], request)
+            self.last_seen[record["id"]] = request
+        return page
+
+    def has_ranges_of(self, asked: Query) -> bool:
+        """Return whether a query asks for just the rows that count."""
+        return (asked.created_at, asked.updated_at) == (self.query.created_at, self.query.updated_at)
+
+    def count(self, asked: Query, last: _Count) -> None:
+        """Enter what the last page of a list with rows told, if the list has just the rows that count."""
+        if not self.has_ranges_of(asked):
+            return
+        if last.pages_before == LAST_PAGE - 1 and last.rows_on_page >= min(last.size, self.largest_page):
+            self.is_cut_off |= last.size == PAGE_SIZE
+        else:
+            self._counts.append(last)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there were when they were last counted; as many as were seen if they never were."""
+        return self._rows_in(self._counts[-1]) if self._counts else len(self.last_seen)
+
+    def _rows_in(self, counted: _Count) -> int:
+        return counted.pages_before * min(counted.size, self.largest_page) + counted.rows_on_page
 
     def is_complete(self) -> bool:
         """Return whether, at or after one of the counts, as many rows were seen as were counted.
 
         If rows may enter, only those count that were seen before as well: the others may have entered after the count.
         """
-        return any(
-            rows
-            <= sum(
-                last >= request and (self.first_seen[row] <= request or not self.may_enter)
+        rows = 0
+        for counted in reversed(self._counts):
+            rows = max(rows, self._rows_in(counted))  # As none enters, a later count shows that an earlier one was off.
+            seen = sum(
+                last >= counted.request and (self.first_seen[row] <= counted.request or not self.may_enter)
                 for row, last in self.last_seen.items()
             )
-            for request, rows in self.counts
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """A list that shows the rows, page by page."""
-
-    query: Query
-    rows: int
-    """How many rows the list has, as far as is known."""
-    is_at_end: bool = False
-    """Whether the rows that are looked for come last, behind others."""
+            if rows <= seen:
+                return True
+        return False
 
 
 class _Reader:
-    """Reads the rows of one second in one view after another, and keeps what each showed.
+    """Reads the rows of one second in one way after another, and keeps what each showed.
 
     Attributes:
         exact: Counts the rows in the query's ranges.
@@ -218,156 +172,102 @@ class _Reader:
             query's ranges are not a second of both.
     """
 
-    def __init__(self, fetch: FetchPage, query: Query, expected_rows: int, *, may_enter: bool) -> None:
-        self.exact = _Tally(query, may_enter)
+    def __init__(self, fetch: FetchPage, query: Query, known: set[int], largest_page: int, *, may_enter: bool) -> None:
+        self.exact = _Tally(query, may_enter, largest_page)
         self.created: _Tally | None = None
         if len(query.created_at) == len(query.updated_at) == 1:
-            self.created = _Tally(replace(query, sort_key="created_at", updated_at=ALL_TIME), may_enter)
+            created = replace(query, sort_key="created_at", updated_at=TimeRange())
+            self.created = _Tally(created, may_enter, largest_page)
         self._fetch = fetch
         self._query = query
-        self._unlimited = replace(query, created_at=ALL_TIME, updated_at=ALL_TIME)
-        self._second = query.range_of(query.time_key).gte
-        self._expected_rows = expected_rows
+        self._known = known
         self._requests = 0
-        self._new: list[Record] = []
-
-    @property
-    def rows(self) -> int:
-        """How many rows there were when they were last counted, or are expected."""
-        return self.exact.counts[-1][1] if self.exact.counts else self._expected_rows
 
     def is_complete(self) -> bool:
         """Return whether the rows are proven complete."""
         return self.exact.is_complete() or (self.created is not None and self.created.is_complete())
 
-    def take_new(self) -> list[Record]:
-        """Return the records in the query's ranges that were not returned before."""
-        new, self._new = self._new, []
-        return new
-
-    def views(self) -> Iterator[_View]:
-        """Yield one way after another to read the rows, the most promising first.
-
-        Each round begins with the list itself, which is counted. Rows hide at the borders of pages, which pages of
-        another size have at other rows: from the second round on, every view has its own size.
-        """
-        other_keys = [key for key in self._query.sort_keys if key != self._query.sort_key]
-        sizes = self._sizes(first_round=len(other_keys) + 4)
+    def ways(self) -> Iterator[Query]:
+        """Yield one way after another to read the rows. Each is a list that has them all."""
+        query = self._query
+        others = [key for key in query.sort_keys if key != query.sort_key] or [query.sort_key]
         for number in count():
-            yield self._counted_view(next(sizes))
-            yield self._descending_view(next(sizes), _FEW_ROWS * 2**number)
-            for key in other_keys:
-                yield self._widened_view(next(sizes), margin_seconds=number, sort_key=key, descending=number % 2 == 1)
-            for are_later in (False, True):
-                if view := self._view_behind_others(next(sizes), are_later=are_later):
-                    yield view
+            wider = query
+            for key in TIME_KEYS:  # So that no request is made twice.
+                wider = wider.with_range(key, query.range_of(key).widened(number + 1))
+            wider = replace(wider, sort_key=others[number % len(others)])
+            rows = self.exact.rows
+            smallest = (
+                rows // LAST_PAGE + 1,
+                *[rows // LAST_PAGE // 2] * 3,
+            )  # 30 pages show all rows, or half of them.
+            sizes = [max(pair) for pair in zip(smallest, _SIZES[number % len(_SIZES)], strict=True)]
+            yield replace(query, size=sizes[0])
+            if self.created and not self.created.is_cut_off:
+                yield replace(self.created.query, size=max(sizes[0], self.created.rows // LAST_PAGE + 1))
+            yield replace(query, size=sizes[1], descending=True)
+            yield replace(wider, size=sizes[2])
+            yield replace(wider, size=sizes[3], descending=True)
 
-    def _sizes(self, first_round: int) -> Iterator[int]:
-        """Yield page sizes: the largest for the first round, then others with which 30 pages show half the rows."""
-        yield from [PAGE_SIZE, _DESCENDING_SIZE, *[PAGE_SIZE] * (first_round - 2)]
-        for number in count(1):
-            smallest = max(_MIN_SIZE, self.rows // LAST_PAGE // 2)
-            yield PAGE_SIZE - int((PAGE_SIZE - smallest) * (number * _GOLDEN_RATIO % 1))
-
-    def _counted_view(self, size: int) -> _View:
-        """Return the rows' list, in pages that are large enough for one of them not to be full."""
-        return _View(replace(self._list, size=max(size, self.rows // LAST_PAGE + 1)), self.rows)
-
-    def _widened_view(self, size: int, margin_seconds: int, **changes: Any) -> _View:
-        """Return a list with some seconds more on either side, so that no request is made twice."""
-        query = self._list
-        for key in TIME_KEYS:
-            query = query.with_range(key, query.range_of(key).widened(margin_seconds))
-        return _View(replace(query, size=size, **changes), self.rows)
-
-    def _descending_view(self, size: int, earlier_rows: int) -> _View:
-        """Return the list in descending order, with a few earlier rows at its end.
-
-        On PostgreSQL without an index, this shows what hides in ascending order more often than any other list: the
-        earlier rows fill the heap that sorts the head of a list, and are then replaced one by one.
-        """
-        descending = replace(self._list, size=size, descending=True)
-        if self._list != self._query:
-            return _View(descending, self.rows)
-        earlier = self._fetch_others(are_later=False, size=min(earlier_rows, PAGE_SIZE))
-        if not earlier:
-            return _View(descending, self.rows)
-        query = replace(self._unlimited, size=size, descending=True)
-        time_range = TimeRange(earlier[-1], self._second + 1)
-        return _View(query.with_range(query.time_key, time_range), self.rows + len(earlier))
-
-    @property
-    def _list(self) -> Query:
-        """The rows' own list, or the list of all that were created in the second, if rows leave and none is hiding."""
-        if self.created and not self.created.is_cut_off and len(self.exact.last_seen) >= self.rows:
-            return self.created.query
-        return self._query
-
-    def _view_behind_others(self, size: int, *, are_later: bool) -> _View | None:
-        """Return a longer list: about as many other rows, later ones in descending order, and behind them the rows.
-
-        PostgreSQL only sorts the head of a list as far as it has to, but sorts all of it for a page in its second
-        half, which then has the same order on all pages.
-
-        It takes a request to find where the list must begin. Return None if there are no such rows or no room for them
-        before page 30, and if the rows that leave are the problem: they do not show in this list.
-        """
-        if self._list != self._query:
-            return None
-        pages = min(self.rows // PAGE_SIZE + 1, LAST_PAGE - self.rows // PAGE_SIZE - 1)
-        while pages >= 1:
-            if others := self._fetch_others(are_later=are_later, page=pages):
-                first, last = sorted((self._second, others[-1]))
-                query = replace(self._unlimited, size=size, descending=are_later)
-                query = query.with_range(query.time_key, TimeRange(first, last + 1))
-                return _View(query, self.rows + pages * PAGE_SIZE, is_at_end=True)
-            pages //= 2
-        return None
-
-    def _fetch_others(self, *, are_later: bool, page: int = 1, size: int = PAGE_SIZE) -> list[int]:
-        """Return the Unix seconds of a page of rows before or after the second, the nearest first."""
-        key = self._query.time_key
-        beyond = TimeRange(self._second + 1, END_OF_TIME) if are_later else TimeRange(BEGINNING_OF_TIME, self._second)
-        query = replace(self._unlimited, descending=not are_later, page=page, size=size).with_range(key, beyond)
-        return [unix_seconds(stamp) for record in self._ask(query) if (stamp := record.get(key))]
-
-    def read(self, view: _View) -> None:
-        """Read a list from its last page to its first.
+    def read(self, way: Query) -> Iterator[Record]:
+        """Read a list from its last page to its first, and yield the records that were not known before.
 
         Read so, a list in a stable order is complete even while rows leave: what moves can only move to pages that are
         yet to be read.
         """
-        last_page = self._read_end(view)
+        last_page = yield from self._read_last_page(way)
         if self.exact.is_cut_off:
             return
         for number in range(last_page - 1, 0, -1):
-            page = self._ask(replace(view.query, page=number))
-            if view.is_at_end and len(self._query.select(page)) < len(page):
-                return
+            _, new = self._ask(replace(way, page=number))
+            yield from new
 
-    def _read_end(self, view: _View) -> int:
-        """Find where the list ends, and return the number of a page: those before it are yet to be read since then."""
-        full, empty = 0, LAST_PAGE + 1
-        number = min(view.rows // view.query.size + 1, LAST_PAGE)
-        while True:
-            page = self._ask(replace(view.query, page=number))
-            if page and len(page) < view.query.size:
-                return number
-            if page:
-                full = number
+    def _read_last_page(self, way: Query) -> Generator[Record, None, int]:
+        """Find the last page that has rows, and count the rows. Return its number; 0 if there are no rows."""
+        tally = self.created if self.created and self.created.has_ranges_of(way) else self.exact
+        last, empty, rows_on_last, request = 0, LAST_PAGE + 1, 0, 0
+        number = min(max(tally.rows, len(self._known)) // way.size + 1, LAST_PAGE)
+        while empty - last > 1:
+            rows, new = self._ask(replace(way, page=number))
+            yield from new
+            if rows:
+                last, rows_on_last, request = number, rows, self._requests
             else:
                 empty = number
-            if empty - full == 1:
-                return number
-            if empty <= LAST_PAGE:
-                number = max(full + 1, (2 * full + empty) // 3)
+            if rows and rows < min(way.size, tally.largest_page):
+                number = last + 1  # It must be empty, if the page came short because it is the last one.
+            elif empty > LAST_PAGE:
+                number = min(2 * last, LAST_PAGE)
             else:
-                number = full + 1 if full < _FIRST_PAGES else min(2 * full, LAST_PAGE)
+                number = (last + empty) // 2
+        tally.count(way, _Count(request or self._requests, max(0, last - 1), way.size, rows_on_last))
+        return last
 
-    def _ask(self, query: Query) -> list[Record]:
+    def read_ends(self) -> Iterator[Record]:
+        """Yield the records on all pages that the API shows by each sort key in both directions.
+
+        The lists by time are then read again, as long as they show other rows: only ties change their order.
+        """
+        keys: Iterable[SortKey] = self._query.sort_keys
+        for _ in range(_MAX_READINGS // len(TIME_KEYS) // 2):
+            has_new = False
+            for key, is_descending in product(keys, (False, True)):
+                for number in range(1, LAST_PAGE + 1):
+                    rows, new = self._ask(replace(self._query, sort_key=key, descending=is_descending, page=number))
+                    yield from new
+                    has_new |= bool(new)
+                    if not rows:
+                        break
+            if not has_new:
+                return
+            keys = [key for key in TIME_KEYS if key in self._query.sort_keys]
+
+    def _ask(self, query: Query) -> tuple[int, list[Record]]:
+        """Return how many rows a page has, and those of its records that are in the second and not known yet."""
         page = fetch_records(self._fetch, query)
         self._requests += 1
-        self._new += self.exact.add(self._requests, query, page)
         if self.created:
-            self.created.add(self._requests, query, page)
-        return page
+            self.created.see(self._requests, query, page)
+        new = [record for record in self.exact.see(self._requests, query, page) if record["id"] not in self._known]
+        self._known |= {record["id"] for record in new}
+        return len(page), new

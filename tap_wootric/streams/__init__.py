@@ -20,8 +20,7 @@ class EndUsers(ListStream):
 
     name = "end_users"
     path = "/v1/end_users"
-    sort_keys = (*TIME_KEYS, "email")
-    filters_updates = True  # Documented since 2018. Older deployments lack the filter for the other lists.
+    sort_keys = (*TIME_KEYS, "email")  # Documented since 2019.
 
 
 class Responses(ListStream):
@@ -29,7 +28,6 @@ class Responses(ListStream):
 
     name = "responses"
     path = "/v1/responses"
-    filters_exclusion = True
 
 
 class Declines(ListStream):
@@ -74,7 +72,7 @@ class NpsSummary(DailyStream):
     path = "/v1/nps_summary"
     selected_by_default = False
     range_params = ("date[start]", "date[end]")
-    activity_fields = ("responses",)
+    needed_fields = ("responses",)
 
     @override
     def totals(self, content: Any) -> Row:
@@ -89,7 +87,7 @@ class EmailStats(DailyStream):
     path = "/v2/email_stats"
     selected_by_default = False
     range_params = ("date_range[start_date]", "date_range[end_date]")
-    activity_fields = ("send_requests", "emails_sent")
+    needed_fields = ("send_requests", "emails_sent")
 
     @override
     def totals(self, content: Any) -> Row:

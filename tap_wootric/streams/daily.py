@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 from typing_extensions import override
 
-from tap_wootric.progress import Progress
+from tap_wootric.progress import Progress, RequestsAfter
 from tap_wootric.records.timestamps import DATE_LENGTH, SECONDS_PER_DAY, normalize_timestamp, timestamp_of_second
-from tap_wootric.records.transform import Record, RecordTransformer, Row
-from tap_wootric.streams.base import Fetch, SyncRange, WootricStream
-from tap_wootric.threads import flat_map_in_order
+from tap_wootric.records.transform import Record, Row
+from tap_wootric.streams.base import SyncRange, WootricStream
 
 _LATE_RESPONSE_DAYS = 7
 """Most people who respond, or open an email, do so within this time (our estimate; nothing is documented)."""
@@ -28,13 +26,12 @@ class DailyStream(WootricStream):
 
     Attributes:
         range_params: The parameters that hold the first and the last day of a range.
-        activity_fields: The totals of which at least one is above zero if anything happened in a range.
+        needed_fields: The totals of which at least one is above zero if anything happened in a range.
     """
 
     primary_keys = ("date",)
     replication_key = "date"
     range_params: ClassVar[tuple[str, str]]
-    activity_fields: ClassVar[Sequence[str]]
 
     @abstractmethod
     def totals(self, content: Any) -> Row:
@@ -72,11 +69,17 @@ class DailyStream(WootricStream):
     @override
     def sample_params(self) -> dict[str, Any]:
         """Return the parameters of a request for today's totals."""
-        today = self.client.server_time() // SECONDS_PER_DAY
+        today = self.client.rate_limiter.clock.earlier() // SECONDS_PER_DAY
         return self.day_range(today, today)
 
     @override
-    def read(self, fetch: Fetch, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:
+    def forecast(self, second: int) -> RequestsAfter | None:
+        """Return the number of days that are left: each takes one request."""
+        last_day = self._days(self.sync_range)[-1] if self.sync_range else 0
+        return lambda position: last_day - position // SECONDS_PER_DAY
+
+    @override
+    def read(self, sync_range: SyncRange, progress: Progress) -> Iterable[Record]:
         """Yield a row for each day in the range.
 
         It is not documented whether a range of days includes its last day. Activity in a range of a single day shows
@@ -86,59 +89,48 @@ class DailyStream(WootricStream):
         Raises:
             FatalAPIError: Also if the range has no day, so that a full table would drop all rows.
         """
-        days = range(sync_range.start // SECONDS_PER_DAY, sync_range.end // SECONDS_PER_DAY + 1)
+        days = self._days(sync_range)
         if not days:
             if self.is_full_table:
-                today = _date(sync_range.end // SECONDS_PER_DAY)
-                raise FatalAPIError(f"{self.name}: start_date is after today, which is {today} by the API's clock")
+                today = _date(sync_range.now // SECONDS_PER_DAY)
+                raise FatalAPIError(f"{self.name}: start_date is after today, which is {today}")
             return
-        # One request for each day: nothing has to be estimated.
-        progress.forecast = lambda _: lambda second: days[-1] - second // SECONDS_PER_DAY
         pending, includes_last_day = list[Record](), False
-        for record in self._totals(fetch, days, extra_days=0):
+        for record in self._totals(days, extra_days=0):
             progress.reached(f"{record['date']}T00:00:00Z")
             pending.append(record)
             includes_last_day = includes_last_day or self._has_activity(record)
             if includes_last_day:
                 yield from self._emitted(pending, progress)
                 pending = []
-        if pending and self._excludes_last_day(fetch, days):
-            yield from self._emitted(self._totals(fetch, days, extra_days=1), progress)
+        if pending and self._excludes_last_day(days):
+            yield from self._emitted(self._totals(days, extra_days=1), progress)
         else:
             yield from self._emitted(pending, progress)
 
-    def _totals(self, fetch: Fetch, days: range, extra_days: int) -> Iterator[Record]:
-        """Yield the totals of one range for each day: from that day up to so many days later.
+    @staticmethod
+    def _days(sync_range: SyncRange) -> range:
+        """Return the days of a range, counted from 1970-01-01. Today is the last one, by the clock that is behind."""
+        return range(sync_range.start // SECONDS_PER_DAY, sync_range.now // SECONDS_PER_DAY + 1)
 
-        Days are fetched in parallel, unless the first response announces a rate limit.
-        """
-        first, *rest = (self.day_range(day, day + extra_days) for day in days)
-        yield from fetch(first)
-        threads = 1 if self.client.is_rate_limited(self.path) else self.settings.concurrency
-        # One row a day takes little memory: no thread needs to wait for a day that is slow.
-        yield from flat_map_in_order(fetch, rest, threads=threads, max_started=len(days))
+    def _totals(self, days: range, extra_days: int) -> Iterator[Record]:
+        """Yield the totals of one range for each day: from that day up to so many days later."""
+        for day in days:
+            yield from self.records_with_retries(self.day_range(day, day + extra_days))
 
     def _emitted(self, records: Iterable[Record], progress: Progress) -> Iterator[Record]:
-        """Yield records without deselected fields, and keep the high watermark up to date."""
-        fields = self.effective_schema["properties"]
+        """Yield records, and keep the position up to date."""
         for record in records:
-            self.high_watermark = record["date"]
+            self.position = record["date"]
             progress.rows += 1
-            yield {name: value for name, value in record.items() if name in fields}
-
-    @cached_property
-    def transformer(self) -> RecordTransformer:
-        """Makes records of rows. They keep `activity_fields` even if the catalog lacks them: `read` needs them."""
-        fields = {name: self.schema["properties"][name] for name in self.activity_fields}
-        needed = {**self.effective_schema, "properties": {**self.effective_schema["properties"], **fields}}
-        return RecordTransformer(self.schema, needed, self._log_unexpected_field)
+            yield record
 
     @override
     def rows(self, content: Any, params: Mapping[str, Any]) -> list[Row]:
         """Return the totals in the JSON of a response as a row, with the first day of their range."""
         return [{**self.totals(content), "date": params[self.range_params[0]]}]
 
-    def _excludes_last_day(self, fetch: Fetch, days: range) -> bool:
+    def _excludes_last_day(self, days: range) -> bool:
         """Return whether ranges exclude their last day, given that no single day has activity.
 
         Today is fetched again, because something may have happened meanwhile. So is tomorrow, which may have begun in
@@ -146,13 +138,13 @@ class DailyStream(WootricStream):
         """
 
         def is_active(first: int, last: int) -> bool:
-            return any(self._has_activity(record) for record in fetch(self.day_range(first, last)))
+            return any(self._has_activity(record) for record in self.records_with_retries(self.day_range(first, last)))
 
         today, tomorrow = days[-1], days[-1] + 1
         return is_active(days[0], tomorrow) and not is_active(today, today) and not is_active(tomorrow, tomorrow)
 
     def _has_activity(self, record: Record) -> bool:
-        return any(record.get(name) for name in self.activity_fields)
+        return any(record.get(name) for name in self.needed_fields)
 
     def day_range(self, first: int, last: int) -> dict[str, str]:
         """Return the parameters for a range of days, counted from 1970-01-01."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tap_wootric.pagination import keyset
-from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeRange
+from tap_wootric.pagination.keyset import KeysetReader
+from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeKey, TimeRange, UnprovenSecond
+from tap_wootric.streams import STREAMS
 from tests import postgres
 from tests.api_reader import ApiReader
 from tests.database import DatabaseAccount, DatabaseTable, Options
@@ -24,6 +25,9 @@ TIE = (BEGIN + END) // 2 // SECOND * SECOND
 APART = 50 * SECOND
 SMALL_BUFFERS = {"shared_buffers": "1MB"}
 """With so little memory, the server treats a table of a few hundred blocks as large, and synchronizes its scans."""
+
+LISTS: dict[str, tuple[TimeKey, ...]] = {"end_users": ("updated_at", "created_at"), "responses": ("created_at",)}
+"""How each list is read: incremental, or as a full table."""
 
 PLANS = {
     "the planner's own": Options(),
@@ -68,26 +72,31 @@ def fill(table: DatabaseTable, ties: int, others: int) -> None:
 
 
 class Reader(ApiReader):
-    """Reads responses through the API over the database."""
+    """Reads a list through the API over the database."""
 
-    def __init__(self, account: DatabaseAccount, **switches: Any) -> None:
-        super().__init__(account, "responses", **switches)
+    def __init__(self, account: DatabaseAccount, stream: str = "end_users", **switches: Any) -> None:
+        super().__init__(account, stream, **switches)
+        self._sort_keys = STREAMS[stream].sort_keys
 
-    def incremental(self) -> list[int]:
-        query = Query("updated_at", updated_at=TimeRange(lt=int(NOW) + 1))
-        return [record["id"] for record in keyset.read(self.fetch, query)]
-
-    def full_table(self) -> list[int]:
-        return [record["id"] for record in keyset.read(self.fetch, Query("created_at", settled_until=int(NOW) - 300))]
+    def read(self, sort_key: TimeKey) -> list[int]:
+        """Read what there is, and check that it is proven complete."""
+        unproven = list[UnprovenSecond]()
+        reader = KeysetReader(self.fetch, unproven.append, settled_until=int(NOW) - 300)
+        query = Query(sort_key, sort_keys=self._sort_keys).with_range(sort_key, TimeRange(lt=int(NOW) + 1_000))
+        ids = [record["id"] for record in reader.read(query)]
+        assert not unproven
+        return ids
 
 
 @pytest.mark.parametrize("others", [0, 1_500])
 @pytest.mark.parametrize("ties", [60, 213, 700, 1_498])
 def test_all_rows_of_a_bulk_insert_are_read(account: DatabaseAccount, ties: int, others: int) -> None:
-    fill(account.responses, ties, others)
-    ids = sorted(account.responses.rows)
-    for read in (Reader(account).incremental, Reader(account).full_table):
-        assert sorted(read()) == ids
+    for stream, sort_keys in LISTS.items():
+        table = account.tables[stream]
+        fill(table, ties, others)
+        ids = sorted(table.rows)
+        for sort_key in sort_keys:
+            assert sorted(Reader(account, stream).read(sort_key)) == ids
 
 
 @pytest.mark.parametrize("ties", [75, 300, 700])

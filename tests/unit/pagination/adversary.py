@@ -86,9 +86,7 @@ class TiedList:
         rows = [
             row
             for row in self.rows
-            if created.gte <= row.created < created.lt
-            and updated.gte <= row.updated < updated.lt
-            and (self.ignores_exclusion or query.is_excluded in {None, row.is_excluded})
+            if created.gte <= row.created < created.lt and updated.gte <= row.updated < updated.lt
         ]
         records = [row.record() for row in page_of(query, self.sort(query, rows, self.rng))]
         self._change()
