@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Any, Self
 
 import psycopg
@@ -21,7 +20,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg.types.json import Jsonb
 
-from tools.sandbox.account import Account, Body, Make, Row, Selection, Table
+from tools.sandbox.account import NOTE, Account, Body, Make, Row, Selection, Table
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -33,20 +32,22 @@ _CREATE = """
         created_at timestamptz NOT NULL,
         updated_at timestamptz NOT NULL,
         email text,
-        excluded boolean NOT NULL,
         revision integer NOT NULL,
         body jsonb NOT NULL,
         padding text
     ) WITH (autovacuum_enabled = off)
 """
-_INSERT = "INSERT INTO {table} VALUES (%s, %s, %s, %s, %s, 0, %s, repeat('x', %s))"
+_INSERT = "INSERT INTO {table} VALUES (%s, %s, %s, %s, 0, %s, repeat('x', %s))"
 _UPDATE = "UPDATE {table} SET updated_at = %s, revision = revision + 1 WHERE id = %s"
+_ADD_NOTE = """
+    UPDATE {table} SET revision = revision + 1, body = jsonb_set(body, '{{notes}}', body -> 'notes' || %s) WHERE id = %s
+"""
 _DELETE = "DELETE FROM {table} WHERE id = %s"
 _SELECT = "SELECT id, created_at, updated_at, revision, body FROM {table}"
 _SCAN = "SELECT padding FROM {table} OFFSET %s LIMIT 1"
 _INSERT_MANY = """
     INSERT INTO {table}
-    SELECT id, %(created)s + number * %(apart)s, %(updated)s + number * %(apart)s, email, %(excluded)s, 0,
+    SELECT id, %(created)s + number * %(apart)s, %(updated)s + number * %(apart)s, email, 0,
         %(body)s || CASE WHEN %(has_email)s THEN jsonb_build_object('email', email) ELSE '{{}}' END,
         repeat('x', %(padding)s)
     FROM generate_series(0, %(count)s - 1) AS number,
@@ -103,12 +104,15 @@ class Writer:
         self._padding = padding
 
     def insert(self, row: Row) -> None:
-        email, excluded = row.body.get("email"), row.body.get("excluded_from_calculations", False)
-        values = (row.id, _moment(row.created), _moment(row.updated), email, excluded, Jsonb(row.body), self._padding)
+        email = row.body.get("email")
+        values = (row.id, _moment(row.created), _moment(row.updated), email, Jsonb(row.body), self._padding)
         self.execute(_INSERT, values)
 
     def update(self, row: Row, at: int) -> None:
         self.execute(_UPDATE, (_moment(at), row.id))
+
+    def add_note(self, row: Row) -> None:
+        self.execute(_ADD_NOTE, (Jsonb(NOTE), row.id))
 
     def delete(self, row: Row) -> None:
         self.execute(_DELETE, (row.id,))
@@ -124,18 +128,12 @@ class DatabaseTable(Table):
     """The rows of one list, stored in a table of a database.
 
     A `Row` is a copy: only the methods of the table change the stored row.
-
-    Attributes:
-        explains: Whether to add the plan of each page to `plans`.
-        plans: The node types of each plan, topmost first.
     """
 
     def __init__(
         self, connection: psycopg.Connection[Any], name: str, make: Make, rng: random.Random, options: Options
     ) -> None:
         super().__init__(make, rng)
-        self.explains = False
-        self.plans: list[str] = []
         self._connection = connection
         self._name = name
         self._options = options
@@ -167,8 +165,6 @@ class DatabaseTable(Table):
             )
             for filter_ in selection.filters
         ]
-        if selection.is_excluded is not None:
-            conditions.append(sql.SQL("excluded = {}").format(sql.Literal(selection.is_excluded)))
         select = sql.SQL("{} WHERE {} ORDER BY {} {} LIMIT {} OFFSET {}").format(
             sql.SQL(_SELECT).format(table=sql.Identifier(self._name)),
             sql.SQL(" AND ").join(conditions or [sql.SQL("true")]),
@@ -177,20 +173,11 @@ class DatabaseTable(Table):
             sql.Literal(selection.limit),
             sql.Literal(selection.offset),
         )
-        if self.explains:
-            [[plan]] = self._connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(select)).fetchall()
-            self.plans.append(" < ".join(_nodes(plan[0]["Plan"])))
         return [_row(columns) for columns in self._connection.execute(select).fetchall()]
 
     def insert(self, created: int, updated: int | None = None) -> Row:
         row = self.prepared(created, updated)
         self._writer.insert(row)
-        return row
-
-    def prepared(self, created: int, updated: int | None = None) -> Row:
-        """Return a new row, which a `Writer` has yet to insert."""
-        row = self._make_row(self._next_id, created, created if updated is None else updated)
-        self._next_id += 1
         return row
 
     def insert_many(
@@ -207,8 +194,8 @@ class DatabaseTable(Table):
                 not in the order of the rows.
         """
         ids = range(self._next_id, self._next_id + count)
-        self._next_id += count
-        body = self._make_row(ids.start, created, created).body
+        body = self.prepared(created).body
+        self._next_id = ids.stop
         self._writer.execute(
             _INSERT_MANY,
             {
@@ -219,7 +206,6 @@ class DatabaseTable(Table):
                 "apart": apart * _MICROSECOND,
                 "without_email": without_email,
                 "has_email": "email" in body,
-                "excluded": body.get("excluded_from_calculations", False),
                 "body": Jsonb(body),
                 "padding": self._options.padding,
             },
@@ -228,6 +214,9 @@ class DatabaseTable(Table):
 
     def update(self, row: Row, at: int) -> None:
         self._writer.update(row, at)
+
+    def add_note(self, row: Row) -> None:
+        self._writer.add_note(row)
 
     def delete(self, row: Row) -> None:
         self._writer.delete(row)
@@ -252,10 +241,6 @@ class DatabaseTable(Table):
         """Collect the statistics that the planner uses."""
         self._writer.execute("ANALYZE {table}")
 
-    def vacuum(self) -> None:
-        """Free the space of old versions of rows, for new ones."""
-        self._writer.execute("VACUUM (TRUNCATE off) {table}")
-
     def enlarge(self) -> None:
         """Add empty blocks until the table exceeds a quarter of `shared_buffers`, and scans may start anywhere."""
         [[missing]] = self._writer.execute(
@@ -264,16 +249,11 @@ class DatabaseTable(Table):
             (self._name,),
         )
         self._writer.execute(
-            "INSERT INTO {table} SELECT -number, 'epoch', 'epoch', NULL, false, 0, 'null', repeat('x', 7900)"
+            "INSERT INTO {table} SELECT -number, 'epoch', 'epoch', NULL, 0, 'null', repeat('x', 7900)"
             " FROM generate_series(1, %s) AS number",
             (missing,),
         )
         self._writer.execute("DELETE FROM {table} WHERE id < 0")
-
-    def _make_row(self, number: int, created: int, updated: int) -> Row:
-        body, properties = self._make(self._rng, number)
-        properties["revision"] = 0
-        return Row(number, created, updated, body, properties)
 
     def _prepare(self) -> None:
         """Influence the order of the next page."""
@@ -308,9 +288,7 @@ class DatabaseAccount(Account):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._connection.close()
 
     def _table(self, name: str, make: Make) -> DatabaseTable:
@@ -335,9 +313,3 @@ def _row(columns: tuple[Any, ...]) -> Row:
 def _url(connection: psycopg.Connection[Any]) -> str:
     info = connection.info
     return make_conninfo(host=info.host, port=info.port, dbname=info.dbname, user=info.user, password=info.password)
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[str]:
-    yield plan["Node Type"]
-    for inner in plan.get("Plans", ()):
-        yield from _nodes(inner)

@@ -185,7 +185,7 @@ def test_an_older_deployment_is_read_by_creation_and_loses_no_update(method: str
     table = account.tables[stream]
     account.crowd(table, 120, created_too=True)
     catalog = full_table(stream) if method == "FULL_TABLE" else None
-    with Sandbox(account, Clock(NOW), ignores_updated=True, updates=3, deletes=0.5) as sandbox:
+    with Sandbox(account, Clock(NOW), updates=3, deletes=0.5) as sandbox:
         first = checked(tap(config=sandbox.config, catalog=catalog))
         sandbox.switches.updates = sandbox.switches.deletes = 0
         sandbox.clock.advance(3_600)

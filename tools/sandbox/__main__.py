@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tools.sandbox.account import Account
+from tools.sandbox.api import Switches
 from tools.sandbox.server import Sandbox
 
 
@@ -25,11 +26,7 @@ def main() -> int:
         account.crowd(table, options.crowd_both, created_too=True)
     sandbox = Sandbox(
         account,
-        updates=options.updates,
-        deletes=options.deletes,
-        inserts=options.inserts,
-        shuffle_ties=options.shuffle_ties,
-        whole_seconds=options.whole_seconds,
+        **{name: value for name, value in vars(options).items() if name in Switches.__dataclass_fields__},
     )
     with sandbox:
         settings = {f"TAP_WOOTRIC_{name.upper()}": value for name, value in sandbox.config.items()}
@@ -53,6 +50,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--updates", type=float, default=0, help="rows updated after each page (default: 0)")
     parser.add_argument("--deletes", type=float, default=0, help="rows deleted after each page (default: 0)")
     parser.add_argument("--inserts", type=float, default=0, help="rows inserted after each page (default: 0)")
+    parser.add_argument("--notes", type=float, default=0, help="responses annotated after each page (default: 0)")
+    parser.add_argument("--short-pages", type=float, default=0, help="share of pages that come short (default: 0)")
+    parser.add_argument("--lenient", action="store_true", help="ignore what the API does not declare, instead of a 400")
     parser.add_argument(
         "--shuffle-ties", action="store_true", help="order rows with equal timestamps randomly at each request"
     )

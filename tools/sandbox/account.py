@@ -25,6 +25,9 @@ and all changes from then on are within it."""
 _ZONE = ZoneInfo("America/Los_Angeles")
 _WORDS = ("fast", "slow", "kind", "dear", "søt", "高い", "prima", "🙂", "clear", "odd")
 
+NOTE = "Called back"
+"""The text of all notes."""
+
 Body = dict[str, Any]
 Make = Callable[[random.Random, int], tuple[Body, Body]]
 """Makes up a row from its id: its body, and the part of the body that holds the properties."""
@@ -57,7 +60,7 @@ class Row:
     updated: int
     body: Body
     properties: Body
-    """A part of the body; it holds the number of the row's updates as `revision`."""
+    """A part of the body; it holds the number of the row's changes as `revision`."""
 
     def rendered(self) -> Body:
         return {
@@ -94,14 +97,17 @@ class Selection:
     """Whether rows with equal keys come in a random order."""
     ignores_sort: bool = False
     """Whether all rows come in a random order."""
-    is_excluded: bool | None = None
-    """The `excluded_from_calculations` that the rows have; None for all rows."""
 
 
 class Table:
-    """The rows of one list."""
+    """The rows of one list.
+
+    Attributes:
+        hidden: The ids of rows that the server drops behind its LIMIT: pages with them come short, and never show them.
+    """
 
     def __init__(self, make: Make, rng: random.Random) -> None:
+        self.hidden: set[int] = set()
         self._rows: dict[int, Row] = {}
         self._make = make
         self._rng = rng
@@ -119,8 +125,6 @@ class Table:
         for filter_ in selection.filters:
             compare, timestamp = _COMPARE[filter_.operator], attrgetter(filter_.column)
             rows = [row for row in rows if compare(timestamp(row) // precision * precision, filter_.bound)]
-        if selection.is_excluded is not None:
-            rows = [row for row in rows if row.body["excluded_from_calculations"] is selection.is_excluded]
         if selection.shuffle_ties:
             self._rng.shuffle(rows)
         if selection.ignores_sort:
@@ -132,16 +136,26 @@ class Table:
             rows.sort(key=lambda row: timestamp(row) // precision, reverse=selection.descending)
         return rows[selection.offset : selection.offset + selection.limit]
 
-    def insert(self, created: int, updated: int | None = None) -> Row:
+    def prepared(self, created: int, updated: int | None = None) -> Row:
+        """Return a new row, which is not in the table yet."""
         body, properties = self._make(self._rng, self._next_id)
         properties["revision"] = 0
         row = Row(self._next_id, created, created if updated is None else updated, body, properties)
-        self._rows[row.id] = row
         self._next_id += 1
+        return row
+
+    def insert(self, created: int, updated: int | None = None) -> Row:
+        row = self.prepared(created, updated)
+        self._rows[row.id] = row
         return row
 
     def update(self, row: Row, at: int) -> None:
         row.updated = at
+        row.properties["revision"] += 1
+
+    def add_note(self, row: Row) -> None:
+        """Add a note to a response. That moves no time stamp, so that only another reading of the row finds it."""
+        row.body["notes"].append(NOTE)
         row.properties["revision"] += 1
 
     def delete(self, row: Row) -> None:
@@ -153,8 +167,12 @@ class Table:
         return [rows[row_id] for row_id in self._rng.sample(list(rows), min(count, len(rows)))]
 
     def versions(self) -> dict[int, tuple[str, int]]:
-        """Return the current version of each row by its id: the time of its last update and the number of updates."""
-        return {row.id: (in_utc(row.updated), row.properties["revision"]) for row in self.rows.values()}
+        """Return the current version of each row that is shown: the time of its update, and how often it changed."""
+        return {
+            row.id: (in_utc(row.updated), row.properties["revision"])
+            for row in self.rows.values()
+            if row.id not in self.hidden
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +236,9 @@ class Account:
         self.emails = [Email(emails_rng.randrange(BEGIN, END), emails_rng.choice(OUTCOMES)) for _ in range(emails)]
         for table, count in zip(self.tables.values(), (end_users, responses, declines), strict=True):
             for _ in range(count):
-                table.insert(*self.timestamps())
+                row = table.insert(*self.timestamps())
+                if row.body.get("notes"):
+                    row.updated = row.created  # A note does not move it.
 
     def _table(self, _name: str, make: Make) -> Table:
         return Table(make, self.rng)
@@ -381,7 +401,7 @@ def _response(rng: random.Random, number: int) -> tuple[Body, Body]:
         "ip_address": "127.0.0.1",
         "origin_url": "https://example.com",
         "tags": rng.sample(["PERFORMANCE", "PRICE", "SUPPORT"], rng.randrange(3)),
-        "notes": [],
+        "notes": [NOTE] if number % 20 == 0 else [],
         "end_user": user,
     }
     if number % 7 == 0:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
-from tools.sandbox.account import OPERATORS, SECOND, Account, Body, Filter, Row, Selection, Table
+from tools.sandbox.account import OPERATORS, SECOND, Account, Body, Filter, Row, Selection
 
 CLIENT_ID = "sandbox-client-id"
 CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - It opens nothing.
@@ -23,12 +23,12 @@ PATHS = {"email_stats": "/v2/email_stats", "email_sources": "/v2/email_stats/sou
 LAST_PAGE = 30
 MAX_PAGE_SIZE = 50
 
-_FILTER = re.compile(r"(created|updated)\[(\w+)\]")
-_SORT_KEYS = {
-    "end_users": ("email", "created_at", "updated_at"),
-    "responses": ("created_at", "updated_at"),
-    "declines": ("created_at", "updated_at"),
+_NUMBER = re.compile(r"-?[0-9]+")
+_PARAMETERS = {
+    "nps_summary": {"date[start]", "date[end]"},
+    "email_stats": {"date_range[start_date]", "date_range[end_date]"},
 }
+"""What can be asked of the reads that are not lists."""
 
 
 @dataclass
@@ -40,37 +40,49 @@ class Answer:
 
 @dataclass
 class Switches:
-    """Behaviour of the real API that is uncertain, or that makes it hard to read."""
+    """What the real API may do instead, and what makes it hard to read.
 
+    By default the sandbox is strict: it answers 400 to every parameter and every value that the API does not declare.
+    """
+
+    lenient: bool = False
+    """Whether undeclared parameters and sort keys are ignored, and `per_page` is cut to 50, instead of a 400."""
+    heeds_updated: bool = False
+    """Whether responses and declines have `updated` and the sort key `updated_at` after all."""
+    past_last_page: Literal["empty", "rows", "400", "error list"] = "empty"
+    """What page 31 is: an empty list, the rows, or an error with status 400 or 200."""
+    page_size: int = MAX_PAGE_SIZE
+    """The most rows on a page, whatever `per_page` is."""
+    short_pages: float = 0
+    """The share of requests whose page lacks some of its last rows, but not all. The same request again gets them."""
     updates: float = 0
     """Rows updated after each page of a list; 0.5 means a row after about every second page."""
     deletes: float = 0
+    """Rows deleted after each page."""
     inserts: float = 0
+    """Rows inserted after each page."""
+    notes: float = 0
+    """Responses that get a note after each of their pages, which moves no time stamp."""
     whole_seconds: bool = False
     """Whether timestamps are stored in seconds, as they are shown, instead of microseconds."""
     shuffle_ties: bool = False
     """Whether rows with equal timestamps are in a new random order at each request."""
-    ignores_updated: bool = False
-    """Whether responses and declines are not filtered by `updated` and not sorted by `updated_at`, as on an older
-    deployment."""
-    ends_before: bool = False
-    """Whether ranges of days exclude their last day."""
     ignores_sort: bool = False
     """Whether rows are in random order, whatever `sort_key` is."""
     ignores_filters: bool = False
     """Whether rows are not filtered by `created` and `updated`."""
-    page_size: int = MAX_PAGE_SIZE
-    """The most rows on a page, whatever `per_page` is."""
-    past_last_page: str = "400"
-    """What page 31 is: a status, `error list` (with status 200), `empty`, or `rows`."""
+    ends_before: bool = False
+    """Whether ranges of days exclude their last day."""
     limit: int = 0
     """The requests that each endpoint accepts in a window; 0 means no limit."""
-    shared_limit: bool = False
-    """Whether the limited endpoints share one limit."""
     limited: Collection[str] = ()
     """The endpoints that have the limit, by their streams; all if there are none."""
     limit_seconds: int = 60
     """The length of a window; windows begin at whole multiples of it."""
+    date_skew: float = 0
+    """Seconds by which the `Date` header is ahead of the server's time."""
+    date: str | None = None
+    """What the `Date` header says instead of a time."""
     token_lifetime: float = 7200
     """Seconds."""
     unknown_tokens: int = 0
@@ -92,6 +104,7 @@ class Api:
         self._counts: Counter[tuple[str, int]] = Counter()
         self._refresh_token = ""
         self._issued = 0
+        self._cut: set[str] = set()
         self._reads: dict[str, Callable[[Mapping[str, str]], Any]] = {
             "segments": lambda _query: self.account.segments,
             "survey_templates": self._survey_templates,
@@ -115,28 +128,38 @@ class Api:
         if is_exceeded:
             return Answer(HTTPStatus.TOO_MANY_REQUESTS, {"error": "Too many requests"}, headers)
         try:
-            if int(query.get("page", 1)) > LAST_PAGE and self.switches.past_last_page != "rows":
-                answer = self._past_last_page()
+            if name in self._reads:
+                self._check_declared(query, _PARAMETERS.get(name, set()))
+                answer = Answer(HTTPStatus.OK, self._reads[name](query))
             else:
-                content = self._reads[name](query) if name in self._reads else self._list(name, query)
-                answer = Answer(HTTPStatus.OK, content)
+                answer = self._list(name, query)
         except ValueError as error:
             answer = _error(HTTPStatus.BAD_REQUEST, "invalid_parameter", str(error))
         return replace(answer, headers=headers)
 
-    def _past_last_page(self) -> Answer:
-        """Return what there is instead of page 31."""
-        kind = self.switches.past_last_page
-        if kind == "empty":
-            return Answer(HTTPStatus.OK, [])
-        status = HTTPStatus(int(kind)) if kind.isdigit() else HTTPStatus.OK
-        return _error(status, "invalid_parameter", f"page must be between 1 and {LAST_PAGE}")
+    def _check_declared(self, query: Mapping[str, str], declared: Collection[str]) -> None:
+        if not self.switches.lenient and (undeclared := query.keys() - declared):
+            raise ValueError(f"{min(undeclared)} is not a parameter")
 
-    def _list(self, name: str, query: Mapping[str, str]) -> list[Body]:
+    def _list(self, name: str, query: Mapping[str, str]) -> Answer:
         table = self.account.tables[name]
-        rendered = [row.rendered() for row in self._page(name, table, query)]
-        self._change_rows(table)
-        return rendered
+        selection, page = self._selection(name, query)
+        if page > LAST_PAGE and self.switches.past_last_page != "rows":
+            if self.switches.past_last_page == "empty":
+                return Answer(HTTPStatus.OK, [])
+            status = HTTPStatus.OK if self.switches.past_last_page == "error list" else HTTPStatus.BAD_REQUEST
+            return _error(status, "invalid_parameter", str(_invalid("page")))
+        rows = [row for row in table.page(selection) if row.id not in table.hidden]
+        rendered = [row.rendered() for row in self._cut_short(rows, f"{name} {sorted(query.items())}")]
+        self._change_rows(name)
+        return Answer(HTTPStatus.OK, rendered)
+
+    def _cut_short(self, rows: list[Row], request: str) -> list[Row]:
+        """Return the rows of a page, without the last ones where it comes short."""
+        if len(rows) < 2 or request in self._cut or self.account.rng.random() >= self.switches.short_pages:
+            return rows
+        self._cut.add(request)
+        return rows[: self.account.rng.randrange(1, len(rows))]
 
     def _survey_templates(self, _query: Mapping[str, str]) -> Body:
         return {"default_survey_template_id": 1, "survey_templates": self.account.survey_templates}
@@ -158,9 +181,8 @@ class Api:
         if not self.switches.limit or (self.switches.limited and name not in self.switches.limited):
             return {}, False
         window = int(self.clock() // self.switches.limit_seconds)
-        counted = "all" if self.switches.shared_limit else name
-        self._counts[counted, window] += 1
-        left = self.switches.limit - self._counts[counted, window]
+        self._counts[name, window] += 1
+        left = self.switches.limit - self._counts[name, window]
         headers = {
             "X-Rate-Limit-Limit": str(self.switches.limit),
             "X-Rate-Limit-Remaining": str(max(left, 0)),
@@ -193,40 +215,56 @@ class Api:
         changed = {**token, **self.switches.token}
         return Answer(HTTPStatus.OK, {name: value for name, value in changed.items() if value is not None})
 
-    def _page(self, name: str, table: Table, query: Mapping[str, str]) -> list[Row]:
-        number, size = int(query.get("page", 1)), min(int(query.get("per_page", 25)), self.switches.page_size)
-        if number < 1 or size < 1:
-            raise ValueError("page and per_page begin at 1")
-        key = query.get("sort_key", _SORT_KEYS[name][0])
-        if key not in _SORT_KEYS[name]:
-            raise ValueError("sort_key is unknown")
-        if self.switches.ignores_updated and name != "end_users":
-            key = "created_at"
-            query = {parameter: value for parameter, value in query.items() if not parameter.startswith("updated[")}
+    def _selection(self, name: str, query: Mapping[str, str]) -> tuple[Selection, int]:
+        """Return what a list is asked for, and the number of the page."""
+        has_updated = name == "end_users" or self.switches.heeds_updated
+        columns = ("created", "updated") if has_updated else ("created",)
+        sort_keys = ["email"] * (name == "end_users") + [f"{column}_at" for column in columns]
+        operators = {f"{column}[{operator}]": (column, operator) for column in columns for operator in OPERATORS}
+        self._check_declared(query, {"page", "per_page", "sort_key", "sort_order", *operators})
+        filters = [
+            Filter(*operators[parameter], _number(query, parameter) * SECOND)
+            for parameter in query
+            if parameter in operators
+        ]
+        key = query.get("sort_key", sort_keys[0])
         order = query.get("sort_order", "asc" if name == "end_users" else "desc")
-        return table.page(
-            Selection(
-                [] if self.switches.ignores_filters else _filters(query),
-                key,
-                descending=order == "desc",
-                offset=(number - 1) * size,
-                limit=size,
-                whole_seconds=self.switches.whole_seconds,
-                shuffle_ties=self.switches.shuffle_ties,
-                ignores_sort=self.switches.ignores_sort,
-                is_excluded=_is_excluded(query) if name == "responses" else None,
-            )
+        page, size = _number(query, "page", 1), _number(query, "per_page", 25)
+        if self.switches.lenient:
+            key, size = key if key in sort_keys else sort_keys[0], min(size, MAX_PAGE_SIZE)
+        valid = {
+            "page": page >= 1,
+            "per_page": 1 <= size <= MAX_PAGE_SIZE,
+            "sort_key": key in sort_keys,
+            "sort_order": order in {"asc", "desc"},
+        }
+        if invalid := [parameter for parameter, is_valid in valid.items() if not is_valid]:
+            raise _invalid(invalid[0])
+        size = min(size, self.switches.page_size)
+        selection = Selection(
+            [] if self.switches.ignores_filters else filters,
+            key,
+            descending=order == "desc",
+            offset=(page - 1) * size,
+            limit=size,
+            whole_seconds=self.switches.whole_seconds,
+            shuffle_ties=self.switches.shuffle_ties,
+            ignores_sort=self.switches.ignores_sort,
         )
+        return selection, page
 
-    def _change_rows(self, table: Table) -> None:
+    def _change_rows(self, name: str) -> None:
         """Change rows, as people do while the account is read."""
-        now = int(self.clock() * SECOND)
+        table, now = self.account.tables[name], int(self.clock() * SECOND)
         for row in table.some(self._random_round(self.switches.updates)):
             table.update(row, now)
         for row in table.some(self._random_round(self.switches.deletes)):
             table.delete(row)
         for _ in range(self._random_round(self.switches.inserts)):
             table.insert(now)
+        if name == "responses":
+            for row in table.some(self._random_round(self.switches.notes)):
+                table.add_note(row)
 
     def _random_round(self, number: float) -> int:
         """Round so that the average is the number."""
@@ -238,20 +276,15 @@ def path_of(name: str) -> str:
     return PATHS.get(name, f"/v1/{name}")
 
 
-def _filters(query: Mapping[str, str]) -> list[Filter]:
-    filters = []
-    for parameter, value in query.items():
-        if not (match := _FILTER.fullmatch(parameter)):
-            continue
-        column, operator = match.groups()
-        if operator not in OPERATORS:
-            raise ValueError(f"{parameter} is unknown")
-        filters.append(Filter(column, operator, int(value) * SECOND))
-    return filters
+def _number(query: Mapping[str, str], parameter: str, default: int = 0) -> int:
+    text = query.get(parameter, str(default))
+    if not _NUMBER.fullmatch(text):
+        raise _invalid(parameter)
+    return int(text)
 
 
-def _is_excluded(query: Mapping[str, str]) -> bool | None:
-    return {None: None, "true": True, "false": False}[query.get("excluded_from_calculations")]
+def _invalid(parameter: str) -> ValueError:
+    return ValueError(f"{parameter} does not have a valid value")
 
 
 def _error(status: HTTPStatus, code: str, message: str) -> Answer:

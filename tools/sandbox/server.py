@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -108,9 +107,7 @@ class Sandbox:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -189,7 +186,8 @@ def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def date_time_string(self, timestamp: float | None = None) -> str:
-            return formatdate(sandbox.clock() if timestamp is None else timestamp, usegmt=True)
+            moment = sandbox.clock() + sandbox.switches.date_skew if timestamp is None else timestamp
+            return sandbox.switches.date or formatdate(moment, usegmt=True)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - The base class's name.
             """Log nothing: `Sandbox.requests` has the requests."""
