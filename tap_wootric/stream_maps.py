@@ -27,7 +27,8 @@ _Json = Mapping[str, Any]
 
 def errors(config: _Json, schemas: Mapping[str, _Json]) -> list[str]:
     """Return a line for each mistake in `stream_maps` and `faker_config`, given the whole schemas of all streams."""
-    expression_evaluator(config.get("faker_config"))  # It raises an error for an unknown locale.
+    if config.get("faker_config"):
+        expression_evaluator(config["faker_config"])  # It raises an error for an unknown locale.
     maps = {name: options for name, options in (config.get("stream_maps") or {}).items() if name != "__else__"}
     lines = [*_replacements(maps, schemas)]
     for name, options in maps.items():
@@ -68,15 +69,14 @@ def _map_errors(name: str, options: _Json, stream: str, properties: _Json, confi
             for problem in _problems(value, key, stream, properties, config.get("stream_map_config")):
                 yield f"the expression for {name}.{key} {problem}"
         elif key not in {*properties, "__filter__"}:
-            hint = _did_you_mean(key, properties)
-            yield f"{name}.{key} cannot be removed: {key} is not a property of {stream}{hint}"
+            reason = f"{key} is not a property of {stream}{_did_you_mean(key, properties)}"
+            yield f"{name}.{key} cannot be removed: {reason}"
 
 
 def _nested_field(key: str, options: _Json, properties: _Json, config: _Json) -> list[str]:
     """Return the path of the nested field that a key is meant for, if that field would stay in the record."""
-    separators = [".", config.get("flattening_separator") or "__"]
-    for separator in separators if config.get("flattening_enabled") else ["."]:
-        path = key.split(separator)
+    flattening_separator = (config.get("flattening_separator") or "__") if config.get("flattening_enabled") else "."
+    for path in (key.split("."), key.split(flattening_separator)):
         schema = properties.get(path[0], {"type": []})
         is_field = "object" in schema["type"] and path[1:] and path[1] in schema.get("properties", path)
         if is_field and (options[key] in _REMOVALS or not options.keys() & {path[0], "__else__"}):
@@ -111,8 +111,7 @@ def _evaluate(evaluate: Callable[[Any], Any], node: ast.AST) -> Any:
     value = None
     with suppress(Exception):
         value = evaluate(node)
-        if type(value) is dict and (fields := [name for name in value if isinstance(name, _Field)]):
-            # A changed copy of an object, such as {**end_user, 'emial': None}.
+        if type(value) is dict and (fields := [name for name in value if isinstance(name, _Field)]):  # A changed copy.
             _ = [fields[0].owner[name] for name in value if value[name] is None or _did_you_mean(name, fields)]
     return _UNKNOWN if value is None and not isinstance(node, ast.Constant) else value
 
