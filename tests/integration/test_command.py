@@ -403,7 +403,7 @@ def test_an_unknown_setting_is_logged() -> None:
             "stream_maps: the expression for end_users.hash names",
         ),
         ({"stream_maps": {"end_userz": {"email": None}}}, "stream_maps: end_userz is not a stream; did you mean"),
-        ({"faker_config": {"locale": "xx_XX"}}, "faker_config: xx_XX is not a locale of Faker"),
+        ({"faker_config": {"locale": "xx_XX"}}, "faker_config: Invalid configuration for faker locale `xx_XX`"),
     ],
 )
 def test_a_stream_map_that_names_what_is_not_there_is_refused(settings: dict[str, Any], complaint: str) -> None:

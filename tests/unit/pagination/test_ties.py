@@ -232,12 +232,10 @@ def test_a_row_that_enters_is_not_mistaken_for_a_hidden_one() -> None:
 
     query = Query("created_at", created_at=TimeRange.of_second(SECOND), sort_keys=("created_at",))
     ties = read_ties(fetch, query, set(), PAGE_SIZE, may_enter=True)
-    while True:
-        try:
+    with pytest.raises(StopIteration) as end:
+        while True:
             next(ties)
-        except StopIteration as end:
-            assert end.value
-            return
+    assert end.value.value
 
 
 @pytest.mark.parametrize("sort_keys", [TIME_KEYS, ("created_at",)])
