@@ -171,7 +171,7 @@ def test_structured_logging_has_the_numbers_as_fields(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start_date", ["2024-01-01", ""])
 def test_a_long_sync_logs_its_progress_every_ten_seconds(start_date: str) -> None:
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
-        run = tap(config={**sandbox.config, "start_date": start_date}, runner="tests.runners.slow_motion")
+        run = tap(config={**sandbox.config, "start_date": start_date}, tick=0.1)
     lines = [line.split(" | ")[-1] for line in run.log.splitlines() if "end_users: at 20" in line]
     assert len(lines) > 4
     position = re.compile(r"end_users: at 202.* \((\d+)% of the date range\).*, \d+ rows a second")
