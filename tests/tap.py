@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,15 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tools import environment
+from tests.fork_server import Command
+from tools import ROOT, environment
 
 DEFAULTS: dict[str, Any] = {}
 """Settings for runs that do not set them."""
-
-_TIMEOUT_SECONDS = 120
-
-_COMMAND = "tap_wootric"
-_SLEEPLESS = "tests.runners.sleepless"
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,11 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
     catalog: Any = None,
     env: Mapping[str, str] | None = None,
     sleepless: bool = False,
-    runner: str = "",
+    now: float | None = None,
+    tick: float = 0,
+    runner: str = "tap_wootric",
 ) -> Run:
-    """Run the command to its end.
+    """Run the command to its end, in a process that has imported the tap; see `tests.fork_server`.
 
     Args:
         arguments: Options of the command.
@@ -78,26 +78,59 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
         catalog: The catalog.
         env: Additional environment variables.
         sleepless: Whether pauses are logged instead of taken; see `Run.slept`.
-        runner: The module to run in place of the command; see `tests.runners`.
+        now: The time that the tap's clock shows at the start, in Unix seconds.
+        tick: How many seconds the tap's monotonic clock advances whenever it is read.
+        runner: The package to run.
     """
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
         config = config and {**DEFAULTS, **config}
-        module = _SLEEPLESS if sleepless else runner or _COMMAND
-        command = [sys.executable, "-m", module, *arguments]
+        line = [*arguments]
         for option, content in (("--config", config), ("--state", state), ("--catalog", catalog)):
             if content is not None:
-                file = Path(folder) / f"{option[2:]}.json"
+                file = folder / f"{option[2:]}.json"
                 file.write_text(json.dumps(content))
-                command += [option, str(file)]
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            check=False,
-            encoding="utf-8",
-            env={**environment(), **(env or {})},
-            timeout=_TIMEOUT_SECONDS,
+                line += [option, str(file)]
+        out, log = folder / "out", folder / "log"
+        out.touch()
+        log.touch()
+        status = _run_in_fork(
+            {
+                "package": runner,
+                "arguments": line,
+                "env": {**environment(), **(env or {})},
+                "cwd": str(Path.cwd()),
+                "out": str(out),
+                "log": str(log),
+                "sleepless": sleepless,
+                "now": now,
+                "tick": tick,
+            }
         )
-    return Run(done.returncode, done.stdout, done.stderr)
+        run = Run(status, out.read_text("utf-8"), log.read_text("utf-8"))
+    if status == -signal.SIGALRM:
+        raise TimeoutError(run.log)
+    return run
+
+
+def _run_in_fork(command: Command) -> int:
+    server = _fork_server()
+    assert server.stdin
+    assert server.stdout
+    server.stdin.write(f"{json.dumps(command)}\n")
+    server.stdin.flush()
+    return int(server.stdout.readline())
+
+
+@cache
+def _fork_server() -> subprocess.Popen[str]:
+    """Return the server of this process. Without its input, it ends."""
+    command = [sys.executable, "-c", "from tests.fork_server import main; main()"]
+    server = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    atexit.register(server.communicate)
+    return server
 
 
 def catalog_of(*streams: str) -> dict[str, Any]:

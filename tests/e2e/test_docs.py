@@ -221,7 +221,7 @@ def test_the_sandbox_that_make_serves_is_that_of_the_tests() -> None:
     options, *_, file = shlex.split(block("make -sC").replace(">> .env &", ""))[1:]
     assert (options, file) == ("-sC", "sandbox")
     done = run("make", "--dry-run", "sandbox", cwd=ROOT)
-    assert done.stdout.splitlines()[-1] == "uv run python -m tools.sandbox"
+    assert done.stdout.splitlines()[-1] == "uv run python -m tools sandbox"
 
 
 def test_make_plugin_writes_plugin_files_that_install_this_clone() -> None:

@@ -24,11 +24,9 @@ from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import NOW, in_utc
 from tools.sandbox.server import Clock
 
-WORKFLOWS = ROOT / ".github" / "workflows"
-
 
 def workflow() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((WORKFLOWS / "extract.yml").read_text())
+    content: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "extract.yml").read_text())
     return content
 
 
@@ -77,22 +75,11 @@ def test_the_workflow_says_which_secret_is_missing(missing: str) -> None:
     assert done.stdout == f"::error::The secret {missing} is not set.\n"
 
 
-def test_the_workflow_runs_alone_with_least_permissions_and_a_time_limit() -> None:
+def test_the_workflow_runs_alone_and_only_where_it_is_switched_on() -> None:
+    """`zizmor` checks its permissions, its secrets and its actions."""
     content = workflow()
     assert content["jobs"]["extract"]["if"] == "vars.EXTRACT == 'true'"
-    assert content["permissions"] == {"contents": "read"}
     assert content["concurrency"]["cancel-in-progress"] is False
-    assert content["jobs"]["extract"]["timeout-minutes"] <= 360
-    for other_step in content["jobs"]["extract"]["steps"][:-1]:
-        assert "secrets." not in json.dumps(other_step)
-
-
-def test_every_action_is_pinned_to_a_commit() -> None:
-    for file in WORKFLOWS.glob("*.yml"):
-        for job in yaml.safe_load(file.read_text())["jobs"].values():
-            for step_ in job["steps"]:
-                _, _, commit = step_.get("uses", f"@{'0' * 40}").partition("@")
-                assert len(commit) == 40, step_
 
 
 class Folder:

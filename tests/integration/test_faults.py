@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,6 @@ from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import NOW, SECOND
 from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
 from tools.sandbox.server import FAULTS, Clock
-
-pytestmark = pytest.mark.usefixtures("concurrency")
 
 FAULT_NAMES = [name for name in FAULTS if name not in {"", "403", "404"}]
 """Temporary faults."""
@@ -37,6 +34,7 @@ def checked(run: Run) -> Run:
     return run
 
 
+@pytest.mark.usefixtures("concurrency")
 def test_two_faults_in_a_row_lose_no_row() -> None:
     pairs: dict[tuple[str, int], str] = {}
 
@@ -55,7 +53,7 @@ def test_two_faults_in_a_row_lose_no_row() -> None:
         assert len(run.records(stream)) == len(table.rows)
 
 
-@pytest.mark.parametrize("fault", FAULT_NAMES[::3])
+@pytest.mark.parametrize("fault", ["reset", "502"])
 def test_a_permanent_fault_fails_within_six_minutes_and_the_next_sync_continues(fault: str, concurrency: int) -> None:
     with Sandbox(Account(700), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: fault if path == "/v1/end_users" and n >= 6 else ""
@@ -80,19 +78,16 @@ def test_a_token_request_is_retried(faults: list[str]) -> None:
     assert len(run.records("end_users")) == 1
 
 
-@pytest.mark.parametrize(
-    "lifetime", [{"expires_in": None}, {"expires_in": "7200"}, {"expires_in": "soon"}, {"expires_in": 0}]
-)
-def test_a_token_with_a_missing_or_invalid_lifetime_is_used(lifetime: dict[str, Any]) -> None:
-    with Sandbox(Account(120), token=lifetime) as sandbox:
+@pytest.mark.parametrize("lifetime", [None, 0])
+def test_a_token_with_a_missing_or_invalid_lifetime_is_used(lifetime: object) -> None:
+    with Sandbox(Account(120), token={"expires_in": lifetime}) as sandbox:
         run = checked(tap(config=sandbox.config))
     assert len(run.records("end_users")) == 120
     assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 1
 
 
-@pytest.mark.parametrize("token", [None, "", "sandbox-token\nx", "søt", 7])
-def test_a_response_without_a_usable_token_is_retried(token: object) -> None:
-    with Sandbox(Account(1), token={"access_token": token}) as sandbox:
+def test_a_response_without_a_usable_token_is_retried() -> None:
+    with Sandbox(Account(1), token={"access_token": None}) as sandbox:
         run = checked(tap(config=sandbox.config, sleepless=True))
     assert run.status == 1
     assert "The response of /oauth/token has no usable access_token. Giving up after" in run.errors[-1]
@@ -130,10 +125,9 @@ def test_a_wrong_password_fails_at_once_with_one_line() -> None:
     assert "check username and password" in error
 
 
-@pytest.mark.parametrize("base", ["/nope", "/v1"])
-def test_a_wrong_path_in_api_url_fails_at_once_with_one_line(base: str) -> None:
+def test_a_wrong_path_in_api_url_fails_at_once_with_one_line() -> None:
     with Sandbox(Account(1)) as sandbox:
-        run = checked(tap(config={**sandbox.config, "api_url": f"{sandbox.url}{base}"}))
+        run = checked(tap(config={**sandbox.config, "api_url": f"{sandbox.url}/v1"}))
     assert run.status == 1
     assert len(run.errors) == 1
     assert "check account_token and api_url" in run.errors[0]
@@ -158,8 +152,8 @@ def test_a_timed_out_request_is_retried() -> None:
 
 
 def test_a_rate_limit_is_never_exceeded_and_costs_little_extra_waiting() -> None:
-    account = Account(4_000)
-    with Sandbox(account, limit=20, limit_seconds=3) as sandbox:
+    account = Account(2_000)
+    with Sandbox(account, limit=20, limit_seconds=2) as sandbox:
         run = checked(tap(config=sandbox.config))
     assert seen(run.records("end_users")) == account.end_users.versions()
     assert not [request for request in sandbox.requests if request.status == 429]
@@ -167,7 +161,7 @@ def test_a_rate_limit_is_never_exceeded_and_costs_little_extra_waiting() -> None
     # A busy machine makes the run longer, but not the waiting.
     waited = re.search(r"end_users: done, .*, including (\d+) s of waiting for the rate limit", run.log)
     assert waited, run.log
-    assert int(waited[1]) <= full_windows * 3 * 4 / 3
+    assert int(waited[1]) <= full_windows * 2 * 3 / 2
 
 
 def test_a_rate_limit_used_up_by_others_is_waited_for() -> None:
@@ -178,8 +172,7 @@ def test_a_rate_limit_used_up_by_others_is_waited_for() -> None:
     assert run.log.count("429 Too Many Requests for /v1/end_users. Retrying") == 2
 
 
-@pytest.mark.parametrize("stream", ["responses", "declines"])
-@pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
+@pytest.mark.parametrize(("method", "stream"), [("INCREMENTAL", "responses"), ("FULL_TABLE", "declines")])
 def test_an_older_deployment_is_read_by_creation_and_loses_no_update(method: str, stream: str) -> None:
     account = Account(**{stream: 700})
     table = account.tables[stream]
@@ -191,13 +184,7 @@ def test_an_older_deployment_is_read_by_creation_and_loses_no_update(method: str
         sandbox.clock.advance(3_600)
         (changed,) = table.some(1)
         table.update(changed, int(sandbox.clock() - 600) * SECOND)
-        second = checked(
-            tap(
-                config=sandbox.config,
-                state=first.state,
-                catalog=catalog,
-            )
-        )
+        second = checked(tap(config=sandbox.config, state=first.state, catalog=catalog))
     assert f"{stream}: this API does not filter by updated_at" in first.log
     target = seen(first.records(stream) + second.records(stream))
     assert {row_id: target.get(row_id) for row_id in table.rows} == table.versions()

@@ -54,6 +54,10 @@ def test_valid_settings_have_no_errors(changed: dict[str, Any]) -> None:
             {"start_date": "20230101"},
             "start_date must be a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z, not '20230101'",
         ),
+        (
+            {"start_date": "12:30"},
+            "start_date must be a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z, not '12:30'",
+        ),
         ({"start_date": 20230101}, "start_date must be a string, not 20230101; put it in quotes"),
         (
             {"start_date": "2023-01-01\n"},
@@ -67,12 +71,19 @@ def test_valid_settings_have_no_errors(changed: dict[str, Any]) -> None:
             {"lookback_window": "300"},
             "lookback_window must be a whole number of seconds between 0 and 31536000, not '300'",
         ),
+        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds between 0 and 31536000, not -1"),
+        ({"request_timeout": 0}, "request_timeout must be a whole number of seconds between 1 and 3600, not 0"),
         ({"user_agent": "日本"}, "user_agent must contain ASCII characters only, not '日本'"),
         ({"client_secret": [SECRET]}, "client_secret must be a string; put it in quotes"),
         (
             {"client_secret": f"{SECRET}\n"},
             "client_secret contains a non-printable character, such as a line break",
         ),
+        (
+            {"client_secret": f"{SECRET}\ud800"},
+            "client_secret contains a non-printable character, such as a line break",
+        ),
+        ({"client_id": 12345678}, "client_id must be a string; put it in quotes"),
         ({"client_secret": " "}, "client_secret is empty: set client_id and client_secret, or username and password"),
         ({"username": "ada"}, "Set either client_id and client_secret or username and password, not both"),
         ({"account_token": SECRET}, "account_token must start with NPS-"),
@@ -80,9 +91,9 @@ def test_valid_settings_have_no_errors(changed: dict[str, Any]) -> None:
             {"account_token": "NPS-1", "region": "eu"},
             "region is eu, but account_token belongs to region us; remove one of the two",
         ),
-        ({"region": "uk"}, "region must be one of us, eu, au, not 'uk'"),
         ({"region": "x" * 100}, f"region must be one of us, eu, au, not '{'x' * 59}…"),
         ({"client_secert": SECRET}, "Unknown setting client_secert; did you mean client_secret?"),
+        ({"startdate": "2024-01-01"}, "Unknown setting startdate; did you mean start_date?"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_value_unless_it_is_a_secret(changed: dict[str, Any], error: str) -> None:
@@ -91,47 +102,10 @@ def test_a_mistake_is_one_line_with_the_value_unless_it_is_a_secret(changed: dic
 
 
 @pytest.mark.parametrize(
-    ("changed", "error"),
-    [
-        ({"client_secret": ""}, "client_secret is empty"),
-        ({"client_secret": "  "}, "client_secret is empty"),
-        ({"client_secret": [SECRET]}, "client_secret must be a string"),
-        ({"client_id": 12345678}, "client_id must be a string"),
-        ({"client_secert": SECRET}, "Unknown setting client_secert; did you mean client_secret?"),
-        ({"startdate": "2024-01-01"}, "Unknown setting startdate; did you mean start_date?"),
-        ({"start_date": "yesterday"}, "start_date must be a date or time such as 2024-01-01"),
-        ({"start_date": "12:30"}, "start_date must be a date or time such as 2024-01-01"),
-        ({"start_date": "20240101"}, "start_date must be a date or time such as 2024-01-01"),
-        ({"start_date": 20240101}, "start_date must be a string"),
-        ({"start_date": "2999-01-01"}, "start_date is in the future"),
-        ({"client_secret": f"{SECRET}\n"}, "client_secret contains a non-printable character"),
-        ({"client_secret": f"{SECRET}\ud800"}, "client_secret contains a non-printable character"),
-        ({"user_agent": "日本"}, "user_agent must contain ASCII characters only"),
-        ({"lookback_window": 10**15}, "lookback_window must be a whole number of seconds between 0 and 31536000"),
-        ({"api_url": "api.wootric.com"}, "api_url must be a URL such as https://api.wootric.com"),
-        ({"api_url": "https://"}, "api_url must be a URL such as https://api.wootric.com"),
-        ({"api_url": f"https://{'a' * 70}.com"}, "api_url must be a URL such as https://api.wootric.com"),
-        ({"api_url": "https://api.wootric.com:port"}, "api_url must be a URL such as https://api.wootric.com"),
-        ({"username": "user"}, "Set either client_id and client_secret or username and password"),
-        ({"region": "asia"}, "region must be one of us, eu, au, not 'asia'"),
-        ({"account_token": SECRET}, "account_token must start with NPS-"),
-        ({"account_token": "NPS-EU-1", "region": "au"}, "region is au, but account_token belongs to region eu"),
-        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds between 0 and 31536000, not -1"),
-        ({"api_url": f"https://id:{SECRET}@api.wootric.com"}, "api_url must be a URL such as https://api.wootric.com"),
-        ({"lookback_window": "300"}, "lookback_window must be a whole number of seconds between 0 and 31536000"),
-        ({"request_timeout": 0}, "request_timeout must be a whole number of seconds between 1 and 3600"),
-    ],
-)
-def test_a_mistake_is_explained(changed: dict[str, Any], error: str) -> None:
-    (line,) = errors(**changed)
-    assert line.startswith(error)
-    assert SECRET not in line
-
-
-@pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("api.wootric.eu", "api.wootric.eu"),
+        ("https://", "https://"),
         ("https://api.wootric.com:port", "https://api.wootric.com:port"),
         (f"https://user:{SECRET}@api.wootric.com/wootric", "https://…@api.wootric.com/wootric"),
         (f"https://user:{SECRET}/@{SECRET}?@api.wootric.com", "https://…@api.wootric.com"),

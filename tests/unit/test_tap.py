@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 import json
@@ -273,10 +274,14 @@ def raising(error: Exception) -> Any:
     return function
 
 
-def test_a_stream_that_failed_in_the_last_sync_can_succeed_in_this_one() -> None:
-    tap = make_tap(failing(declines=response(403, {})))
+def test_a_sync_that_fails_keeps_the_bookmarks_and_the_next_one_of_the_same_tap_can_succeed() -> None:
+    tap = make_tap(failing())
+    tap.sync_all()
+    state = copy.deepcopy(tap.state)
+    tap.client = make_tap(failing(declines=response(403, {}))).client
     with pytest.raises(FailedStreamsError):
         tap.sync_all()
+    assert tap.state == state
     tap.client = make_tap(failing()).client
     tap.sync_all()
 
