@@ -49,7 +49,7 @@ DOCUMENTED: dict[str, Any] = {
 
 def record_of(content: Any) -> dict[str, Any]:
     """Return the only record in the JSON of a response of /v2/email_stats."""
-    (record,) = make_stream(EmailStats).records(response(content=content), DAY)
+    (record,) = make_stream(EmailStats, lambda *_: response(content=content)).records(DAY)
     assert isinstance(record, dict)
     return record
 
@@ -173,7 +173,7 @@ def test_a_day_without_statistics_has_a_row(content: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [[], {}, [DOCUMENTED], "text", 7, {"email_stats": []}, {"email_stats": "none"}, {"send_requests": 1}]
+    "content", [[], {}, [DOCUMENTED], "text", {"email_stats": []}, {"email_stats": "none"}, {"send_requests": 1}]
 )
 def test_statistics_with_another_structure_can_be_retried(content: object) -> None:
     with pytest.raises(RetriableAPIError, match="does not have the structure of email_stats"):
@@ -188,7 +188,7 @@ SEND = {"id": 1, "name": "Q1_file.csv", "date": "Jan 11, 2024  9:01AM"}
 
 def sources_of(content: Any) -> list[dict[str, Any]]:
     """Return the records in the JSON of a response of /v2/email_stats/sources."""
-    records: list[dict[str, Any]] = make_stream(EmailSources).records(response(content=content), {})
+    records: list[dict[str, Any]] = make_stream(EmailSources, lambda *_: response(content=content)).records({})
     return records
 
 
