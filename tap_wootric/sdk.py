@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -52,10 +52,16 @@ def _culprit(error: BaseException, expression: str) -> list[str]:
     return [name for name in (key, *names) if isinstance(name, str) and name in expression]
 
 
-@cache
-def expression_functions() -> frozenset[str]:
-    """Return the names of the functions that expressions in `stream_maps` can call."""
-    return frozenset(CustomStreamMap("", {}, {}, {}, None, {}, None).expr_evaluator.functions)
+def expression_evaluator(faker_config: Mapping[str, Any] | None = None) -> Any:
+    """Return a new evaluator of the expressions in `stream_maps`, which is one of simpleeval.
+
+    Raises:
+        StreamMapConfigError: Faker does not know the locale in `faker_config`.
+    """
+    try:
+        return CustomStreamMap("", {}, dict(faker_config or {}), {}, None, {}, None).expr_evaluator
+    except AttributeError as error:
+        raise StreamMapConfigError(f"faker_config: {error}") from error
 
 
 def is_worth_logging(record: logging.LogRecord) -> bool:

@@ -6,151 +6,154 @@ is misspelt, the address stays. Mistakes that would fail on the first record are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import ast
+import difflib
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatch
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
-from tap_wootric.expressions import FAKER_IS_MISSING, Schema, did_you_mean, problems
-from tap_wootric.sdk import expression_functions
+from tap_wootric.sdk import expression_evaluator
 
 _OPTIONS = ("__alias__", "__else__", "__filter__", "__key_properties__", "__source__")
 _REMOVALS = (None, "__NULL__")
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # Stands for every value that only a record can tell.
+_Json = Mapping[str, Any]
 
 
-def errors(config: Mapping[str, Any], schemas: Mapping[str, Schema]) -> list[str]:
-    """Return one line for each mistake in the settings `stream_maps` and `faker_config`.
-
-    Args:
-        config: The settings. Those of the SDK have the structure that its JSON schema asks for.
-        schemas: The JSON schemas of all streams by their names, whole even if the catalog deselects fields.
-    """
-    if lines := [*_faker_errors(config.get("faker_config") or {})]:
-        return lines
+def errors(config: _Json, schemas: Mapping[str, _Json]) -> list[str]:
+    """Return a line for each mistake in `stream_maps` and `faker_config`, given the whole schemas of all streams."""
+    if config.get("faker_config"):
+        expression_evaluator(config["faker_config"])  # It raises an error for an unknown locale.
     maps = {name: options for name, options in (config.get("stream_maps") or {}).items() if name != "__else__"}
+    lines = [*_replacements(maps, schemas)]
     for name, options in maps.items():
-        options = {} if options in _REMOVALS else options  # noqa: PLW2901
-        source = options.get("__source__", name)
-        if mapped := [schema for stream, schema in schemas.items() if fnmatch(stream, source)]:
-            owner = source if source in schemas else "any stream"
-            lines += _map_errors(name, options, owner, _union(mapped), _flattening(config))
-        else:
-            subject = f"the __source__ of {name}, {source}," if source != name else name
-            lines.append(f"{subject} is not a stream{did_you_mean(source, schemas)}")
-    for stream in schemas:
-        lines += _replacement_errors(stream, maps)
+        source = name if options in _REMOVALS else options.get("__source__", name)
+        mapped = [schema["properties"] for stream, schema in schemas.items() if fnmatch(stream, source)]
+        owner = source if source in schemas else "any stream"
+        if not mapped:
+            place = name if source == name else f"the __source__ of {name}, {source},"
+            lines.append(f"{place} is not a stream{_did_you_mean(source, schemas)}")
+        elif options not in _REMOVALS:
+            lines += _map_errors(name, options, owner, dict(ChainMap(*mapped)), config)
     return [f"stream_maps: {line}" for line in lines]
 
 
-def _map_errors(
-    map_name: str, options: Mapping[str, Any], stream: str, schema: Schema, flattening: tuple[str, int]
-) -> Iterator[str]:
+def _replacements(maps: _Json, streams: Iterable[str]) -> Iterator[str]:
+    """Yield the maps whose work would be lost, as the SDK applies only the last one of a stream without __source__."""
+    for stream in streams:
+        matching = [name for name in maps if fnmatch(stream, name) and "__source__" not in (maps[name] or ())]
+        for earlier, later in pairwise(matching):
+            if maps[later] in _REMOVALS:
+                continue  # It removes the stream.
+            if later != stream if maps[earlier] in _REMOVALS else maps[earlier].keys() - maps[later].keys():
+                yield f"both {earlier} and {later} map {stream}, and only {later} would count; put it all into that one"
+
+
+def _map_errors(name: str, options: _Json, stream: str, properties: _Json, config: _Json) -> Iterator[str]:
     """Yield the mistakes in the map of one stream, or of all that match a pattern."""
-    properties = schema["properties"]
     for key, value in options.items():
-        place = f"{map_name}.{key}"
-        is_option = key.startswith("__") and key.endswith("__")
-        if is_option and key not in _OPTIONS:
-            yield f"{place} is not an option{did_you_mean(key, _OPTIONS)}"
-        elif is_option and key != "__filter__":
-            continue
-        elif path := _nested_field(key, options, schema, flattening):
+        if key.startswith("__") and key.endswith("__") and key != "__filter__":
+            if key not in _OPTIONS:
+                yield f"{name}.{key} is not an option{_did_you_mean(key, _OPTIONS)}"
+        elif path := _nested_field(key, options, properties, config):
             yield (
-                f"{place} is a field inside of {path[0]}, and maps only reach whole properties; to empty it, set "
-                f'{path[0]} to "{_emptying(path[0], path[1:])}"'
+                f"{name}.{key} is a field inside of {path[0]}, and maps only reach whole properties; to empty "
+                f'{path[1]}, set {path[0]} to "{{**{path[0]}, {path[1]!r}: None}} if {path[0]} else None"'
             )
         elif value not in _REMOVALS:
-            for problem in problems(value, key, stream, schema, expression_functions()):
-                yield f"the expression for {place} {problem}"
-        elif not is_option and key not in properties:
-            hint = did_you_mean(key, properties)
-            yield f"{place} cannot be removed: {key} is not a property of {stream}{hint}"
+            for problem in _problems(value, key, stream, properties, config.get("stream_map_config")):
+                yield f"the expression for {name}.{key} {problem}"
+        elif key not in {*properties, "__filter__"}:
+            reason = f"{key} is not a property of {stream}{_did_you_mean(key, properties)}"
+            yield f"{name}.{key} cannot be removed: {reason}"
 
 
-def _flattening(config: Mapping[str, Any]) -> tuple[str, int]:
-    """Return what the SDK puts between names when it flattens mapped records, and how many levels it flattens."""
-    depth = config.get("flattening_max_depth") or 0
-    return config.get("flattening_separator") or "__", depth if config.get("flattening_enabled") else 0
-
-
-def _nested_field(
-    key: str, options: Mapping[str, Any], schema: Schema, flattening: tuple[str, int]
-) -> Sequence[str] | None:
-    """Return the path of the nested field that a key is meant for, or None for a property.
-
-    An expression may add a property of any name, unless a field that goes by the same name stays in the record.
-    """
-    flattening_separator, flattening_depth = flattening
-    for separator, depth in ((".", len(key)), (flattening_separator, flattening_depth)):
-        path = key.split(separator)
-        head = path[0]
-        if len(path) == 1 or "object" not in schema["properties"].get(head, {}).get("type", ()):
-            continue
-        is_removed = "__else__" in options or (head in options and options[head] in _REMOVALS)
-        if options[key] in _REMOVALS or (not is_removed and len(path) <= depth + 1 and _has_field(schema, path)):
+def _nested_field(key: str, options: _Json, properties: _Json, config: _Json) -> list[str]:
+    """Return the path of the nested field that a key is meant for, if that field would stay in the record."""
+    flattening_separator = (config.get("flattening_separator") or "__") if config.get("flattening_enabled") else "."
+    for path in (key.split("."), key.split(flattening_separator)):
+        schema = properties.get(path[0], {"type": []})
+        is_field = "object" in schema["type"] and path[1:] and path[1] in schema.get("properties", path)
+        if is_field and (options[key] in _REMOVALS or not options.keys() & {path[0], "__else__"}):
             return path
-    return None
+    return []
 
 
-def _has_field(schema: Schema, path: Sequence[str]) -> bool:
-    for name in path:
-        schema = schema.get("properties", {}).get(name)
-        if schema is None:
-            return False
+def _problems(text: str, key: str, stream: str, properties: _Json, map_config: _Json | None) -> list[str]:
+    """Return what is wrong with an expression. Each part is evaluated by itself, as a condition may hide it."""
+    try:
+        nodes = [*ast.walk(ast.parse(text, mode="eval"))]
+    except (SyntaxError, ValueError) as error:
+        return [f"is not valid: {error.msg if isinstance(error, SyntaxError) else error}"]
+    variables = {node.id: _UNKNOWN for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    problems: list[str] = []
+    evaluator = expression_evaluator()
+    record, names = (_Object(properties, f"a property of {stream}", problems) for _ in range(2))
+    names |= {"_": record, "record": record, "self": dict(record).get(key), "config": map_config, "fake": _UNKNOWN}
+    names |= {"__stream_name__": _UNKNOWN, "__original_stream_name__": _UNKNOWN, **evaluator.functions, **variables}
+    evaluator.names = evaluator.functions = names
+    evaluator.operators |= {kind: _compare for kind in evaluator.operators if issubclass(kind, ast.cmpop)}
+    evaluator.nodes = {kind: partial(_evaluate, handler) for kind, handler in evaluator.nodes.items()}
+    for node in nodes:
+        _evaluate(partial(evaluator.eval, text), node)
+    if not find_spec("faker") and any(isinstance(node, ast.Name) and node.id == "fake" for node in nodes):
+        problems.append("uses fake, but Faker is not installed: install the tap with its extra, faker")
+    return [*dict.fromkeys(problems)]
+
+
+def _evaluate(evaluate: Callable[[Any], Any], node: ast.AST) -> Any:
+    """Return the value of a part of an expression. It is _UNKNOWN where made-up values cause an error."""
+    value = None
+    with suppress(Exception):
+        value = evaluate(node)
+        if type(value) is dict and (fields := [name for name in value if isinstance(name, _Field)]):  # A changed copy.
+            _ = [fields[0].owner[name] for name in value if value[name] is None or _did_you_mean(name, fields)]
+    return _UNKNOWN if value is None and not isinstance(node, ast.Constant) else value
+
+
+def _compare(left: Any, right: Any) -> bool:
+    """Look up the names that are compared with those of an object, and return True, so that all parts are evaluated."""
+    names = right if isinstance(right, list | set | tuple) else [right]
+    if isinstance(left, _Field):
+        _ = [left.owner[name] for name in names]
+    elif isinstance(owner := getattr(right, "owner", right), _Object):
+        _ = owner[left]
     return True
 
 
-def _emptying(value: str, path: Sequence[str]) -> str:
-    """Return the expression that empties a field of an object: `{**user, 'email': None} if user else None`."""
-    if not path:
-        return "None"
-    name, *rest = path
-    return f"{{**{value}, {name!r}: {_emptying(f'{value}[{name!r}]', rest)}}} if {value} else None"
+class _Object(dict[str, Any]):
+    """A made-up object with the fields of a schema, which notes as problems what else is read."""
+
+    def __init__(self, properties: _Json, kind: str, problems: list[str]) -> None:
+        self.kind, self.problems = kind, problems
+        for name, schema in properties.items():
+            field = _Field(name)
+            field.owner = self
+            self[field] = {} if "object" in schema["type"] else _UNKNOWN
+            if "properties" in schema:
+                self[field] = _Object(schema["properties"], f"a field of {name}", problems)
+
+    def __missing__(self, name: str) -> str:
+        if name and _UNKNOWN not in name:
+            self.problems.append(f"names {name}, which is not {self.kind}{_did_you_mean(name, self)}")
+        return _UNKNOWN
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ARG002
+        return self[name]
 
 
-def _union(schemas: Sequence[Schema]) -> Schema:
-    """Return a schema with the properties of all, at any depth. An object without named ones may have any."""
-    for schema in schemas:
-        if "properties" not in schema:
-            return schema
-    names = dict.fromkeys(name for schema in schemas for name in schema["properties"])
-    return {
-        **schemas[0],
-        "properties": {
-            name: _union([schema["properties"][name] for schema in schemas if name in schema["properties"]])
-            for name in names
-        },
-    }
+class _Field(str):
+    """The name of a field of an object."""
+
+    __slots__ = ("owner",)
+    owner: _Object
 
 
-def _replacement_errors(stream: str, maps: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the maps of a stream whose work would be lost, as the SDK applies only the last one without __source__."""
-    matching = [name for name, options in maps.items() if fnmatch(stream, name) and "__source__" not in (options or ())]
-    for earlier_name, later_name in pairwise(matching):
-        earlier, later = maps[earlier_name], maps[later_name]
-        if later in _REMOVALS:
-            continue  # It removes the stream.
-        is_lost = later_name != stream if earlier in _REMOVALS else earlier.keys() - later.keys()
-        if is_lost:
-            yield (
-                f"both {earlier_name} and {later_name} map {stream}, and only {later_name} would count; "
-                f"put it all into that one"
-            )
-
-
-def _faker_errors(faker_config: Mapping[str, Any]) -> Iterator[str]:
-    if not faker_config:
-        return
-    if not find_spec("faker"):
-        yield f"faker_config is set, {FAKER_IS_MISSING}"
-        return
-    from faker import Faker  # noqa: PLC0415 - An extra.
-    from faker.config import AVAILABLE_LOCALES  # noqa: PLC0415
-
-    locale = faker_config.get("locale") or []
-    for name in [locale] if isinstance(locale, str) else locale:
-        try:
-            Faker(name)
-        except AttributeError:
-            yield f"faker_config: {name} is not a locale of Faker{did_you_mean(name, sorted(AVAILABLE_LOCALES))}"
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    similar = difflib.get_close_matches(name, [*names], n=1, cutoff=0.7)
+    return f"; did you mean {similar[0]}?" if similar else ""

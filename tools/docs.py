@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tools import ROOT, figures, tap_json
+from tools import ROOT, tap_json
 from tools.benchmark import report
 from tools.benchmark.report import table
 
@@ -96,7 +96,7 @@ def generated() -> dict[Path, str]:
         PLUGINS / "target-postgres.yml": _plugin_file("target-postgres", target_plugin),
         PLUGINS / "meltanohub.yml": _hub_definition(tap_plugin, about),
         RECIPES / "sources.yml": _dbt_sources(streams, tap_plugin["load_schema"]),
-        DOCS / "benchmark.svg": figures.benchmark(report.saved()),
+        DOCS / "benchmark.svg": report.plot(report.saved()),
     }
     return files
 

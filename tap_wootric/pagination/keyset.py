@@ -27,6 +27,7 @@ from dataclasses import replace
 
 from tap_wootric.pagination.query import (
     END_OF_TIME,
+    PAGE_SIZE,
     TIME_KEYS,
     FetchPage,
     Page,
@@ -60,6 +61,8 @@ class KeysetReader:
         self._on_unproven = on_unproven
         self._settled_until = settled_until
         self.largest_page = 0
+        self._comes_short = False
+        """Whether a page had fewer rows than it was asked for, although there were more."""
 
     def read(self, query: Query) -> Iterator[Record]:
         """Yield every record in the query's ranges, sorted by its sort key to the second.
@@ -70,29 +73,39 @@ class KeysetReader:
         Raises:
             WrongAnswerError: The API does not filter or sort as it was asked to.
         """
-        key, seen = query.time_key, set[int]()
+        key, seen, was_short = query.time_key, set[int](), False
         while query.range_of(key):
             page = fetch_page(self._fetch, query)
             self.largest_page = max(self.largest_page, len(page.records))
             new = [record for record in page.records if record["id"] not in seen]
             yield from new
-            if self._is_crowded(page):
+            if not page.records:
+                return
+            if self._is_crowded(page, has_new=bool(new)):
                 second = query.with_range(key, TimeRange.of_second(page.last_second))
                 yield from self._read_second(second, {*seen, *page.ids_of_last_second()})
                 query, seen = query.starting_at(page.last_second + 1), set()
-            elif not new:
+                continue
+            if not new:
                 return
-            else:
-                if page.last_second > query.range_of(key).gte:
-                    query, seen = query.starting_at(page.last_second), set()
-                seen |= page.ids_of_last_second()
+            self._comes_short |= was_short
+            was_short = len(page.records) < PAGE_SIZE
+            if page.last_second > query.range_of(key).gte:
+                query, seen = query.starting_at(page.last_second), set()
+            seen |= page.ids_of_last_second()
 
-    def _is_crowded(self, page: Page) -> bool:
-        """Return whether there may be more rows of the page's only second than fit on a page.
+    def _is_crowded(self, page: Page, *, has_new: bool) -> bool:
+        """Return whether there may be more rows of the page's only second than the page has.
 
-        A single row can't be a full page: no server puts one row on its pages when it is asked for 50.
+        A page without new rows is no exception, unless it has just one row, which was the last one on the page before:
+        that is how a list ends, if its server is not known to come short.
         """
-        return page.is_of_one_second and len(page.records) > 1 and len(page.records) >= self.largest_page
+        if not page.is_of_one_second:
+            return False
+        if not has_new:
+            return len(page.records) > 1 or self._comes_short
+        # A single row can't fill a page: no server puts one row on a page when it is asked for 50.
+        return len(page.records) > 1 and len(page.records) >= self.largest_page
 
     def _read_second(self, query: Query, known: set[int]) -> Iterator[Record]:
         """Yield the records of one second, once each and without those that are known.

@@ -17,8 +17,8 @@ Rows that leave also make the count hard to reach, since a row that left after t
 update does not change when a row was created. So the rows that were created in the second are counted as well, whenever
 they were updated.
 
-With 1,500 rows or more, page 30 is full, so they cannot be counted, and nothing is proven. Then all that the API shows
-is read. Reading the list from both ends proves nothing either: rows that come last in ascending and in descending order
+With more than 1,450 rows, page 30 has rows, and the API shows no page behind it. So they cannot be counted, and nothing
+is proven. Then all that the API shows is read. Reading the list from both ends proves nothing either: rows that come last in ascending and in descending order
 are on no page, although the two readings overlap and agree.
 """
 
@@ -42,7 +42,7 @@ from tap_wootric.records.transform import Record
 
 _MAX_READINGS = 40
 """Readings of a second before giving up. Where every request brings another random order, a reading shows 63% of the
-rows, and 1,499 rows take about ln(1,499) + 4 readings."""
+rows, and 1,450 rows take about ln(1,450) + 4 readings."""
 
 _SIZES = (
     (50, 48, 50, 50),
@@ -81,7 +81,7 @@ def read_ties(
             return ""
         if reader.exact.is_cut_off:
             yield from reader.read_ends()
-            return f"page {LAST_PAGE} is full"
+            return f"there are more than {PAGE_SIZE * (LAST_PAGE - 1):,}"
     seen, counted = len(reader.exact.last_seen), reader.exact.rows
     return f"the API counts {counted:,}, and shows the others on no page" if seen < counted else "they kept changing"
 
@@ -104,7 +104,7 @@ class _Tally:
         query: The rows that count are those in its ranges.
         may_enter: As with `read_ties`.
         largest_page: The most rows on a page so far. A server may put fewer on a page than it is asked for.
-        is_cut_off: Whether page 30 was full, so that the rows cannot be counted.
+        is_cut_off: Whether page 30 had rows, so that they cannot be counted.
     """
 
     query: Query
@@ -133,7 +133,7 @@ class _Tally:
         """Enter what the last page of a list with rows told, if the list has just the rows that count."""
         if not self.has_ranges_of(asked):
             return
-        if last.pages_before == LAST_PAGE - 1 and last.rows_on_page >= min(last.size, self.largest_page):
+        if last.pages_before == LAST_PAGE - 1:
             self.is_cut_off |= last.size == PAGE_SIZE
         else:
             self._counts.append(last)
@@ -204,7 +204,7 @@ class _Reader:
             sizes = [max(pair) for pair in zip(smallest, _SIZES[number % len(_SIZES)], strict=True)]
             yield replace(query, size=sizes[0])
             if self.created and not self.created.is_cut_off:
-                yield replace(self.created.query, size=max(sizes[0], self.created.rows // LAST_PAGE + 1))
+                yield replace(self.created.query, size=max(sizes[0], self.created.rows // (LAST_PAGE - 1) + 1))
             yield replace(query, size=sizes[1], descending=True)
             yield replace(wider, size=sizes[2])
             yield replace(wider, size=sizes[3], descending=True)
@@ -240,6 +240,11 @@ class _Reader:
                 number = min(2 * last, LAST_PAGE)
             else:
                 number = (last + empty) // 2
+        if last:  # It may have come short.
+            rows, new = self._ask(replace(way, page=last))
+            yield from new
+            if rows > rows_on_last:
+                rows_on_last, request = rows, self._requests
         tally.count(way, _Count(request or self._requests, max(0, last - 1), way.size, rows_on_last))
         return last
 

@@ -122,7 +122,7 @@ class ListStream(WootricStream):
         """
         query, self._unproven = self._query(sync_range), []
         bookmark = "" if self.is_full_table else self.bookmark or ""
-        self._is_first_sync = not bookmark or FIRST_SYNC in self.stream_state
+        self._is_first_sync = not self.is_full_table and (not bookmark or FIRST_SYNC in self.stream_state)
         settled_until = sync_range.now - self.lookback_seconds
 
         def fetch(query: Query) -> list[Record]:

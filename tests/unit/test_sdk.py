@@ -19,7 +19,7 @@ from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import Catalog
 
 from tap_wootric.messages import MessageWriter
-from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, expression_functions, is_worth_logging
+from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, expression_evaluator, is_worth_logging
 from tests.unit.fakes import messages
 
 UPDATES = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
@@ -336,10 +336,11 @@ def test_expressions_that_do_not_fail_are_evaluated() -> None:
     assert [record and record["id"] for record in records] == [1, None, 3]
 
 
-def test_the_functions_of_expressions_are_known() -> None:
-    functions = expression_functions()
-    assert {"md5", "sha256", "int", "dict", "json", "datetime"} <= functions
-    assert not {"record", "config", "open"} & functions
+def test_the_evaluator_of_expressions_has_their_functions() -> None:
+    evaluator = expression_evaluator()
+    assert {"md5", "sha256", "int", "dict", "json", "datetime"} <= evaluator.functions.keys()
+    assert not {"record", "config", "open"} & evaluator.functions.keys()
+    assert evaluator.eval("md5('x')") == "9dd4e461268c8034f5c8564e155c67a6"
 
 
 def test_records_have_the_selected_fields_and_deselected_streams_have_all() -> None:

@@ -9,21 +9,23 @@ from typing import Any
 
 import requests
 
+TOKEN = "benchmark"  # noqa: S105 - Only the sandbox knows it.
+
 
 def main(url: str, stream: str) -> None:
     """Print the rows of a list as Singer messages."""
     session = requests.Session()
-    session.headers["Authorization"] = "Bearer benchmark"
+    session.headers["Authorization"] = f"Bearer {TOKEN}"
     begin, seen = 0, set[int]()
     rows: list[dict[str, Any]] = [{}] * 50
     while len(rows) == 50:
-        params: dict[str, str | int] = {"sort_key": "updated_at", "sort_order": "asc", "per_page": 50}
-        rows = session.get(f"{url}/v1/{stream}", params={**params, "updated[gte]": begin}, timeout=60).json()
+        params: dict[str, str | int] = {"sort_key": "created_at", "sort_order": "asc", "per_page": 50}
+        rows = session.get(f"{url}/v1/{stream}", params={**params, "created[gte]": begin}, timeout=60).json()
         for row in rows:
             if row["id"] not in seen:
                 print(json.dumps({"type": "RECORD", "stream": stream, "record": row}))  # noqa: T201 - The output.
-        last = rows[-1]["updated_at"]
-        seen = {row["id"] for row in rows if row["updated_at"] == last}
+        last = rows[-1]["created_at"]
+        seen = {row["id"] for row in rows if row["created_at"] == last}
         begin = int(datetime.strptime(last, "%Y-%m-%d %H:%M:%S %z").timestamp())
 
 

@@ -1,9 +1,10 @@
-"""Shows what the benchmark measured, as tables in Markdown."""
+"""Shows what the benchmark measured: as tables in Markdown, and as a plot in SVG."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from html import escape
 from typing import Any
 
 from tools import ROOT
@@ -14,6 +15,12 @@ FILE = ROOT / "docs" / "benchmark.json"
 FLOOR = "the least that a program can do"
 OLD_TAP = "singer-io's tap"
 THIS_TAP = "this tap"
+
+_FONT = 'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif"'
+_TEXT, _BLUE, _GREY = "#1f2328", "#0969da", "#8c959f"
+
+_PLOTTED = ("first_sync", "day")
+"""The tables to plot, by their second columns."""
 
 Measured = Mapping[str, Any]
 
@@ -27,14 +34,10 @@ def saved() -> dict[str, Any]:
 def tables(measured: Measured) -> str:
     """Return all measurements as tables."""
     machine = f"{measured['cores']} cores and Python {measured['python']}"
-    parts = [
-        f"Measured on {measured['date']} with {machine}, against `{measured['old_tap']}`.",
-        _latencies(measured["latencies"]),
-        _limits(measured["limits"]),
-        _cycles(measured["cycles"]),
-        _memory(measured["memory"]),
-        _losses(measured["losses"]),
-    ]
+    parts = [f"Measured on {measured['date']} with {machine}, against `{measured['old_tap']}`."]
+    for part in measured["tables"].values():
+        rows = [[cell if isinstance(cell, str) else f"{cell:,}" for cell in row] for row in part["rows"]]
+        parts.append(f"**{part['title']}:**\n\n{table(part['head'], rows)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,57 +48,30 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _latencies(part: Measured) -> str:
-    lines, old_seconds = [], 1.0
-    for run in part["runs"]:
-        is_old = run["program"] == OLD_TAP
-        old_seconds = run["seconds"] if is_old else old_seconds
-        name = OLD_TAP if is_old else f"this tap, `concurrency` {run['concurrency']}"
-        faster = "" if is_old else f"{old_seconds / run['seconds']:.1f} times"
-        lines.append(
-            [f"{run['latency_milliseconds']} ms", name, f"{run['seconds']:.1f}", faster, f"{run['requests']:,}"]
-        )
-    rows = part["rows"]
-    title = f"**{rows:,} rows without a rate limit**, which take at least {rows // 50:,} requests:"
-    return f"{title}\n\n{table(['the API responds in', 'program', 'seconds', 'faster', 'requests'], lines)}"
+def plot(measured: Measured) -> str:
+    """Draw how long a first sync takes, and how many requests a day does, on white, so that it shows on dark pages."""
+    parts, y = [], 14
+    for part in (measured["tables"][name] for name in _PLOTTED):
+        y += 22
+        parts.append(_label(24, y, part["title"], weight=600))
+        most = max(value for _, value, *_ in part["rows"])
+        for program, value, *_ in part["rows"]:
+            y += 10
+            width = max(round(420 * value / most), 1)
+            color = _GREY if program == OLD_TAP else _BLUE
+            parts += [
+                _label(156, y + 15, program, anchor="end"),
+                f'<rect x="166" y="{y}" width="{width}" height="20" rx="3" fill="{color}"/>',
+                _label(174 + width, y + 15, f"{value:,} {part['head'][1]}"),
+            ]
+            y += 18
+        y += 14
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {y + 8}" role="img" {_FONT}>'
+    title = "<title>What a first sync and a day of hourly syncs take</title>"
+    background = f'<rect width="760" height="{y + 8}" rx="8" fill="#ffffff"/>'
+    return "\n".join([head, title, background, *parts, "</svg>\n"])
 
 
-def _limits(part: Measured) -> str:
-    lines = [[run["program"], f"{run['minutes']:.1f}", f"{run['requests']:,}"] for run in part["runs"]]
-    title = f"**A year of {part['rows']:,} end users under a limit of 100 requests a minute:**"
-    return f"{title}\n\n{table(['program', 'minutes', 'requests'], lines)}"
-
-
-def _cycles(part: Measured) -> str:
-    lines = [
-        [
-            run["program"],
-            f"{run['rows_per_second']:,}",
-            f"{run['cpu_seconds_per_100000_rows']:.1f}",
-            _spread(run["cpu_to_old_tap"]),
-            _spread(run["cpu_to_floor"]),
-        ]
-        for run in part["runs"]
-    ]
-    head = ["program", "rows a second", "CPU seconds for 100,000 rows", "CPU relative to the old tap", "to the least"]
-    return f"**{part['rows']:,} rows from a server that responds at once:**\n\n{table(head, lines)}"
-
-
-def _memory(part: Measured) -> str:
-    lines = [[str(run["concurrency"]), *(f"{one} MB" for one in run["megabytes"])] for run in part["runs"]]
-    return f"**Peak memory:**\n\n{table(['`concurrency`', *(f'{rows:,} rows' for rows in part['rows'])], lines)}"
-
-
-def _losses(part: Measured) -> str:
-    title = (
-        f"**Rows that are wrong after two syncs of {part['rows']:,}**, half of which were updated in the same second. "
-        "Each request of the first sync changes two rows; the second sync runs undisturbed:"
-    )
-    lines = [[run["program"], str(run["missing"]), str(run["stale"])] for run in part["runs"]]
-    return f"{title}\n\n{table(['program', 'missing', 'out of date'], lines)}"
-
-
-def _spread(values: Mapping[str, float]) -> str:
-    if values["least"] == values["most"]:
-        return f"{values['median']:.2f}"
-    return f"{values['median']:.2f} ({values['least']:.2f} to {values['most']:.2f})"
+def _label(x: int, y: int, text: str, *, weight: int = 400, anchor: str = "start") -> str:
+    font = f'font-size="13" font-weight="{weight}" fill="{_TEXT}" text-anchor="{anchor}"'
+    return f'<text x="{x}" y="{y}" {font}>{escape(text)}</text>'

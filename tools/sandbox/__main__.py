@@ -14,6 +14,26 @@ from tools.sandbox.account import Account
 from tools.sandbox.api import Switches
 from tools.sandbox.server import Sandbox
 
+_NUMBERS: dict[str, tuple[float, str]] = {
+    "end-users": (300, "number of rows"),
+    "responses": (500, "number of rows"),
+    "declines": (100, "number of rows"),
+    "emails": (300, "number of email surveys"),
+    "seed": (0, "the same seed creates the same account"),
+    "crowd": (0, "additional rows updated in one second"),
+    "crowd-both": (0, "additional rows created and updated in one second"),
+    "updates": (0.0, "rows updated after each page"),
+    "deletes": (0.0, "rows deleted after each page"),
+    "inserts": (0.0, "rows inserted after each page"),
+    "notes": (0.0, "responses that get a note after each page"),
+    "short-pages": (0.0, "share of pages that come short"),
+}
+_FLAGS = {
+    "lenient": "ignore what the API does not declare, instead of answering 400",
+    "shuffle-ties": "order rows with equal timestamps randomly at each request",
+    "whole-seconds": "store timestamps without fractions of a second",
+}
+
 
 def main() -> int:
     """Return the command's exit status."""
@@ -40,23 +60,10 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools sandbox", description=__doc__)
-    parser.add_argument("--end-users", type=int, default=300, help="number of rows (default: %(default)s)")
-    parser.add_argument("--responses", type=int, default=500, help="number of rows (default: %(default)s)")
-    parser.add_argument("--declines", type=int, default=100, help="number of rows (default: %(default)s)")
-    parser.add_argument("--emails", type=int, default=300, help="number of email surveys (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed creates the same account")
-    parser.add_argument("--crowd", type=int, default=0, help="additional rows updated in one second")
-    parser.add_argument("--crowd-both", type=int, default=0, help="additional rows created and updated in one second")
-    parser.add_argument("--updates", type=float, default=0, help="rows updated after each page (default: 0)")
-    parser.add_argument("--deletes", type=float, default=0, help="rows deleted after each page (default: 0)")
-    parser.add_argument("--inserts", type=float, default=0, help="rows inserted after each page (default: 0)")
-    parser.add_argument("--notes", type=float, default=0, help="responses annotated after each page (default: 0)")
-    parser.add_argument("--short-pages", type=float, default=0, help="share of pages that come short (default: 0)")
-    parser.add_argument("--lenient", action="store_true", help="ignore what the API does not declare, instead of a 400")
-    parser.add_argument(
-        "--shuffle-ties", action="store_true", help="order rows with equal timestamps randomly at each request"
-    )
-    parser.add_argument("--whole-seconds", action="store_true", help="store timestamps without fractions of a second")
+    for name, (default, text) in _NUMBERS.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} (default: %(default)s)")
+    for name, text in _FLAGS.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     parser.add_argument(
         "command",
         nargs=argparse.REMAINDER,

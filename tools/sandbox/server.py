@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ class Request:
     headers: dict[str, str]
     status: int
     rows: int
+    at: float
+    """The server's time of the response, in Unix seconds."""
 
 
 _HTML = "<html><body>Bad gateway</body></html>"
@@ -56,18 +59,23 @@ class Clock:
 
     def __init__(self, begin: float | None = None, step: float = 0.2, skew: float = 0) -> None:
         self._now = begin
-        self._step = step
+        self.step = step
         self._skew = skew
 
     def __call__(self) -> float:
         return time.time() + self._skew if self._now is None else self._now
 
-    def tick(self) -> None:
-        self.advance(self._step)
-
     def advance(self, seconds: float) -> None:
         if self._now is not None:
             self._now += seconds
+
+
+class QuietServer(ThreadingHTTPServer):
+    """A server that does not complain about clients that go away, as killed ones do."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Sandbox:
@@ -99,8 +107,7 @@ class Sandbox:
         self.max_concurrency = 0
         self.requests_in_progress = 0
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -144,12 +151,12 @@ class Sandbox:
         time.sleep(self.latency)
         with self._lock:
             self.requests_in_progress -= 1
-            self.clock.tick()
+            self.clock.advance(self.clock.step)
             number = sum(request.path == url.path for request in self.requests) + 1
             answer = self.api.answer(method, url.path, query, form, headers.get("authorization", ""))
             fault = self.fault(url.path, number)
             rows = len(answer.content) if isinstance(answer.content, list) and not fault else 0
-            self.requests.append(Request(method, url.path, query, form, headers, answer.status, rows))
+            self.requests.append(Request(method, url.path, query, form, headers, answer.status, rows, self.clock()))
         return answer, fault
 
 

@@ -53,7 +53,7 @@ Sort = Callable[[Query, list[Row], random.Random], list[Row]]
 """Sorts rows by a query's sort key, with ties in any order."""
 
 
-@dataclass
+@dataclass(repr=False)
 class TiedList:
     """Answers queries like the API, in the order of `sort`.
 

@@ -163,13 +163,13 @@ def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(na
         assert sorted(read(tied, incremental(tied))) == [row.id for row in tied.rows]
 
 
-@pytest.mark.parametrize("ties", [60, 99, 110, 160, 210, 260, 310, 390, 445, 700, 749, 1_010, 1_499])
+@pytest.mark.parametrize("ties", [60, 99, 110, 160, 210, 260, 310, 390, 445, 700, 749, 1_010, 1_450])
 @pytest.mark.parametrize("order", [adversary.stable, adversary.reversible])
 @pytest.mark.parametrize("query", [incremental, full_table, older_deployment])
 def test_ties_in_a_stable_order_take_two_requests_a_page_at_most(ties: int, order: Sort, query: Any) -> None:
     tied = TiedList(tied_rows(ties), order)
     assert len(read(tied, query(tied))) == ties
-    assert tied.requests <= 2.2 * (ties // PAGE_SIZE + 1) + 4
+    assert tied.requests <= 2.2 * (ties // PAGE_SIZE + 1) + 6
 
 
 def test_a_row_that_a_rotated_page_hides_is_found_from_the_other_end() -> None:
@@ -232,12 +232,10 @@ def test_a_row_that_enters_is_not_mistaken_for_a_hidden_one() -> None:
 
     query = Query("created_at", created_at=TimeRange.of_second(SECOND), sort_keys=("created_at",))
     ties = read_ties(fetch, query, set(), PAGE_SIZE, may_enter=True)
-    while True:
-        try:
+    with pytest.raises(StopIteration) as end:
+        while True:
             next(ties)
-        except StopIteration as end:
-            assert end.value
-            return
+    assert end.value.value
 
 
 @pytest.mark.parametrize("sort_keys", [TIME_KEYS, ("created_at",)])
@@ -267,7 +265,7 @@ def rotated_in_reverse(rows_moved: int) -> Sort:
     return sort
 
 
-@pytest.mark.parametrize("ties", [PAGE_SIZE * LAST_PAGE, 1_600])
+@pytest.mark.parametrize("ties", [1_500, 1_600])
 @pytest.mark.parametrize(
     "order", [adversary.stable, adversary.reversible, adversary.shuffled, adversary.hiding(1), rotated_in_reverse(100)]
 )
@@ -278,7 +276,7 @@ def test_more_ties_than_can_be_counted_are_an_error_in_any_order_and_do_not_stop
     tied = TiedList([*tied_rows(ties), Row(ties + 1, TIE + 10, TIE + 10)], order)
     read_ids, [error] = read_on(tied, query(tied))
     assert str(error).startswith(f"{len(read_ids) - 1:,} rows ")
-    assert str(error).endswith(" were read, and there may be more: page 30 is full")
+    assert str(error).endswith(" were read, and there may be more: there are more than 1,450")
     assert len(set(read_ids)) == len(read_ids) >= PAGE_SIZE * LAST_PAGE
     assert read_ids[-1] == ties + 1
 
