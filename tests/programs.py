@@ -78,12 +78,19 @@ def _path() -> str:
 
 
 class Project:
-    """A fresh copy of this repository, to run Meltano in."""
+    """A fresh copy of this repository, to run Meltano in.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where the copy is made.
+        plugins: A folder with Meltano's environments of the plugins. Without it, Meltano installs them.
+    """
+
+    def __init__(self, folder: Path, plugins: Path | None = None) -> None:
         self.folder = folder / "project"
         dropped = shutil.ignore_patterns(".*", "output", "uv.lock", "__pycache__", "*.egg-info")
         shutil.copytree(ROOT, self.folder, ignore=dropped)
+        if plugins:
+            shutil.copytree(plugins, self.folder / ".meltano", symlinks=True)
 
     def meltano(self, *arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         return run(*meltano(*arguments), cwd=self.folder, env=env)

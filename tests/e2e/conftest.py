@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import postgres
+from tests.programs import Project
 
 _HERE = Path(__file__).parent
 
@@ -34,3 +37,27 @@ def database(_postgres_server: str) -> Iterator[postgres.Database]:
     """An empty database."""
     with postgres.database(_postgres_server) as empty:
         yield empty
+
+
+@pytest.fixture(scope="session")
+def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install Meltano's plugins once for all processes of pytest: it takes three times as long as a run."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    plugins = shared / "plugins"
+    with (shared / "plugins.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not plugins.exists():
+            project = Project(shared)
+            done = project.meltano("install", env={})
+            assert done.returncode == 0, done.stderr
+            for kind in ("extractors", "loaders"):
+                shutil.copytree(project.folder / ".meltano" / kind, plugins / kind, symlinks=True)
+    return plugins
+
+
+@pytest.fixture
+def project(plugins: Path, tmp_path: Path) -> Project:
+    """A project in which the plugins of meltano.yml are installed."""
+    return Project(tmp_path, plugins)

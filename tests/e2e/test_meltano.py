@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import sys
-from pathlib import Path
 
 import yaml
 
@@ -16,10 +15,9 @@ from tools import ROOT
 from tools.docs import PLUGINS, block
 
 
-def test_the_demo_writes_every_row_into_files(tmp_path: Path) -> None:
+def test_the_demo_writes_every_row_into_files(project: Project) -> None:
     recipe = run(*shlex.split(block("make demo\n")), "--dry-run", "--no-print-directory", cwd=ROOT).stdout
     _, _, arguments = recipe.partition("uv run python ")
-    project = Project(tmp_path)
     done = run(sys.executable, *shlex.split(arguments), cwd=project.folder, env={"TAP_WOOTRIC_CONCURRENCY": "1"})
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(

@@ -157,7 +157,7 @@ def test_files_with_a_timestamp_in_their_names_keep_what_earlier_runs_of_target_
 
 
 @pytest.mark.parametrize("through", ["the tap", "Meltano"])
-def test_the_stream_maps_of_the_documentation_remove_personal_data(through: str, tmp_path: Path) -> None:
+def test_the_stream_maps_of_the_documentation_remove_personal_data(through: str, project: Project) -> None:
     account = Account(60, 60)
     account.end_users.rows[5].body["email"] = None
     account.responses.rows[5].body["notes"] = ["a note on a person"]
@@ -165,7 +165,6 @@ def test_the_stream_maps_of_the_documentation_remove_personal_data(through: str,
     salt = config["stream_map_config"]["salt"]
     with Sandbox(account, Clock(NOW)) as sandbox:
         if through == "Meltano":
-            project = Project(tmp_path)
             content = meltano_yml()
             content["plugins"]["extractors"][0]["config"] = config
             (project.folder / "meltano.yml").write_text(yaml.safe_dump(content))

@@ -194,6 +194,8 @@ def test_settings_come_from_files_and_the_environment_and_misspelt_ones_are_logg
     ]
 
 
+MAY = {**VALID, "start_date": "2025-05-01"}
+JANUARY = 1_735_689_600
 EMIAL = {"end_users": {"emial": "__NULL__"}}
 BY_LOG = {"streams": [{"tap_stream_id": "end_users", "replication_method": "LOG_BASED"}]}
 
@@ -202,6 +204,7 @@ BY_LOG = {"streams": [{"tap_stream_id": "end_users", "replication_method": "LOG_
     ("arguments", "options", "reason"),
     [
         ([], {"config": {**VALID, "client_secret": f"{SECRET}\ud800"}}, "client_secret contains a non-printable"),
+        ([], {"config": MAY, "now": JANUARY}, "start_date is in the future"),
         (["--test"], {"config": {**VALID, "client_secert": SECRET}}, "Unknown setting client_secert; did you mean"),
         (["--config", "ENV"], {"env": {"TAP_WOOTRIC_STREAM_MAPS": "{"}}, "stream_maps (from TAP_WOOTRIC_STREAM_MAPS)"),
         (["--config", json.dumps(VALID)], {}, "--config expects the path of a file or ENV, not the settings"),

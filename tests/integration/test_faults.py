@@ -116,15 +116,6 @@ def test_a_refused_refresh_token_falls_back_to_the_password() -> None:
     assert len(run.records("end_users")) == 1_000
 
 
-def test_a_wrong_password_fails_at_once_with_one_line() -> None:
-    with Sandbox(Account(1)) as sandbox:
-        run = checked(tap(config={**password_config(sandbox), "password": "wrong"}))
-    assert run.status == 1
-    (error,) = run.errors
-    assert error.startswith("Wootric rejected the credentials (401 from 127.0.0.1:")
-    assert "check username and password" in error
-
-
 def test_a_wrong_path_in_api_url_fails_at_once_with_one_line() -> None:
     with Sandbox(Account(1)) as sandbox:
         run = checked(tap(config={**sandbox.config, "api_url": f"{sandbox.url}/v1"}))

@@ -57,12 +57,6 @@ def test_a_request_carries_its_parameters_the_token_and_the_common_headers() -> 
     assert api.timeouts[-1] == 30
 
 
-def test_a_request_without_parameters_has_no_query() -> None:
-    api = FakeApi([token(), response(content=[])])
-    client(api).get(PATH, {})
-    assert api.sent[-1].url == f"{API_URL}{PATH}"
-
-
 def test_requests_share_a_token_and_no_request_changes_another() -> None:
     api = FakeApi([token(), response(), response()])
     client_ = client(api)
@@ -343,12 +337,6 @@ def retried(function: Callable[..., Any], time: FakeTime, policy: RetryPolicy = 
             return with_retries("responses", function, policy, monotonic=time.monotonic)(*args, **kwargs)
 
     return call
-
-
-def test_a_function_with_retries_passes_arguments_and_results_through() -> None:
-    time = FakeTime()
-    assert retried(lambda *args, **kwargs: (args, kwargs), time)(1, two=2) == ((1,), {"two": 2})
-    assert time.slept == []
 
 
 @pytest.mark.parametrize(
