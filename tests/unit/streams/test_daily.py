@@ -13,7 +13,7 @@ from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 from tap_wootric.records.timestamps import unix_seconds
 from tap_wootric.streams import STREAMS, NpsSummary
 from tests.unit.api.fakes import response
-from tests.unit.fakes import NOW, catalog_of, full_table, make_tap
+from tests.unit.fakes import NOW, catalog_of, full_table, make_tap, messages
 
 TODAY = "2025-01-15"
 """The day of NOW."""
@@ -167,28 +167,19 @@ def test_a_request_to_send_or_an_email_that_was_sent_shows_that_ranges_include_t
     assert len(tap.client.requests) == 1
 
 
-def test_fields_inside_an_object_that_the_catalog_lacks_are_left_out() -> None:
-    catalog = catalog_of(make_tap(), "email_stats")
-    (entry,) = [entry for entry in catalog["streams"] if entry["stream"] == "email_stats"]
-    entry["schema"]["properties"] = {
-        "raw_results": {"type": ["object", "null"], "properties": {"open": {"type": ["integer", "null"]}}}
-    }
-    stats = {"send_requests": 1, "raw_results": {"open": 1, "bounce": 0}}
-    tap = tap_with(lambda *_: response(content={"email_stats": stats}), catalog=catalog)
-    assert next(iter(tap.streams["email_stats"].get_records(None))) == {
-        "date": "2025-01-13",
-        "raw_results": {"open": 1},
-    }
-
-
-def test_responses_are_read_even_if_the_catalog_lacks_them_and_then_left_out() -> None:
-    catalog = catalog_of(make_tap(), "nps_summary")
-    (entry,) = [entry for entry in catalog["streams"] if entry["stream"] == "nps_summary"]
-    del entry["schema"]["properties"]["responses"]
+@pytest.mark.parametrize("stream", DAILY)
+def test_totals_that_the_catalog_lacks_are_read_and_left_out_of_the_messages(
+    stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = catalog_of(make_tap(), stream)
+    (entry,) = [entry for entry in catalog["streams"] if entry["stream"] == stream]
+    del entry["schema"]["properties"][DAILY[stream][2]]
     days = Days({TODAY: 1})
-    records = [*tap_with(days, catalog=catalog).streams["nps_summary"].get_records(None)]
-    assert len(days.ranges) == 3  # The response was noticed: what ranges include needs no request of its own.
-    assert records[-1] == {"date": TODAY, "nps": 50, "extra_fields": None}
+    tap_with(days, catalog=catalog).sync_all()
+    assert len(days.ranges) == 3  # Activity was noticed: what ranges include needs no request of its own.
+    records = [message["record"] for message in messages(capsys.readouterr().out) if message["type"] == "RECORD"]
+    assert [record["date"] for record in records] == ["2025-01-13", "2025-01-14", TODAY]
+    assert not any(DAILY[stream][2] in record for record in records)
 
 
 def test_bookmarks_are_dates() -> None:
