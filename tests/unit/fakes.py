@@ -105,7 +105,7 @@ def serving(rows: list[dict[str, Any]]) -> Answer:
     def answer(_path: str, params: Mapping[str, Any]) -> requests.Response:
         key = params["sort_key"]
         found = [row for row in rows if _is_in_ranges(row, params)]
-        found.sort(key=lambda row: str(row[key]), reverse=params["sort_order"] == "desc")
+        found.sort(key=lambda row: str(row.get(key)), reverse=params["sort_order"] == "desc")
         first = (params.get("page", 1) - 1) * params["per_page"]
         return response(content=found[first : first + params["per_page"]])
 

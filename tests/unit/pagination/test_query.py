@@ -177,7 +177,9 @@ def test_the_ids_of_the_last_second_are_those_that_the_next_page_may_repeat() ->
         ([], False),
     ],
 )
-def test_a_page_is_of_one_second_if_its_first_and_last_record_are(records: list[Record], *, is_of_one_second: bool) -> None:
+def test_a_page_is_of_one_second_if_its_first_and_last_record_are(
+    records: list[Record], *, is_of_one_second: bool
+) -> None:
     assert fetched(records, Query("updated_at")).is_of_one_second is is_of_one_second
 
 
