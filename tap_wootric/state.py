@@ -12,7 +12,7 @@ from tap_wootric.streams.lists import FIRST_SYNC
 def migrate(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]) -> dict[str, Any]:
     """Return a state in the SDK's format, with all bookmarks in their streams' own formats.
 
-    Besides the SDK's format, these are accepted: `{"end_users": "2020-01-01T00:00:00Z"}`, which singer-io's tap
+    These are accepted as well as the SDK's format: `{"end_users": "2020-01-01T00:00:00Z"}`, which singer-io's tap
     writes; `{"bookmarks": {"end_users": {"updated_at": "2020-01-01T00:00:00Z"}}}`; and a state in `{"singer_state":
     {}}`, as `meltano state get` prints it, or in a STATE message.
 

@@ -5,8 +5,9 @@ fact carries over from earlier requests: every row older than the last row of a 
 The next request therefore starts at the second of that last row, and skips the ids already seen in it. A row that
 leaves the list can only pull later rows forward, onto a page that has not been read yet.
 
-**Only a page without new rows ends a list.** A page with fewer rows than were asked for proves nothing: a server may
-drop rows behind its LIMIT, come short once, or put fewer rows on its pages than it was asked for.
+**No short page ends a list.** A page with fewer rows than were asked for proves nothing: a server may drop rows behind
+its LIMIT, come short once, or put fewer rows on its pages than it was asked for. After a page with fewer rows than
+usual, a look at the other end of the rest tells: the list ends only if that shows nothing new, or at an empty page.
 
 A **crowded second** fills a whole page, and cannot be passed that way. A page counts as full if it has as many rows as
 the largest page so far.
@@ -61,8 +62,6 @@ class KeysetReader:
         self._on_unproven = on_unproven
         self._settled_until = settled_until
         self.largest_page = 0
-        self._comes_short = False
-        """Whether a page had fewer rows than it was asked for, although there were more."""
 
     def read(self, query: Query) -> Iterator[Record]:
         """Yield every record in the query's ranges, sorted by its sort key to the second.
@@ -73,39 +72,39 @@ class KeysetReader:
         Raises:
             WrongAnswerError: The API does not filter or sort as it was asked to.
         """
-        key, seen, was_short = query.time_key, set[int](), False
+        key, seen = query.time_key, set[int]()
         while query.range_of(key):
+            usual_size = self.largest_page or PAGE_SIZE
             page = fetch_page(self._fetch, query)
             self.largest_page = max(self.largest_page, len(page.records))
             new = [record for record in page.records if record["id"] not in seen]
             yield from new
             if not page.records:
                 return
-            if self._is_crowded(page, has_new=bool(new)):
-                second = query.with_range(key, TimeRange.of_second(page.last_second))
-                yield from self._read_second(second, {*seen, *page.ids_of_last_second()})
-                query, seen = query.starting_at(page.last_second + 1), set()
-                continue
-            if not new:
+            rest = query.starting_at(page.last_second)
+            known = page.ids_of_last_second() | (seen if rest == query else set())
+            is_crowded = self._is_crowded(page, has_new=bool(new))
+            is_short = len(page.records) < usual_size
+            if not is_crowded and (is_short or not new) and not self._has_more(rest, known):
                 return
-            self._comes_short |= was_short
-            was_short = len(page.records) < PAGE_SIZE
-            if page.last_second > query.range_of(key).gte:
-                query, seen = query.starting_at(page.last_second), set()
-            seen |= page.ids_of_last_second()
+            if is_crowded or not new:
+                yield from self._read_second(rest.with_range(key, TimeRange.of_second(page.last_second)), known)
+                query, seen = query.starting_at(page.last_second + 1), set()
+            else:
+                query, seen = rest, known
 
     def _is_crowded(self, page: Page, *, has_new: bool) -> bool:
         """Return whether there may be more rows of the page's only second than the page has.
 
-        A page without new rows is no exception, unless it has just one row, which was the last one on the page before:
-        that is how a list ends, if its server is not known to come short.
+        A single row can't fill a page: no server puts one row on a page when it is asked for 50.
         """
-        if not page.is_of_one_second:
-            return False
-        if not has_new:
-            return len(page.records) > 1 or self._comes_short
-        # A single row can't fill a page: no server puts one row on a page when it is asked for 50.
-        return len(page.records) > 1 and len(page.records) >= self.largest_page
+        may_be_full = len(page.records) >= self.largest_page or not has_new
+        return page.is_of_one_second and len(page.records) > 1 and may_be_full
+
+    def _has_more(self, rest: Query, known: set[int]) -> bool:
+        """Return whether the rest of a list has rows that are not known, by a look at its other end."""
+        page = fetch_page(self._fetch, replace(rest, descending=True))
+        return any(record["id"] not in known for record in page.records)
 
     def _read_second(self, query: Query, known: set[int]) -> Iterator[Record]:
         """Yield the records of one second, once each and without those that are known.

@@ -5,10 +5,10 @@ order in a top-N heap (a page near the head of the list) and in another in a ful
 scan may start in the middle of the table. A row can then hide from every page, while neighbouring pages overlap as if
 rows had left. So neither a sequence that repeats nor a long silence proves that nothing is missing.
 
-**The count does.** The last page that has rows, with an empty page behind it, tells how many rows there were at that
-request. Rows leave a second that is over, when they are updated or deleted, but none enters it (apart from late
-commits, which the lookback window reads again). So every row seen at that request or later was there at that request,
-and once as many have been seen as were counted, they are all of them.
+**The count does.** The last page that has rows, asked for once the page behind it was empty, tells how many rows there
+were at that request. Rows leave a second that is over, when they are updated or deleted, but none enters it (apart from
+late commits, which the lookback window reads again). So every row seen at that request or later was there at that
+request, and once as many have been seen as were counted, they are all of them.
 
 While the count exceeds what was seen, rows are hiding, and the list is read in other ways: in the other direction, by
 another sort key, with rows around it, in pages of other sizes. Each way shows some rows, and all of them count.
@@ -18,8 +18,8 @@ update does not change when a row was created. So the rows that were created in 
 they were updated.
 
 With more than 1,450 rows, page 30 has rows, and the API shows no page behind it. So they cannot be counted, and nothing
-is proven. Then all that the API shows is read. Reading the list from both ends proves nothing either: rows that come last in ascending and in descending order
-are on no page, although the two readings overlap and agree.
+is proven. Then all that the API shows is read. Reading the list from both ends proves nothing either: rows that come
+last in ascending and in descending order are on no page, although the two readings overlap and agree.
 """
 
 from __future__ import annotations
@@ -225,13 +225,13 @@ class _Reader:
     def _read_last_page(self, way: Query) -> Generator[Record, None, int]:
         """Find the last page that has rows, and count the rows. Return its number; 0 if there are no rows."""
         tally = self.created if self.created and self.created.has_ranges_of(way) else self.exact
-        last, empty, rows_on_last, request = 0, LAST_PAGE + 1, 0, 0
+        last, empty, rows_on_last = 0, LAST_PAGE + 1, 0
         number = min(max(tally.rows, len(self._known)) // way.size + 1, LAST_PAGE)
         while empty - last > 1:
             rows, new = self._ask(replace(way, page=number))
             yield from new
             if rows:
-                last, rows_on_last, request = number, rows, self._requests
+                last, rows_on_last = number, rows
             else:
                 empty = number
             if rows and rows < min(way.size, tally.largest_page):
@@ -240,12 +240,11 @@ class _Reader:
                 number = min(2 * last, LAST_PAGE)
             else:
                 number = (last + empty) // 2
-        if last:  # It may have come short.
+        if last:  # It may have come short, or had rows behind it that have left since.
             rows, new = self._ask(replace(way, page=last))
             yield from new
-            if rows > rows_on_last:
-                rows_on_last, request = rows, self._requests
-        tally.count(way, _Count(request or self._requests, max(0, last - 1), way.size, rows_on_last))
+            rows_on_last = max(rows_on_last, rows)
+        tally.count(way, _Count(self._requests, max(0, last - 1), way.size, rows_on_last))
         return last
 
     def read_ends(self) -> Iterator[Record]:

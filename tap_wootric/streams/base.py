@@ -78,7 +78,7 @@ class WootricStream(SdkStream):
     primary_keys: Sequence[str] = ("id",)
     replication_key: str | None = None
     needed_fields: ClassVar[Sequence[str]] = ()
-    """Fields that reading needs even if the catalog deselects them. The SDK removes them from the messages."""
+    """Fields that reading needs even if the catalog deselects them."""
 
     schema: ClassVar[dict[str, Any]]
     STATE_MSG_FREQUENCY = 100  # Records: a killed sync repeats a few pages, and a STATE for two pages costs nothing.
@@ -241,7 +241,13 @@ class WootricStream(SdkStream):
             path=self.path,
             forecast=self.forecast,
         )
-        yield from self.read(sync_range, self.progress)
+        not_in_schema = {*self.needed_fields}.difference(self.effective_schema["properties"])
+        for record in self.read(sync_range, self.progress):
+            yield (
+                {name: value for name, value in record.items() if name not in not_in_schema}
+                if not_in_schema
+                else record
+            )
         self.progress.done(self.position)
         self.position = f"{timestamp_of_second(sync_range.now)}Z"
         self.move_bookmark()

@@ -28,12 +28,9 @@ class Row:
     created: float
     updated: float
     email: str | None = None
-    is_excluded: bool | None = None
 
     def record(self) -> Record:
-        flag = {} if self.is_excluded is None else {"excluded_from_calculations": self.is_excluded}
-        stamps = {"created_at": _shown(int(self.created)), "updated_at": _shown(int(self.updated))}
-        return {"id": self.id, **stamps, **flag}
+        return {"id": self.id, "created_at": _shown(int(self.created)), "updated_at": _shown(int(self.updated))}
 
 
 SORT_VALUES: dict[SortKey, Callable[[Row], Any]] = {
@@ -61,7 +58,6 @@ class TiedList:
         rows: All rows, in the order in which a database would scan them.
         leave: How many rows are updated or deleted after each request on average.
         deletes: Whether they are deleted instead of updated.
-        ignores_exclusion: Whether it ignores `excluded_from_calculations`.
         max_lag: How many seconds before its request an update may be dated, as with a late commit.
         requests: How many requests were made.
         changed: Ids of the rows that were updated or deleted.
@@ -72,11 +68,13 @@ class TiedList:
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     leave: float = 0
     deletes: bool = False
-    ignores_exclusion: bool = False
     max_lag: float = 0
     now: float = SECOND + 100_000
     requests: int = 0
     changed: set[int] = field(default_factory=set)
+
+    def __repr__(self) -> str:
+        return f"TiedList of {len(self.rows)} rows"
 
     def fetch(self, query: Query) -> list[Record]:
         assert 1 <= query.page <= LAST_PAGE

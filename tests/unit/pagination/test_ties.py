@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -46,6 +47,8 @@ ORDERS: dict[str, Sort] = {
     "three rows on no page": adversary.hiding(3),
 }
 NEVER_COMPLETE = {"one row on no page", "three rows on no page"}
+MAY_HIDE_ROWS = {"rotated by 3 from page 2 on", "rotated by 20 from page 2 on"}
+"""Orders that hide rows in all lists of a few rows. No database is known to have them."""
 
 
 def tied_rows(ties: int, *, others: int = 0, earlier_in_second: int = 0, rng: random.Random | None = None) -> list[Row]:
@@ -63,11 +66,11 @@ def incremental(tied: TiedList, sort_keys: tuple[SortKey, ...] = TIME_KEYS) -> Q
     return Query("updated_at", updated_at=TimeRange(lt=int(tied.now) + 1), sort_keys=sort_keys)
 
 
-def full_table(tied: TiedList) -> Query:
+def full_table(_: TiedList) -> Query:
     return Query("created_at")
 
 
-def older_deployment(tied: TiedList) -> Query:
+def responses(tied: TiedList) -> Query:
     return Query("created_at", created_at=TimeRange(lt=int(tied.now) + 1), sort_keys=("created_at",))
 
 
@@ -126,8 +129,8 @@ def test_a_full_table_has_every_remaining_row_or_there_is_an_error(tied: TiedLis
 
 @MANY_EXAMPLES
 @given(lists())
-def test_an_older_deployment_loses_no_row_without_an_error(tied: TiedList) -> None:
-    read_ids, unproven = read_on(tied, older_deployment(tied))
+def test_responses_lose_no_row_without_an_error(tied: TiedList) -> None:
+    read_ids, unproven = read_on(tied, responses(tied))
     lost = [row for row in tied.rows if row.id not in read_ids]
     assert not lost or unproven
     assert {int(row.created) for row in lost} <= {SECOND}
@@ -160,12 +163,13 @@ def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(na
         _, [unproven] = read_on(tied, incremental(tied))
         assert "22:13:20Z were read, and there may be more" in str(unproven)
     else:
-        assert sorted(read(tied, incremental(tied))) == [row.id for row in tied.rows]
+        read_ids, hidden = read_on(tied, incremental(tied))
+        assert sorted(read_ids) == [row.id for row in tied.rows] or (hidden and name in MAY_HIDE_ROWS)
 
 
 @pytest.mark.parametrize("ties", [60, 99, 110, 160, 210, 260, 310, 390, 445, 700, 749, 1_010, 1_450])
 @pytest.mark.parametrize("order", [adversary.stable, adversary.reversible])
-@pytest.mark.parametrize("query", [incremental, full_table, older_deployment])
+@pytest.mark.parametrize("query", [incremental, full_table, responses])
 def test_ties_in_a_stable_order_take_two_requests_a_page_at_most(ties: int, order: Sort, query: Any) -> None:
     tied = TiedList(tied_rows(ties), order)
     assert len(read(tied, query(tied))) == ties
@@ -231,11 +235,13 @@ def test_a_row_that_enters_is_not_mistaken_for_a_hidden_one() -> None:
         return page
 
     query = Query("created_at", created_at=TimeRange.of_second(SECOND), sort_keys=("created_at",))
-    ties = read_ties(fetch, query, set(), PAGE_SIZE, may_enter=True)
-    with pytest.raises(StopIteration) as end:
-        while True:
-            next(ties)
-    assert end.value.value
+    reasons = list[str]()
+
+    def read_all() -> Iterator[Record]:
+        reasons.append((yield from read_ties(fetch, query, set(), PAGE_SIZE, may_enter=True)))
+
+    assert len(list(read_all())) == 60
+    assert reasons != [""]
 
 
 @pytest.mark.parametrize("sort_keys", [TIME_KEYS, ("created_at",)])
@@ -269,7 +275,7 @@ def rotated_in_reverse(rows_moved: int) -> Sort:
 @pytest.mark.parametrize(
     "order", [adversary.stable, adversary.reversible, adversary.shuffled, adversary.hiding(1), rotated_in_reverse(100)]
 )
-@pytest.mark.parametrize("query", [incremental, full_table, older_deployment])
+@pytest.mark.parametrize("query", [incremental, full_table, responses])
 def test_more_ties_than_can_be_counted_are_an_error_in_any_order_and_do_not_stop_the_reading(
     ties: int, order: Sort, query: Any
 ) -> None:
@@ -281,14 +287,12 @@ def test_more_ties_than_can_be_counted_are_an_error_in_any_order_and_do_not_stop
     assert read_ids[-1] == ties + 1
 
 
-def reached(ties: int, order: Sort, sort_keys: tuple[SortKey, ...] = TIME_KEYS, **options: Any) -> tuple[int, int]:
+def reached(ties: int, order: Sort, sort_keys: tuple[SortKey, ...] = TIME_KEYS) -> tuple[int, int]:
     """Return how many of some tied rows were read, and in how many requests."""
     rng = random.Random(0)
     rows = [Row(number, TIE, TIE, f"{rng.random()}@example.com") for number in range(1, ties + 1)]
-    for row in rows:
-        row.is_excluded = rng.random() < 0.3
-    tied = TiedList(rows, order, **options)
-    query = Query("updated_at", sort_keys=sort_keys)
+    tied = TiedList(rows, order)
+    query = Query(sort_keys[0], sort_keys=sort_keys)
     read_ids, [_] = read_on(tied, query)
     return len(read_ids), tied.requests
 
@@ -299,12 +303,11 @@ END_USERS: tuple[SortKey, ...] = (*TIME_KEYS, "email")
 @pytest.mark.parametrize(
     ("ties", "order", "sort_keys", "rows", "requests"),
     [
-        (2_900, adversary.reversible, END_USERS, 2_900, 300),
-        (2_900, adversary.stable, END_USERS, 2_900, 300),  # By e-mail in both directions.
-        (5_000, adversary.reversible, END_USERS, 4_000, 300),
-        (5_000, adversary.stable, END_USERS, 3_500, 300),
-        (4_000, adversary.reversible, TIME_KEYS, 4_000, 500),
-        (4_000, adversary.stable, TIME_KEYS, 2_650, 500),  # All that are excluded, and the first 1,500 of the others.
+        (2_900, adversary.reversible, END_USERS, 2_900, 320),
+        (2_900, adversary.stable, END_USERS, 2_900, 320),  # By e-mail in both directions.
+        (5_000, adversary.reversible, END_USERS, 4_000, 320),
+        (5_000, adversary.stable, END_USERS, 3_500, 320),
+        (4_000, adversary.reversible, ("created_at",), 3_000, 200),
     ],
 )
 def test_as_many_ties_are_read_as_all_lists_show(
