@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ def sync(sandbox: Sandbox, state: Any = None, **options: Any) -> Run:
     "switches", [{}, {"lenient": True, "shuffle_ties": True, "whole_seconds": True}], ids=["strict", "lenient"]
 )
 def test_two_syncs_and_a_full_table_have_every_row_of_an_account_in_use(switches: dict[str, Any]) -> None:
-    account = Account(400, 300, declines=100)
-    account.crowd(account.end_users, 150)
-    account.crowd(account.end_users, 120, created_too=True)
-    account.crowd(account.responses, 80, created_too=True)
+    account = Account(300, 200, declines=60)
+    account.crowd(account.end_users, 80)
+    account.crowd(account.end_users, 60, created_too=True)
+    account.crowd(account.responses, 60, created_too=True)
     account.crowd(account.declines, 60, created_too=True)
     before = {name: table.versions() for name, table in account.tables.items()}
     with Sandbox(account, Clock(NOW), **CHANGES_PER_REQUEST, **switches) as sandbox:
@@ -152,16 +153,6 @@ def test_a_full_sync_emits_every_row_once_in_few_requests(stream: str) -> None:
     assert len(sandbox.pages(stream)) <= 66
 
 
-def test_thousands_of_rows_in_one_second_take_no_more_requests_than_others() -> None:
-    account = Account(1_000)
-    account.crowd(account.end_users, 2_000)
-    with Sandbox(account, Clock(NOW), shuffle_ties=True, whole_seconds=True) as sandbox:
-        records = sync(sandbox).records("end_users")
-    assert seen(records) == account.end_users.versions()
-    assert len(records) == 3_000
-    assert len(sandbox.pages("end_users")) <= 70
-
-
 def test_a_sync_without_changes_takes_one_request_for_each_stream() -> None:
     with Sandbox(Account(1_000, 1_000, declines=200), Clock(NOW)) as sandbox:
         state = sync(sandbox).state
@@ -208,9 +199,7 @@ def test_a_first_sync_that_is_killed_again_and_again_goes_on_where_it_was(days: 
         state, records, bookmarks = None, list[dict[str, Any]](), [""]
         for _ in range(8):
             begun = len(sandbox.pages("responses"))
-            sandbox.fault = lambda path, number, begun=begun: (
-                "403" if path == "/v1/responses" and number > begun + 12 else ""
-            )
+            sandbox.fault = partial(_denied_after, begun + 12)
             run = run_tap(sandbox, state, catalog=catalog)
             # A kill leaves what was written before the last records, and none of what an error writes after them.
             last_record = max(number for number, line in enumerate(run.messages) if line["type"] == "RECORD")
@@ -222,6 +211,10 @@ def test_a_first_sync_that_is_killed_again_and_again_goes_on_where_it_was(days: 
     assert bookmarks == sorted({*bookmarks})
     assert seen(records + last.records("responses")) == account.responses.versions()
     assert len(sandbox.pages("responses")) <= 1.3 * 5_000 / 49
+
+
+def _denied_after(requests: int, path: str, number: int) -> str:
+    return "403" if path == "/v1/responses" and number > requests else ""
 
 
 # Late changes
@@ -306,14 +299,6 @@ def test_start_date_is_about_updates_of_end_users_and_the_creation_of_the_others
         assert {record["id"] for record in run.records(name)} == expected
 
 
-def test_everything_is_read_without_a_start_date() -> None:
-    account = Account(50)
-    account.end_users.insert(SECOND)
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        records = sync(sandbox, settings={"start_date": None}).records("end_users")
-    assert seen(records) == account.end_users.versions()
-
-
 def test_a_state_is_written_at_least_every_500_records_and_at_the_end() -> None:
     with Sandbox(Account(1_400, 700), Clock(NOW)) as sandbox:
         run = sync(sandbox)
@@ -335,19 +320,6 @@ def test_records_are_emitted_even_if_batches_are_configured(tmp_path: Path) -> N
     assert len(run.records("end_users")) == 70
     assert not run.of_type("BATCH")
     assert "Ignoring unknown setting batch_config" in run.log
-
-
-def test_a_catalog_without_keys_does_not_change_how_a_stream_is_read() -> None:
-    catalog = catalog_of("end_users", "responses")
-    for entry in catalog["streams"]:
-        for key in ("key_properties", "replication_key", "replication_method"):
-            entry.pop(key)
-        entry["metadata"] = [{"breadcrumb": [], "metadata": {"selected": True}}]
-    with Sandbox(Account(10), Clock(NOW)) as sandbox:
-        run = sync(sandbox, catalog=catalog)
-    (schema,) = run.of_type("SCHEMA", "end_users")
-    assert schema["key_properties"] == ["id"]
-    assert run.bookmark("end_users")
 
 
 def test_streams_and_fields_can_be_deselected_at_every_depth() -> None:
