@@ -102,9 +102,12 @@ class KeysetReader:
         return page.is_of_one_second and len(page.records) > 1 and may_be_full
 
     def _has_more(self, rest: Query, known: set[int]) -> bool:
-        """Return whether the rest of a list has rows that are not known, by a look at its other end."""
+        """Return whether the rest of a list may have rows that are not known, by a look at its other end.
+
+        Ties may come in the same order in both directions, so several known rows prove nothing about their second.
+        """
         page = fetch_page(self._fetch, replace(rest, descending=True))
-        return any(record["id"] not in known for record in page.records)
+        return len(page.records) > 1 or any(record["id"] not in known for record in page.records)
 
     def _read_second(self, query: Query, known: set[int]) -> Iterator[Record]:
         """Yield the records of one second, once each and without those that are known.
