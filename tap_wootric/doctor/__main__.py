@@ -54,11 +54,9 @@ def _run(arguments: Sequence[str]) -> int:
     if options.format == "json":
         sys.stdout.write(f"{as_json(report)}\n")
     else:
-        is_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        colored = is_terminal and not os.environ.get("NO_COLOR")
+        colored = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
         unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
         sys.stdout.write(as_text(report, colored=colored, unicode=unicode))
-    sys.stdout.flush()
     return _READABLE if report.is_readable else _UNREADABLE
 
 
@@ -82,12 +80,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def examine(tap: TapWootric, probe: Probe) -> Report:
-    """Return what is true of an account.
-
-    Args:
-        tap: A tap for it.
-        probe: Sends the requests.
-    """
+    """Return what is true of the account that a tap reads."""
     tap.client = probe
     _report_progress("Checking the credentials")
     probe.unavailable = _token_problem(probe)
@@ -157,14 +150,11 @@ def _advice(troubles: Sequence[Check]) -> str:
 def _show_warnings() -> None:
     """Show warnings about the settings on stderr, one plain line each."""
     warnings.simplefilter("ignore")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
 
 
 def _report_progress(text: str) -> None:
     sys.stderr.write(f"{text} ...\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

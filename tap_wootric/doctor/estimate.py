@@ -11,7 +11,7 @@ from singer_sdk.exceptions import FatalAPIError
 
 from tap_wootric.doctor.probe import ListProbe, NotAskedError, seconds_of
 from tap_wootric.pagination.forecast import Forecast, forecast
-from tap_wootric.pagination.query import LAST_PAGE, TimeRange, WrongAnswerError, fetch_page
+from tap_wootric.pagination.query import TimeRange, WrongAnswerError, fetch_page
 from tap_wootric.records.timestamps import SECONDS_PER_DAY
 
 _MAX_SAMPLES = 4
@@ -27,7 +27,7 @@ class Cost:
 
 
 def count_rows(listed: ListProbe) -> tuple[float, Forecast | None]:
-    """Return how many rows a first sync of a list reads, and how they are spread if the number is an estimate.
+    """Return how many rows a first sync of a list reads, and how they are spread if not all of them have been seen.
 
     Raises:
         NotAskedError, FatalAPIError: As with `ListProbe.fetch`.
@@ -37,15 +37,15 @@ def count_rows(listed: ListProbe) -> tuple[float, Forecast | None]:
     pages = [fetch_page(listed.fetch, query) for query in (first, replace(first, descending=True))]
     seen = {record["id"] for page in pages for record in page.records}
     head, tail = (page.seconds for page in pages)
-    if len(seen) < listed.page_rows or head[-1] > tail[-1]:  # The pages overlap, and not just in rows of one second.
-        return len(seen), None
-    if min(listed.short_pages, default=listed.largest_page) < listed.largest_page:
+    has_overlap = not (head and tail) or head[-1] > tail[-1]  # Not just in rows of one second.
+    if not has_overlap and min(listed.short_pages, default=listed.largest_page) < listed.largest_page:
         raise NotAskedError("rows cannot be counted by pages that come short now and then")
+    if has_overlap or len(seen) < listed.page_rows:
+        return len(seen), None
     times = seconds_of([*pages[0].records, *pages[1].records], listed.key)
     query = first.with_range(listed.key, TimeRange(min(times), max(times) + 1))
     spread = forecast(listed.fetch, query, listed.page_rows, _MAX_SAMPLES)
-    rows = spread.rows_after(min(times))
-    return rows, spread if rows >= LAST_PAGE * listed.page_rows else None  # Fewer rows are counted.
+    return spread.rows_after(min(times)), spread
 
 
 def estimate_costs(lists: Iterable[ListProbe], recheck_days: int) -> dict[str, Cost | None]:
@@ -74,9 +74,9 @@ def _rechecked_rows(listed: ListProbe, days: int) -> float:
     recent = sum(second >= start for second in newest)
     if recent < len(newest) or not newest:
         return recent
-    if spread:
-        return spread.rows_after(start)
-    return min(rows, recent * (now - start) / max(1, now - min(newest)))  # As many a day as lately.
+    as_lately = min(rows, recent * (now - start) / max(1, now - min(newest)))
+    # The samples of a forecast are longer than the days, and the newest rows may be of a few hours.
+    return math.sqrt(spread.rows_after(start) * as_lately) if spread else as_lately
 
 
 def _cost(lists: Iterable[ListProbe], rows: Iterable[float]) -> Cost:
@@ -90,8 +90,7 @@ def _cost(lists: Iterable[ListProbe], rows: Iterable[float]) -> Cost:
 
 
 def _seconds(listed: ListProbe, requests: int) -> float:
-    latency = listed.median_seconds
-    limited = listed.requests_per_window()
+    latency, limited = listed.median_seconds, listed.requests_per_window()
     if limited is None:
         return requests * latency
     limit, window_seconds = limited

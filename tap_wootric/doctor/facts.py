@@ -6,6 +6,7 @@ tap checks its own pages. So what the tap can read is fine here, and what it can
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tap_wootric.doctor.fields import KINDS, differences
 from tap_wootric.doctor.probe import ListProbe, NotAskedError, is_refusal, plain_message, seconds_of
 from tap_wootric.doctor.report import Check, Status, duration
 from tap_wootric.pagination.query import (
+    LAST_PAGE,
     PAGE_SIZE,
     Query,
     TimeKey,
@@ -64,7 +66,7 @@ def clock(client: Client) -> Check:
     times = client.rate_limiter.clock
     if not times.is_set:
         return Check("clock", None, Status.UNKNOWN, None, "The API does not send its time.")
-    seconds = round(times.server_time() - times.local_time())
+    seconds = math.ceil(times.server_time() - times.local_time())  # `Date` is truncated.
     if abs(seconds) < _AGREEING_SECONDS:
         return Check("clock", None, Status.OK, seconds, "The API's clock and this machine's agree.")
     ahead = "ahead of" if seconds > 0 else "behind"
@@ -152,7 +154,7 @@ def _proof_queries(listed: ListProbe, key: TimeKey) -> list[Query]:
     if key == listed.key:
         with suppress(WrongAnswerError, FatalAPIError):  # The tap can do without that order.
             newest = seconds_of(fetch_page(listed.fetch, replace(queries[0], descending=True)).records, key)
-        queries.append(queries[0].starting_at(max((seconds[0] + max(newest)) // 2, seconds[0] + 1)))
+        queries.append(queries[0].starting_at(max((seconds[0] + max([*head, *newest])) // 2, seconds[0] + 1)))
         middle = set(seconds_of(listed.fetch(queries[1]), key))
         seconds = sorted(middle if len(middle) > _WITNESSES else {*seconds, *middle})
     third = len(seconds) // 3
@@ -203,13 +205,13 @@ def rows(listed: ListProbe) -> Fact:
     """Return about how many rows a first sync reads, and from when they are."""
     if not listed.fetch(listed.query(listed.key)):
         return Status.OK, {"about": 0, "from": None, "to": None}, "There are no rows."
-    number, spread = count_rows(listed)
-    is_exact = spread is None and not listed.short_pages
+    number, _ = count_rows(listed)
+    is_exact = number < LAST_PAGE * listed.page_rows and not listed.short_pages
     about = round(number) if is_exact else int(float(f"{number:.1e}"))  # An estimate has two digits.
     times = seconds_of(list(listed.rows.values()), listed.key)
     oldest, newest = (timestamp_of_second(end(times))[:DATE_LENGTH] if times else None for end in (min, max))
-    verb = listed.key.removesuffix("_at")
-    message = f"{'' if is_exact else 'About '}{counted(about, 'row')}, {verb} from {oldest} to {newest}."
+    message = f"{'' if is_exact else 'About '}{counted(about, 'row')}"
+    message += f", {listed.key.removesuffix('_at')} from {oldest} to {newest}."
     return Status.OK, {"about": about, "from": oldest, "to": newest}, message
 
 

@@ -19,7 +19,6 @@ KINDS = {
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """What names of the API's own fields look like. Any other name may be a customer's data."""
-_HIDDEN = "(hidden)"
 _MAX_NAMES = 50
 """More names than this are no fields of an API."""
 _JSON_TYPES = {
@@ -55,7 +54,7 @@ def _compare(row: Row, record: Record, schema: Mapping[str, Any], path: str) -> 
     for name, value in row.items():
         field = schema["properties"].get(name)
         if field is None or name == EXTRA_FIELDS:
-            yield "unknown", f"{path}{name if _NAME.fullmatch(name) else _HIDDEN}", value
+            yield "unknown", f"{path}{name if _NAME.fullmatch(name) else '(hidden)'}", value
         elif "properties" in field and isinstance(value, dict):
             yield from _compare(value, record[name], field, f"{path}{name}.")
         elif value is not None and record[name] is None:

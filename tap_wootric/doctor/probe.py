@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import time
@@ -32,7 +33,6 @@ _MAX_SECONDS = 90.0
 """How long to send requests, without the waits for limits."""
 _MAX_WAIT_SECONDS = 240.0
 """How long to wait for limits altogether. The documented limit is one per minute."""
-_NOTED_WAIT_SECONDS = 2.0
 _USUAL_WINDOW_SECONDS = 60.0
 _QUOTE = re.compile(r"( for /\S+): (?!the API redirects).*")
 """The end of a message about a response, which quotes it."""
@@ -47,7 +47,7 @@ class Probe(Client):
 
     Args:
         settings: The tap's settings.
-        report_progress: Is told about longer waits.
+        report_progress: Is told about waits.
         session: Sends the requests.
         sleep: Sleeps for a number of seconds.
 
@@ -67,13 +67,13 @@ class Probe(Client):
         def wait(seconds: float) -> None:
             if self.rate_limiter.throttled_seconds + seconds > _MAX_WAIT_SECONDS:
                 raise NotAskedError("the API's rate limit leaves no request for it")
-            if seconds >= _NOTED_WAIT_SECONDS:
-                report_progress(f"Waiting {seconds:.0f} s for the API's rate limit")
+            report_progress(f"Waiting {math.ceil(seconds)} s for the API's rate limit")
             sleep(seconds)
 
         super().__init__(settings, _POLICY, rate_limiter=RateLimiter(sleep=wait), session=session, sleep=sleep)
         self.responses: dict[str, list[requests.Response]] = defaultdict(list)
         self.unavailable: Exception | None = None
+        self._limited: dict[str, NotAskedError] = {}
         self._started_at = time.monotonic()
 
     @override
@@ -91,6 +91,8 @@ class Probe(Client):
         """
         if self.unavailable:
             raise NotAskedError("no stream can be read")
+        if stream.path in self._limited:
+            raise self._limited[stream.path]
         if self.rate_limiter.requests_sent >= _MAX_REQUESTS:
             raise NotAskedError("it would take too many requests")
         if time.monotonic() - self._started_at - self.rate_limiter.throttled_seconds > _MAX_SECONDS:
@@ -100,13 +102,16 @@ class Probe(Client):
         except ApiUnavailableError as error:
             self.unavailable = error
             raise
+        except NotAskedError as error:
+            self._limited[stream.path] = error
+            raise
 
 
 class ListProbe:
     """Asks for pages of a list, each only once, and keeps their rows. So facts may share pages, in any order.
 
     Args:
-        probe: Sends the requests.
+        client: Sends the requests.
         stream: The stream that reads the list.
 
     Attributes:
@@ -116,14 +121,14 @@ class ListProbe:
         rows: The latest record of each row, by its id.
     """
 
-    def __init__(self, probe: Probe, stream: ListStream) -> None:
-        clock = probe.rate_limiter.clock
+    def __init__(self, client: Probe, stream: ListStream) -> None:
+        clock = client.rate_limiter.clock
         self.stream = stream
         self.key: TimeKey = "updated_at" if "updated_at" in stream.sort_keys else "created_at"
         self.sync_range = stream.range_from(clock.earlier(), clock.later())
         self.pages: dict[Query, list[Record]] = {}
         self.rows: dict[int, Record] = {}
-        self._probe = probe
+        self.client = client
 
     def query(self, key: TimeKey, *, descending: bool = False) -> Query:
         """Return the query for the first page of a first sync, by a time of choice."""
@@ -139,7 +144,7 @@ class ListProbe:
 
     def ask(self, params: dict[str, Any]) -> list[Record]:
         """Return the records in the response to a request of which nothing is kept. Raises what `Probe.ask` does."""
-        return self._probe.ask(self.stream, params)
+        return self.client.ask(self.stream, params)
 
     @property
     def largest_page(self) -> int:
@@ -148,15 +153,15 @@ class ListProbe:
 
     @property
     def short_pages(self) -> set[int]:
-        """How many rows those pages have that lack rows, although the list had more of them at that time."""
+        """How many rows those pages have that lack rows, although a later page shows that the list had more."""
         settled = TimeRange(lt=self.sync_range.now - self.stream.lookback_seconds)
-        rows = [row for row in self.rows.values() if row.get(self.key)]
-        rows = Query(self.key).with_range(self.key, settled).select(rows)
-        return {
-            len(page)
-            for query, page in self.pages.items()
-            if query.page == 1 and len(page) < query.size and not _ids(query.select(rows)) <= _ids(page)
-        }
+        later, found = list[Record](), set[int]()
+        for query, page in reversed(self.pages.items()):
+            if query.page == 1 and len(page) < query.size and not _ids(query.select(later)) <= _ids(page):
+                found.add(len(page))
+            rows = [record for record in page if record.get(self.key)]
+            later += Query(self.key).with_range(self.key, settled).select(rows)
+        return found
 
     @property
     def page_rows(self) -> int:
@@ -182,7 +187,7 @@ class ListProbe:
         limit = self.header("X-Rate-Limit-Limit")
         if not limit:
             return None
-        per_second = self._probe.rate_limiter.max_requests_per_second(self.stream.path)
+        per_second = self.client.rate_limiter.max_requests_per_second(self.stream.path)
         return limit, max(_USUAL_WINDOW_SECONDS, limit / per_second if per_second else 0)
 
     def header(self, name: str) -> int | None:
@@ -194,7 +199,7 @@ class ListProbe:
 
     @property
     def _responses(self) -> list[requests.Response]:
-        return self._probe.responses[self.stream.path]
+        return self.client.responses[self.stream.path]
 
 
 def seconds_of(records: list[Record], key: TimeKey) -> list[int]:

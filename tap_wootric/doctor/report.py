@@ -72,7 +72,7 @@ _ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "...", "\u2019": "'"})
 _ACCESS = ("credentials", "access")
 """The checks that explain why others of the stream, or all others, are unknown."""
 _ID_WIDTH = 15
-_SECONDS_PER_MINUTE = 60
+_WHOLE_MINUTES_FROM = 120
 _SYNCS = {
     "first_sync": "A first sync",
     "idle_sync": "A sync without news",
@@ -127,5 +127,5 @@ def _styled(text: str, style: str, *, colored: bool) -> str:
 
 def duration(seconds: int) -> str:
     """Return a duration in words, such as `20 minutes`; from two minutes on in whole minutes."""
-    whole = seconds if seconds < _SECONDS_PER_MINUTE * 2 else round(seconds / _SECONDS_PER_MINUTE) * _SECONDS_PER_MINUTE
+    whole = seconds if seconds < _WHOLE_MINUTES_FROM else round(seconds / 60) * 60
     return pendulum.duration(seconds=whole).in_words() if whole else "0 seconds"
