@@ -20,11 +20,6 @@ def checks(made: Account, name: str = "responses", **switches: Any) -> dict[str,
     return by_id([*facts.list_checks(listed(FakeServer(made, **switches), name))])
 
 
-@pytest.fixture(scope="module")
-def usual() -> dict[str, Check]:
-    return checks(account(400))
-
-
 @pytest.mark.parametrize("name", ["end_users", "responses", "declines"])
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 49, 50, 51, 400, 2_000])
 def test_nothing_is_wrong_with_an_api_as_documented(name: str, rows: int) -> None:
@@ -121,7 +116,8 @@ def test_rows_since_start_date_count() -> None:
     assert check.value["from"].startswith("2025-01-")
 
 
-def test_limit_and_latency(usual: dict[str, Check]) -> None:
+def test_limit_and_latency() -> None:
+    usual = checks(account(20))
     assert usual["rate_limit"].value == {"limit": None, "remaining": None}
     limited = checks(account(20), limit=100)["rate_limit"]
     assert (limited.value["limit"], limited.status) == (100, OK)
@@ -129,8 +125,8 @@ def test_limit_and_latency(usual: dict[str, Check]) -> None:
     assert 0 <= usual["latency"].value < 1_000
 
 
-def test_fields_that_differ_from_the_schema_are_a_warning(usual: dict[str, Check]) -> None:
-    assert usual["fields"].message == "All fields fit the schema."
+def test_fields_that_differ_from_the_schema_are_a_warning() -> None:
+    assert checks(account(5))["fields"].message == "All fields fit the schema."
     made = account(5)
     for row in made.responses.rows.values():
         row.body |= {"ada@example.com": 1, "color": "red", "score": "high", "survey_id": "7"}
