@@ -24,13 +24,15 @@ class ApiReader:
 
     Attributes:
         requests: How many requests were made.
+        switches: How the API behaves.
     """
 
     def __init__(self, account: Account, stream: str, **switches: Any) -> None:
         self.requests = 0
+        self.switches = Switches(**switches)
         self._stream = stream
         self._now = NOW
-        self._api = Api(account, Switches(**switches), lambda: self._now)
+        self._api = Api(account, self.switches, lambda: self._now)
         self._api.tokens["token"] = NOW * 2
 
     def fetch(self, query: Query) -> list[Record]:

@@ -4,76 +4,75 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from email.utils import formatdate
 from typing import Any
 
 import pytest
 import requests
 
 from tap_wootric.api.client import HASTY
+from tap_wootric.api.rate_limit import Clock, RateLimiter
 from tap_wootric.records.timestamps import timestamp_of_second, unix_seconds
-from tap_wootric.streams.base import StreamContext, WootricStream
+from tap_wootric.streams.base import WootricStream
 from tap_wootric.tap import TapWootric
 from tests.unit.api.fakes import response
 
-CONFIG = {"client_id": "the-id", "client_secret": "the-secret", "concurrency": 1}
+CONFIG = {"client_id": "the-id", "client_secret": "the-secret"}
 
 NOW = 1_736_928_000
-"""The server's time: 2025-01-15T08:00:00Z."""
+"""The time: 2025-01-15T08:00:00Z."""
 
 Answer = Callable[[str, Mapping[str, Any]], requests.Response]
 """Returns the response to a request for a path with parameters."""
 
 
 class FakeClient:
-    """Stands in for `tap_wootric.api.client.Client`."""
+    """Stands in for `tap_wootric.api.client.Client`.
 
-    def __init__(self, answer: Answer, *, is_limited: bool = False) -> None:
+    Attributes:
+        requests: The paths and parameters of the requests.
+        slept: The pauses that the rate limiter took.
+        date: The `Date` of the token's response.
+        local_time: The time by this machine's clock.
+    """
+
+    def __init__(self, answer: Answer) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
-        self.slept_until: list[int] = []
-        self.throttled_seconds = 0.0
+        self.slept: list[float] = []
+        self.date = formatdate(NOW, usegmt=True)
+        self.local_time: float = NOW
+        clock = Clock(monotonic=lambda: 0, local_time=lambda: self.local_time)
+        self.rate_limiter = RateLimiter(clock, self.slept.append)
         self.retry_policy = HASTY
-        self.now = NOW
         self._answer = answer
-        self._is_limited = is_limited
 
-    def get(self, path: str, params: Mapping[str, Any]) -> requests.Response:
+    def authenticate(self) -> None:
+        self.rate_limiter.clock.update(self.date)
+
+    def request(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         self.requests.append((path, dict(params)))
+        self.rate_limiter.requests_sent += 1
         return self._answer(path, params)
-
-    @property
-    def requests_sent(self) -> int:
-        return len(self.requests)
-
-    def max_requests_per_second(self, _path: str) -> float | None:
-        return None
-
-    def server_time(self) -> int:
-        return self.now
-
-    def is_rate_limited(self, _path: str) -> bool:
-        return self._is_limited
-
-    def sleep_until(self, unix_second: int) -> None:
-        self.slept_until.append(unix_second)
 
 
 def no_request(path: str, _params: Mapping[str, Any]) -> requests.Response:
     pytest.fail(f"A request was sent: {path}")
 
 
-def make_tap(answer: Answer = no_request, *, state: Any = None, catalog: Any = None, **settings: Any) -> Any:
-    """Return a tap whose client is a FakeClient."""
+def make_tap(
+    answer: Answer = no_request, *, state: Any = None, catalog: Any = None, now: float = NOW, **settings: Any
+) -> Any:
+    """Return a tap whose client is a FakeClient; both clocks show the same time."""
     tap: Any = TapWootric(config={**CONFIG, **settings}, state=state, catalog=catalog)
     tap.client = FakeClient(answer)
+    tap.client.date, tap.client.local_time = formatdate(now, usegmt=True), now
     return tap
 
 
-def make_stream(
-    stream: type[WootricStream], answer: Answer = no_request, *, state: Any = None, catalog: Any = None, **settings: Any
-) -> Any:
+def make_stream(stream: type[WootricStream], answer: Answer = no_request, **options: Any) -> Any:
     """Return a stream of its own, in a tap that does not know it."""
-    tap = make_tap(answer, state=state, catalog=catalog, **settings)
-    return stream(tap, StreamContext(settings=lambda: tap.settings, client=lambda: tap.client))
+    tap = make_tap(answer, **options)
+    return stream(tap, lambda: tap.settings, lambda: tap.client)
 
 
 def catalog_of(tap: Any, *selected: str, **metadata: str) -> dict[str, Any]:
@@ -85,10 +84,19 @@ def catalog_of(tap: Any, *selected: str, **metadata: str) -> dict[str, Any]:
     return catalog
 
 
+def full_table(*selected: str) -> dict[str, Any]:
+    """Return a catalog in which only some streams are selected, as full tables."""
+    return catalog_of(make_tap(), *selected, **{"replication-method": "FULL_TABLE"})
+
+
 def row(number: int, second: int) -> dict[str, Any]:
     """Return a row that was created and updated in a Unix second."""
-    timestamp = f"{timestamp_of_second(second)}Z"
-    return {"id": number, "created_at": timestamp, "updated_at": timestamp}
+    return {"id": number, "created_at": stamp(second), "updated_at": stamp(second)}
+
+
+def stamp(second: int) -> str:
+    """Return a Unix second as a normalized timestamp."""
+    return f"{timestamp_of_second(second)}Z"
 
 
 def serving(rows: list[dict[str, Any]]) -> Answer:
@@ -97,7 +105,7 @@ def serving(rows: list[dict[str, Any]]) -> Answer:
     def answer(_path: str, params: Mapping[str, Any]) -> requests.Response:
         key = params["sort_key"]
         found = [row for row in rows if _is_in_ranges(row, params)]
-        found.sort(key=lambda row: str(row[key]), reverse=params["sort_order"] == "desc")
+        found.sort(key=lambda row: str(row.get(key)), reverse=params["sort_order"] == "desc")
         first = (params.get("page", 1) - 1) * params["per_page"]
         return response(content=found[first : first + params["per_page"]])
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.pagination.forecast import forecast
 from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeRange
-from tap_wootric.progress import Effort, Progress, log_total
+from tap_wootric import progress as module
+from tap_wootric.progress import Effort, Progress, RequestsAfter, log_total
 from tap_wootric.records.timestamps import timestamp_of_second, unix_seconds
 
 LOGGER = logging.getLogger("test.progress")
@@ -21,32 +23,42 @@ MIDDLE = "2025-07-02T00:00:00Z"
 """182 of 364 days."""
 
 
-class Spent:
+class Spent(RateLimiter):
     """What has been spent so far, by all streams."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seconds = 50.0
-        self.requests = 7
-        self.seconds_waited = 40.0
+        self.requests_sent = 7
+        self.throttled_seconds = 40.0
+        self.limit: float | None = None
+
+    def max_requests_per_second(self, _endpoint: str) -> float | None:
+        return self.limit
 
     def effort(self) -> Effort:
-        return Effort(lambda: self.requests, lambda: self.seconds_waited, lambda: self.seconds)
+        return Effort(self, lambda: self.seconds)
 
 
 @pytest.fixture
-def spent(caplog: pytest.LogCaptureFixture) -> Spent:
+def spent(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Spent:
     caplog.set_level(logging.INFO, LOGGER.name)
-    return Spent()
+    found = Spent()
+    monkeypatch.setattr(module, "Effort", lambda rate_limiter: Effort(rate_limiter, lambda: found.seconds))
+    return found
 
 
-def progress(spent: Spent, *, start: int = START, max_requests_per_second: float | None = None) -> Progress:
+def progress(
+    spent: Spent, *, start: int = START, forecast: Callable[[int], RequestsAfter | None] = lambda _: None
+) -> Progress:
     return Progress(
         name="end_users",
         logger=LOGGER,
         start=start,
         end=END,
-        effort=spent.effort(),
-        max_requests_per_second=lambda: max_requests_per_second,
+        rate_limiter=spent,
+        path="/v1/end_users",
+        forecast=forecast,
     )
 
 
@@ -61,10 +73,9 @@ def test_a_line_is_due_every_ten_seconds(spent: Spent, caplog: pytest.LogCapture
 def test_a_line_says_where_reading_is_how_fast_it_is_and_how_long_it_will_take(
     spent: Spent, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reader = progress(spent)
+    reader = progress(spent, forecast=lambda _: lambda second: 50 if second == unix_seconds(MIDDLE) else 0)
     reader.rows = 1_234
-    reader.forecast = lambda _: lambda second: 50 if second == unix_seconds(MIDDLE) else 0
-    spent.seconds, spent.requests = spent.seconds + 48, spent.requests + 100
+    spent.seconds, spent.requests_sent = spent.seconds + 48, spent.requests_sent + 100
     reader.reached(MIDDLE)
     line = "end_users: at 2025-07-02 (50% of the date range), 1,234 rows in 100 requests and 48 s, 26 rows a second"
     assert caplog.messages == [f"{line}, about 24 s left"]
@@ -85,9 +96,9 @@ def test_a_line_says_where_reading_is_how_fast_it_is_and_how_long_it_will_take(
 def test_the_time_that_is_left_is_that_of_the_requests_but_not_faster_than_the_limit(
     limit: float | None, left: str, spent: Spent, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reader = progress(spent, max_requests_per_second=limit)
-    reader.forecast = lambda _: lambda _: 100
-    spent.seconds, spent.requests = spent.seconds + 48, spent.requests + 160
+    reader = progress(spent, forecast=lambda _: lambda _: 100)
+    spent.limit = limit
+    spent.seconds, spent.requests_sent = spent.seconds + 48, spent.requests_sent + 160
     reader.reached(MIDDLE)
     assert caplog.messages == [
         f"end_users: at 2025-07-02 (50% of the date range), 0 rows in 160 requests and 48 s, about {left} left"
@@ -95,24 +106,22 @@ def test_the_time_that_is_left_is_that_of_the_requests_but_not_faster_than_the_l
 
 
 def test_a_stream_that_takes_less_than_forty_seconds_is_not_forecast(spent: Spent) -> None:
-    reader = progress(spent)
-    reader.forecast = lambda _: pytest.fail("It would cost requests.")
+    reader = progress(spent, forecast=lambda _: pytest.fail("It would cost requests."))
     for _ in range(3):
         spent.seconds += 13
         reader.reached(MIDDLE)
 
 
 def test_a_forecast_is_used_for_ten_minutes(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
-    reader = progress(spent)
     forecasts: list[int] = []
 
     def forecast(second: int) -> Callable[[int], float]:
         forecasts.append(second)
         return lambda second: END - second
 
-    reader.forecast = forecast
+    reader = progress(spent, forecast=forecast)
     for minute in range(30):
-        spent.seconds, spent.requests = spent.seconds + 60, spent.requests + 1
+        spent.seconds, spent.requests_sent = spent.seconds + 60, spent.requests_sent + 1
         reader.reached(f"2025-07-02T00:{minute:02}:00Z")
     assert len(caplog.messages) == 30
     assert forecasts == [unix_seconds(f"2025-07-02T00:{minute:02}:00Z") for minute in (0, 10, 20)]
@@ -120,7 +129,6 @@ def test_a_forecast_is_used_for_ten_minutes(spent: Spent, caplog: pytest.LogCapt
 
 def test_without_a_forecast_there_is_no_time_left(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
     reader = progress(spent)
-    reader.forecast = lambda _: None
     spent.seconds += 10
     reader.reached(MIDDLE)
     assert caplog.messages == ["end_users: at 2025-07-02 (50% of the date range), 0 rows in 0 requests and 10 s"]
@@ -146,22 +154,22 @@ def test_past_the_end_of_the_range_no_more_than_all_of_it_is_read(
 def test_a_row_without_a_timestamp_is_no_position(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
     reader = progress(spent)
     spent.seconds += 60
-    reader.reached(None)
+    reader.reached("")
     assert caplog.messages == []
 
 
 @pytest.mark.parametrize(
-    ("high_watermark", "up_to"),
+    ("position", "up_to"),
     [("2025-12-30T01:02:03.456Z", ", up to 2025-12-30T01:02:03Z"), ("2025-12-30", ", up to 2025-12-30"), ("", "")],
 )
 def test_a_summary_has_the_streams_own_share_of_requests_and_waiting(
-    high_watermark: str, up_to: str, spent: Spent, caplog: pytest.LogCaptureFixture
+    position: str, up_to: str, spent: Spent, caplog: pytest.LogCaptureFixture
 ) -> None:
     reader = progress(spent)
     reader.rows = 1
-    spent.seconds, spent.requests, spent.seconds_waited = spent.seconds + 95, spent.requests + 1, 101
+    spent.seconds, spent.requests_sent, spent.throttled_seconds = spent.seconds + 95, spent.requests_sent + 1, 101
     assert not reader.is_done
-    reader.done(high_watermark)
+    reader.done(position)
     assert caplog.messages == [
         "end_users: done, 1 row in 1 request and 1 min 35 s, including 1 min 1 s of waiting for the rate limit" + up_to
     ]
@@ -171,7 +179,7 @@ def test_a_summary_has_the_streams_own_share_of_requests_and_waiting(
 
 def test_a_short_stream_takes_less_than_a_second(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
     reader = progress(spent)
-    reader.rows, spent.requests, spent.seconds = 300, 9, spent.seconds + 0.9
+    reader.rows, spent.requests_sent, spent.seconds = 300, 9, spent.seconds + 0.9
     reader.done("")
     assert caplog.messages == ["end_users: done, 300 rows in 2 requests and less than 1 s"]
 
@@ -181,10 +189,10 @@ def test_a_short_stream_takes_less_than_a_second(spent: Spent, caplog: pytest.Lo
 
 def test_the_last_line_adds_up_the_streams_and_has_all_requests(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
     effort = spent.effort()
-    spent.requests += 1  # For the token, which belongs to no stream.
+    spent.requests_sent += 1  # For the token, which belongs to no stream.
     streams = {name: progress(spent) for name in ("end_users", "responses")}
     for reader in streams.values():
-        reader.rows, spent.requests, spent.seconds = 1_000, spent.requests + 20, spent.seconds + 30
+        reader.rows, spent.requests_sent, spent.seconds = 1_000, spent.requests_sent + 20, spent.seconds + 30
         reader.is_done = True
     log_total(LOGGER, effort, streams)
     assert caplog.messages == ["Sync done: 2 streams, 2,000 rows in 41 requests and 1 min 0 s"]
@@ -222,26 +230,24 @@ SHAPES: dict[str, Callable[[float], float]] = {
 }
 """At which part of the time an account has how large a share of its rows."""
 
-SPEEDS = {
-    "100 requests a minute": (0.2, 0),
-    "100 requests a minute, from the middle of a minute on": (0.2, 30),
-    "100 requests a minute, answered at once": (0.005, 40),
-    "4 x 200 ms": (0.05, None),
-}
+SPEEDS = {"100 requests a minute": (0.2, 30), "no limit": (0.05, None)}
 """Seconds a page, and at which second of the limit's minute reading begins; None without a limit."""
 
 
-class SlowList:
+class SlowList(RateLimiter):
     """A list whose pages take time, as its clock shows."""
 
     def __init__(self, rows: int, shape: Callable[[float], float], page_seconds: float, second: int | None) -> None:
+        super().__init__()
         self.rows = rows
-        self.requests = 0
         self.seconds = 0.0
         self._shape = shape
         self._page_seconds = page_seconds
         self._second = second
         self._sent = dict[int, int]()
+
+    def max_requests_per_second(self, _endpoint: str) -> float | None:
+        return None if self._second is None else 100 / 60
 
     def updated_at(self, row: int) -> int:
         return END - YEARS + int(self._shape(row / self.rows) * YEARS)
@@ -257,7 +263,7 @@ class SlowList:
 
     def spend(self) -> None:
         """Send a request, as soon as the limit allows it."""
-        self.requests += 1
+        self.requests_sent += 1
         if self._second is not None:
             minute = int((self.seconds + self._second) // 60)
             if self._sent.get(minute, 0) >= 100:
@@ -272,27 +278,27 @@ class SlowList:
 
 @pytest.mark.parametrize("speed", SPEEDS)
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("rows", [150_000, 600_000])
 def test_after_a_minute_the_time_left_is_right_within_a_factor_of_two(
-    shape: str, speed: str, rows: int, caplog: pytest.LogCaptureFixture
+    shape: str, speed: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, LOGGER.name)
-    page_seconds, second = SPEEDS[speed]
+    rows, (page_seconds, second) = 150_000, SPEEDS[speed]
     slow = SlowList(rows, SHAPES[shape], page_seconds, second)
+    monkeypatch.setattr(module, "Effort", lambda rate_limiter: Effort(rate_limiter, lambda: slow.seconds))
+
+    def forecast_after(second: int) -> RequestsAfter:
+        rows_after = forecast(slow.fetch, Query("updated_at", updated_at=TimeRange(second, END))).rows_after
+        return lambda second: rows_after(second) / PAGE_SIZE
+
     reader = Progress(
         name="end_users",
         logger=LOGGER,
         start=END - YEARS,
         end=END,
-        effort=Effort(lambda: slow.requests, lambda: 0, lambda: slow.seconds),
-        max_requests_per_second=lambda: None if second is None else 100 / 60,
+        rate_limiter=slow,
+        path="/v1/end_users",
+        forecast=forecast_after,
     )
-
-    def forecast_after(second: int) -> Callable[[int], float]:
-        rows_after = forecast(slow.fetch, Query("updated_at", updated_at=TimeRange(second, END))).rows_after
-        return lambda second: rows_after(second) / PAGE_SIZE
-
-    reader.forecast = forecast_after
     rows_read = 0
     ratios = []
     while slow.seconds < 150 and rows_read < rows - PAGE_SIZE:
@@ -305,4 +311,4 @@ def test_after_a_minute_the_time_left_is_right_within_a_factor_of_two(
             ratios.append(estimate / slow.seconds_left(rows_read))
     assert ratios
     assert 0.5 <= min(ratios) <= max(ratios) <= 2, ratios
-    assert slow.requests <= 1.02 * rows / PAGE_SIZE
+    assert slow.requests_sent <= 1.02 * rows / PAGE_SIZE

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tap_wootric.pagination.query import (
-    ALL_TIME,
     BEGINNING_OF_TIME,
     END_OF_TIME,
+    TIME_KEYS,
     Page,
     Query,
     SortKey,
     TimeKey,
     TimeRange,
+    UnprovenSecond,
     WrongAnswerError,
     fetch_page,
     fetch_records,
@@ -50,7 +52,8 @@ def fetched(page: list[Record], query: Query) -> Page:
         (TimeRange(10, 20), [10, 19], [9, 20]),
         (TimeRange.of_second(10), [10], [9, 11]),
         (TimeRange(20, 10), [], [10, 15, 20]),
-        (ALL_TIME, [BEGINNING_OF_TIME, -1, 0, END_OF_TIME - 1], []),
+        (TimeRange.of_second(END_OF_TIME), [END_OF_TIME], [END_OF_TIME - 1]),
+        (TimeRange(), [BEGINNING_OF_TIME, -1, 0, END_OF_TIME - 1], []),
     ],
 )
 def test_a_range_contains_its_start_but_not_its_end(
@@ -71,7 +74,8 @@ def test_the_length_of_a_range_is_in_seconds_and_never_negative() -> None:
         (TimeRange(10, 20), TimeRange(7, 23)),
         (TimeRange(gte=10), TimeRange(gte=7)),
         (TimeRange(lt=20), TimeRange(lt=23)),
-        (ALL_TIME, ALL_TIME),
+        (TimeRange(BEGINNING_OF_TIME + 1, END_OF_TIME - 1), TimeRange()),
+        (TimeRange(), TimeRange()),
     ],
 )
 def test_a_range_is_widened_at_the_ends_that_it_has(time_range: TimeRange, widened: TimeRange) -> None:
@@ -84,7 +88,7 @@ def test_a_range_is_widened_at_the_ends_that_it_has(time_range: TimeRange, widen
 
 def test_a_query_asks_for_the_first_full_page_of_everything_unless_it_says_otherwise() -> None:
     query = Query("updated_at")
-    assert (query.updated_at, query.created_at) == (ALL_TIME, ALL_TIME)
+    assert (query.updated_at, query.created_at) == (TimeRange(), TimeRange())
     assert (query.page, query.size, query.descending) == (1, 50, False)
 
 
@@ -97,14 +101,37 @@ def test_a_range_replaces_the_one_of_its_own_time_only(key: TimeKey, other: Time
     assert (changed.sort_key, changed.descending, changed.page) == ("updated_at", True, 5)
 
 
-@pytest.mark.parametrize("sort_key", ["updated_at", "created_at"])
-def test_the_time_key_of_a_list_that_is_sorted_by_time_is_its_sort_key(sort_key: SortKey) -> None:
-    assert Query(sort_key).time_key == sort_key
+@pytest.mark.parametrize(
+    ("sort_key", "sort_keys", "time_key", "other"),
+    [
+        ("updated_at", TIME_KEYS, "updated_at", "created_at"),
+        ("created_at", (*TIME_KEYS, "email"), "created_at", "updated_at"),
+        ("created_at", ("created_at",), "created_at", None),
+    ],
+)
+def test_a_list_that_is_sorted_by_a_time_may_have_another_one(
+    sort_key: SortKey, sort_keys: tuple[SortKey, ...], time_key: TimeKey, other: TimeKey | None
+) -> None:
+    query = Query(sort_key, sort_keys=sort_keys)
+    assert (query.time_key, query.other_time_key) == (time_key, other)
 
 
 def test_a_list_that_is_sorted_by_email_has_no_time_key() -> None:
     with pytest.raises(ValueError, match="not sorted by a time"):
         _ = Query("email").time_key
+
+
+def test_a_query_is_of_one_second_if_every_time_that_its_list_is_filtered_by_is() -> None:
+    second = TimeRange.of_second(TEN)
+    created = Query("created_at", created_at=second)
+    assert not created.is_of_one_second
+    assert replace(created, updated_at=second).is_of_one_second
+    assert replace(created, sort_keys=("created_at",)).is_of_one_second
+
+
+def test_the_rest_of_a_list_has_the_same_end_and_its_other_range() -> None:
+    query = Query("updated_at", updated_at=FROM_TEN_TO_ELEVEN, created_at=TimeRange(3, 4))
+    assert query.starting_at(TEN + 5) == replace(query, updated_at=TimeRange(TEN + 5, ELEVEN))
 
 
 def test_the_records_in_both_ranges_are_selected_and_a_missing_time_counts_as_in_range() -> None:
@@ -146,12 +173,14 @@ def test_the_ids_of_the_last_second_are_those_that_the_next_page_may_repeat() ->
     [
         (updated_at("10:00:00", "10:00:00.9"), True),
         (updated_at("10:00:00", "10:00:01"), False),
-        (updated_at("10:00:00", None), False),
+        (updated_at("10:00:00", None), True),
         ([], False),
     ],
 )
-def test_a_page_is_of_one_second_if_all_its_records_have_it(records: list[Record], *, is_of_one_second: bool) -> None:
-    assert fetched(records, Query("created_at")).is_of_one_second("updated_at") is is_of_one_second
+def test_a_page_is_of_one_second_if_its_first_and_last_record_are(
+    records: list[Record], *, is_of_one_second: bool
+) -> None:
+    assert fetched(records, Query("updated_at")).is_of_one_second is is_of_one_second
 
 
 def test_an_empty_page_answers_any_query() -> None:
@@ -186,9 +215,30 @@ def test_a_descending_page_is_accepted_where_it_was_asked_for() -> None:
     assert page.seconds == ["2024-01-01T10:00:01", "2024-01-01T10:00:00"]
 
 
-def test_a_range_without_an_end_includes_the_last_second_there_is() -> None:
-    last = [record(1, "9999-12-31T23:59:59Z")]
-    assert fetched(last, Query("updated_at", updated_at=TimeRange(gte=TEN))).records == last
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("key", TIME_KEYS)
+def test_the_first_and_the_last_second_there_is_can_be_read(key: TimeKey, time: str) -> None:
+    records, query = [record(1, time, time)], Query(key)
+    page = fetched(records, query)
+    assert page.records == records
+    second = page.last_second
+    for asked in (
+        query.with_range(key, TimeRange.of_second(second)),
+        query.with_range(key, TimeRange.of_second(second).widened(40)),
+        query.starting_at(second),
+    ):
+        assert fetched(records, asked).records == records
+    assert bool(query.starting_at(second + 1).range_of(key)) is (time < "9999")
+    unproven = UnprovenSecond(query.with_range(key, TimeRange.of_second(second)), 1_234, "page 30 is full")
+    assert str(unproven) == (
+        f"1,234 rows {key.removesuffix('_at')} at {time} were read, and there may be more: page 30 is full"
+    )
+
+
+def test_an_unproven_second_names_each_time_that_is_limited_to_it() -> None:
+    second = TimeRange.of_second(TEN)
+    unproven = UnprovenSecond(Query("created_at", second, second), 2, "they kept changing")
+    assert str(unproven).startswith("2 rows updated at 2024-01-01T10:00:00Z and created at 2024-01-01T10:00:00Z were ")
 
 
 def test_records_are_fetched_in_any_order_but_only_from_the_ranges() -> None:
@@ -198,15 +248,3 @@ def test_records_are_fetched_in_any_order_but_only_from_the_ranges() -> None:
     assert fetch_records(lambda _: shuffled, query) == shuffled
     with pytest.raises(WrongAnswerError, match="outside the range of updated_at"):
         fetch_records(lambda _: [*shuffled, *updated_at("12:00:00")], query)
-
-
-def test_the_query_is_passed_to_the_function_that_fetches() -> None:
-    queries: list[Query] = []
-
-    def fetch(query: Query) -> list[Record]:
-        queries.append(query)
-        return []
-
-    query = Query("updated_at", page=3)
-    fetch_page(fetch, query)
-    assert queries == [query]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 from tap_wootric.records.timestamps import unix_seconds
 from tap_wootric.streams import STREAMS, NpsSummary
 from tests.unit.api.fakes import response
-from tests.unit.fakes import FakeClient, catalog_of, make_tap
+from tests.unit.fakes import NOW, catalog_of, full_table, make_tap, messages
 
 TODAY = "2025-01-15"
 """The day of NOW."""
@@ -101,7 +100,7 @@ def test_no_row_is_emitted_before_a_day_has_responses() -> None:
     with pytest.raises(FatalAPIError):
         emitted.extend(stream.get_records(None))
     assert emitted == []
-    assert stream.high_watermark == ""
+    assert stream.position == ""
 
 
 @pytest.mark.parametrize("stream", DAILY)
@@ -118,37 +117,16 @@ def test_a_sync_starts_at_the_bookmark_or_the_start_date_and_rereads_seven_days(
     assert tap.streams[stream].bookmark == "2025-01-08"
 
 
-@pytest.mark.parametrize(("is_limited", "expected"), [(False, 4), (True, 1)])
-def test_days_are_fetched_in_parallel_unless_the_api_announces_a_limit(
-    is_limited: bool,  # noqa: FBT001
-    expected: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    started: list[threading.Thread] = []
-
-    class RecordedThread(threading.Thread):
-        def start(self) -> None:
-            started.append(self)
-            super().start()
-
-    monkeypatch.setattr(threading, "Thread", RecordedThread)
-    days = Days({"2025-01-01": 1})
-    tap = tap_with(days, start_date="2025-01-01", concurrency=4)
-    tap.client = FakeClient(days, is_limited=is_limited)
-    assert [*read(tap)] == [f"2025-01-{day:02}" for day in range(1, 16)]
-    assert len(started) == expected
-    assert all(thread.daemon for thread in started)
-
-
-def test_an_error_of_a_day_is_raised_in_its_turn() -> None:
+def test_days_are_fetched_in_order_and_an_error_ends_the_stream_in_its_turn() -> None:
     def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
         is_broken = params["date[start]"] == "2025-01-14"
         return response(400, {}) if is_broken else Days({"2025-01-13": 1})(path, params)
 
-    emitted = []
+    tap, emitted = tap_with(answer), []
     with pytest.raises(FatalAPIError):
-        emitted.extend(tap_with(answer, concurrency=4).streams["nps_summary"].get_records(None))
+        emitted.extend(tap.streams["nps_summary"].get_records(None))
     assert [record["date"] for record in emitted] == ["2025-01-13"]
+    assert [params["date[start]"] for _, params in tap.client.requests] == ["2025-01-13", "2025-01-14"]
 
 
 @pytest.mark.parametrize("stream", DAILY)
@@ -161,17 +139,21 @@ def test_without_a_first_day_the_stream_is_refused(stream: str) -> None:
 
 
 def test_a_full_table_without_a_day_is_an_error_because_the_target_would_drop_all_rows() -> None:
-    catalog = catalog_of(make_tap(), "nps_summary", **{"replication-method": "FULL_TABLE"})
-    tap = tap_with(Days({}), catalog=catalog)
-    tap.client.now -= 30 * 86_400
-    with pytest.raises(FatalAPIError, match=r"^nps_summary: start_date is after today, which is 2024-12-16 by the API"):
+    tap = tap_with(Days({}), catalog=full_table("nps_summary"), now=NOW - 30 * 86_400)
+    with pytest.raises(FatalAPIError, match=r"^nps_summary: start_date is after today, which is 2024-12-16$"):
         read(tap)
 
 
 def test_a_sync_without_a_day_reads_nothing() -> None:
-    tap = tap_with(Days({}))
-    tap.client.now -= 30 * 86_400
-    assert read(tap) == {}
+    assert read(tap_with(Days({}), now=NOW - 30 * 86_400)) == {}
+
+
+def test_today_is_the_day_of_the_clock_that_is_behind() -> None:
+    tap = tap_with(Days({TODAY: 1}))
+    tap.client.local_time += 9 * 86_400
+    assert [*read(tap)][-1] == TODAY
+    tap.move_bookmarks()
+    assert tap.streams["nps_summary"].bookmark == "2025-01-08"
 
 
 @pytest.mark.parametrize(
@@ -185,39 +167,30 @@ def test_a_request_to_send_or_an_email_that_was_sent_shows_that_ranges_include_t
     assert len(tap.client.requests) == 1
 
 
-def test_fields_inside_an_object_that_the_catalog_lacks_are_left_out() -> None:
-    catalog = catalog_of(make_tap(), "email_stats")
-    (entry,) = [entry for entry in catalog["streams"] if entry["stream"] == "email_stats"]
-    entry["schema"]["properties"] = {
-        "raw_results": {"type": ["object", "null"], "properties": {"open": {"type": ["integer", "null"]}}}
-    }
-    stats = {"send_requests": 1, "raw_results": {"open": 1, "bounce": 0}}
-    tap = tap_with(lambda *_: response(content={"email_stats": stats}), catalog=catalog)
-    assert next(iter(tap.streams["email_stats"].get_records(None))) == {
-        "date": "2025-01-13",
-        "raw_results": {"open": 1},
-    }
-
-
-def test_responses_are_read_even_if_the_catalog_lacks_them_and_then_left_out() -> None:
-    catalog = catalog_of(make_tap(), "nps_summary")
-    (entry,) = [entry for entry in catalog["streams"] if entry["stream"] == "nps_summary"]
-    del entry["schema"]["properties"]["responses"]
+@pytest.mark.parametrize("stream", DAILY)
+def test_totals_that_the_catalog_lacks_are_read_and_left_out_of_the_messages(
+    stream: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = catalog_of(make_tap(), stream)
+    (entry,) = [entry for entry in catalog["streams"] if entry["stream"] == stream]
+    del entry["schema"]["properties"][DAILY[stream][2]]
     days = Days({TODAY: 1})
-    records = [*tap_with(days, catalog=catalog).streams["nps_summary"].get_records(None)]
-    assert len(days.ranges) == 3  # The response was noticed: what ranges include needs no request of its own.
-    assert records[-1] == {"date": TODAY, "nps": 50, "extra_fields": None}
+    tap_with(days, catalog=catalog).sync_all()
+    assert len(days.ranges) == 3  # Activity was noticed: what ranges include needs no request of its own.
+    records = [message["record"] for message in messages(capsys.readouterr().out) if message["type"] == "RECORD"]
+    assert [record["date"] for record in records] == ["2025-01-13", "2025-01-14", TODAY]
+    assert not any(DAILY[stream][2] in record for record in records)
 
 
 def test_bookmarks_are_dates() -> None:
     assert NpsSummary.bookmark_at("2025-01-15T23:00:00-08:00") == "2025-01-16"
 
 
-def test_each_day_that_is_left_is_a_row_to_come(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_day_that_is_left_is_a_request_to_come(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     tap = tap_with(Days({TODAY: 2}), start_date="2025-01-01")
     read(tap)
-    progress = tap.streams["nps_summary"].progress
-    assert [progress.forecast(0)(unix_seconds(f"2025-01-{day}T00:00:00Z")) for day in ("01", "14", "15")] == [14, 1, 0]
+    requests_after = tap.streams["nps_summary"].forecast(0)
+    assert [requests_after(unix_seconds(f"2025-01-{day}T00:00:00Z")) for day in ("01", "14", "15")] == [14, 1, 0]
     assert "nps_summary: incremental sync from 2025-01-01T00:00:00Z" in caplog.messages
     assert "nps_summary: done, 15 rows in 15 requests and less than 1 s, up to 2025-01-15" in caplog.messages

@@ -49,9 +49,14 @@ DOCUMENTED: dict[str, Any] = {
 
 def record_of(content: Any) -> dict[str, Any]:
     """Return the only record in the JSON of a response of /v2/email_stats."""
-    (record,) = make_stream(EmailStats).records(response(content=content), DAY)
+    (record,) = make_stream(EmailStats, lambda *_: response(content=content)).records(DAY)
     assert isinstance(record, dict)
     return record
+
+
+def sent(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record that the API sent; the others are null."""
+    return {name: value for name, value in record.items() if value is not None}
 
 
 def with_stats(**stats: Any) -> dict[str, Any]:
@@ -138,21 +143,21 @@ def test_a_percentage_that_the_api_sends_as_a_number_itself_is_not_replaced() ->
 @pytest.mark.parametrize("name", ["sart_date", "start_date"])
 def test_the_start_date_is_read_in_both_spellings(name: str) -> None:
     record = record_of(with_stats(raw_results={name: "2023-08-03T00:00:00-07:00"}))
-    assert record["raw_results"] == {"start_date": "2023-08-03T07:00:00Z"}
+    assert sent(record["raw_results"]) == {"start_date": "2023-08-03T07:00:00Z"}
     assert record["extra_fields"] is None
 
 
 def test_neither_spelling_hides_the_other() -> None:
     raw = {"sart_date": "2023-08-02T00:00:00-07:00", "start_date": "2023-08-03T00:00:00-07:00"}
     record = record_of(with_stats(raw_results=raw))
-    assert record["raw_results"] == {"start_date": "2023-08-03T07:00:00Z"}
+    assert sent(record["raw_results"]) == {"start_date": "2023-08-03T07:00:00Z"}
     assert record["extra_fields"] == {"raw_results": {"sart_date": "2023-08-02T00:00:00-07:00"}}
 
 
 def test_unknown_fields_at_any_level_are_kept() -> None:
     content = with_stats(clicks=3, raw_results={"click": 4, "open": "many"})
     record = record_of({**content, "third_send": {"emails_sent": 1}})
-    assert record["raw_results"] == {"open": None}
+    assert sent(record["raw_results"]) == {}
     assert record["extra_fields"] == {
         "clicks": 3,
         "third_send": {"emails_sent": 1},
@@ -169,11 +174,11 @@ def test_the_results_of_first_emails_and_reminders_are_kept_as_sent() -> None:
 @pytest.mark.parametrize("content", [{"email_stats": None}, {"email_stats": {}}])
 def test_a_day_without_statistics_has_a_row(content: object) -> None:
     record = record_of(content)
-    assert {name: value for name, value in record.items() if value is not None} == {"date": "2024-09-03"}
+    assert sent(record) == {"date": "2024-09-03"}
 
 
 @pytest.mark.parametrize(
-    "content", [[], {}, [DOCUMENTED], "text", 7, {"email_stats": []}, {"email_stats": "none"}, {"send_requests": 1}]
+    "content", [[], {}, [DOCUMENTED], "text", {"email_stats": []}, {"email_stats": "none"}, {"send_requests": 1}]
 )
 def test_statistics_with_another_structure_can_be_retried(content: object) -> None:
     with pytest.raises(RetriableAPIError, match="does not have the structure of email_stats"):
@@ -188,13 +193,20 @@ SEND = {"id": 1, "name": "Q1_file.csv", "date": "Jan 11, 2024  9:01AM"}
 
 def sources_of(content: Any) -> list[dict[str, Any]]:
     """Return the records in the JSON of a response of /v2/email_stats/sources."""
-    records: list[dict[str, Any]] = make_stream(EmailSources).records(response(content=content), {})
+    records: list[dict[str, Any]] = make_stream(EmailSources, lambda *_: response(content=content)).records({})
     return records
 
 
 def test_sources_have_the_name_of_their_list_and_an_id_of_one_type() -> None:
     assert sources_of({"ongoing": [ONGOING], "sends": [SEND]}) == [
-        {"kind": "ongoing", "id": "email_api", "name": "Email API *", "date_iso": None, "extra_fields": None},
+        {
+            "kind": "ongoing",
+            "id": "email_api",
+            "name": "Email API *",
+            "date": None,
+            "date_iso": None,
+            "extra_fields": None,
+        },
         {
             "kind": "sends",
             "id": "1",
