@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from singer_sdk.singerlib import Catalog, CatalogEntry
 
 from tap_wootric import catalog
-from tap_wootric.catalog import StreamDefinition
+from tap_wootric.streams.base import WootricStream
 
 TEXT = {"type": ["string", "null"]}
 SCHEMA: dict[str, Any] = {
@@ -20,10 +20,18 @@ SCHEMA: dict[str, Any] = {
         "survey": {"type": ["object", "null"], "properties": {"channel": TEXT, "metric": TEXT}},
     },
 }
-STREAMS = {
-    "end_users": StreamDefinition(SCHEMA, ["id"], "updated_at"),
-    "segments": StreamDefinition(SCHEMA, ["id"], None),
-}
+
+
+class Example(WootricStream):
+    schema: ClassVar[dict[str, Any]] = SCHEMA
+    replication_key = "updated_at"
+
+
+class FullTable(WootricStream):
+    schema: ClassVar[dict[str, Any]] = SCHEMA
+
+
+STREAMS = {"end_users": Example, "segments": FullTable}
 
 
 def completed(**fields: Any) -> dict[str, Any]:

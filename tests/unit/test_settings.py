@@ -12,7 +12,7 @@ from tap_wootric.settings import SCHEMA, Settings
 
 SECRET = "s3cr3t-in-any-form"  # noqa: S105 - It opens nothing.
 VALID = {"client_id": "the-id", "client_secret": SECRET}
-DEFAULTS = {"lookback_window": 300, "concurrency": 4, "request_timeout": 60}
+DEFAULTS = {"lookback_window": 300, "recheck_days": 30, "request_timeout": 60}
 PROPERTIES = {**SCHEMA["properties"], "stream_maps": {"type": ["object", "null"]}}
 NOW = 1_700_000_000
 
@@ -38,7 +38,7 @@ def test_every_property_has_a_title_and_a_description() -> None:
         {"account_token": "NPS-EU-1", "region": "eu"},
         {"api_url": "http://localhost:8080/wootric/"},
         {"start_date": "2023-11-15T14:00:00-08:00"},
-        {"lookback_window": 0, "concurrency": 16, "request_timeout": 3_600},
+        {"lookback_window": 0, "recheck_days": 36_500, "request_timeout": 3_600},
         {"unknown_and_unlike_any": 1},
     ],
 )
@@ -63,10 +63,10 @@ def test_valid_settings_have_no_errors(changed: dict[str, Any]) -> None:
             {"start_date": "2023-01-01\n"},
             "start_date contains a non-printable character, such as a line break: '2023-01-01\\n'",
         ),
-        ({"concurrency": True}, "concurrency must be a whole number between 1 and 16, not true"),
-        ({"concurrency": 17}, "concurrency must be a whole number between 1 and 16, not 17"),
-        ({"concurrency": [SECRET]}, "concurrency must be a whole number between 1 and 16, not a list"),
-        ({"concurrency": {"a": SECRET}}, "concurrency must be a whole number between 1 and 16, not an object"),
+        ({"recheck_days": True}, "recheck_days must be a whole number of days between 0 and 36500, not true"),
+        ({"recheck_days": 36_501}, "recheck_days must be a whole number of days between 0 and 36500, not 36501"),
+        ({"recheck_days": [SECRET]}, "recheck_days must be a whole number of days between 0 and 36500, not a list"),
+        ({"recheck_days": {}}, "recheck_days must be a whole number of days between 0 and 36500, not an object"),
         (
             {"lookback_window": "300"},
             "lookback_window must be a whole number of seconds between 0 and 31536000, not '300'",
@@ -149,8 +149,8 @@ def test_missing_credentials_are_named(config: dict[str, Any], error: str) -> No
 
 
 def test_nulls_and_empty_strings_count_as_not_set_except_for_credentials() -> None:
-    config = {"start_date": None, "region": "", "client_id": "", "password": None, "concurrency": 0}
-    assert settings.without_empty(config) == {"client_id": "", "concurrency": 0}
+    config = {"start_date": None, "region": "", "client_id": "", "password": None, "recheck_days": 0}
+    assert settings.without_empty(config) == {"client_id": "", "recheck_days": 0}
 
 
 def test_the_sdk_sees_the_start_date_in_utc() -> None:
@@ -179,12 +179,12 @@ def test_settings_are_typed_frozen_and_keep_their_secrets() -> None:
     typed = built(start_date="2024-01-01", account_token="NPS-EU-1a2b")  # noqa: S106 - Made up.
     assert typed.start_date == 1_704_067_200
     assert typed.credentials == VALID
-    assert (typed.lookback_seconds, typed.concurrency, typed.request_timeout_seconds) == (300, 4, 60)
+    assert (typed.lookback_seconds, typed.recheck_days, typed.request_timeout_seconds) == (300, 30, 60)
     assert typed.user_agent == "tap-wootric/1.2.3"
     assert SECRET not in repr(typed)
     assert "NPS-EU" not in repr(typed)
     with pytest.raises(FrozenInstanceError):
-        typed.concurrency = 5  # type: ignore[misc]
+        typed.recheck_days = 5  # type: ignore[misc]
 
 
 def test_the_password_grant_and_a_user_agent_are_accepted() -> None:
@@ -195,25 +195,39 @@ def test_the_password_grant_and_a_user_agent_are_accepted() -> None:
     assert typed.user_agent == "ours/2"
 
 
+@pytest.mark.parametrize("name", ["lookback_window", "recheck_days", "request_timeout"])
+def test_the_schema_has_the_limits_of_whole_numbers_and_their_defaults(name: str) -> None:
+    property_ = SCHEMA["properties"][name]
+    assert property_["default"] == DEFAULTS[name]
+    for limit, beyond in ((property_["minimum"], -1), (property_["maximum"], 1)):
+        assert errors(**{name: limit}) == []
+        assert len(errors(**{name: limit + beyond})) == 1
+
+
 def test_settings_without_effect_are_warned_about() -> None:
-    assert settings.warnings({**VALID, "comment": 1}, PROPERTIES) == ["Ignoring unknown setting comment"]
+    assert settings.warnings({**VALID, "comment": 1, "concurrency": "four"}, PROPERTIES) == [
+        "Ignoring unknown setting comment",
+        "Ignoring setting concurrency: requests are sent one at a time",
+    ]
 
 
 def test_the_environment_is_checked_before_the_sdk_parses_it() -> None:
     environment = {
-        "TAP_X_CONCURRENCY": "four",
+        "TAP_X_RECHECK_DAYS": "four",
         "TAP_X_STREAM_MAPS": '{"a": secret}',
         "TAP_X_LOOKBACK_WINDOW": "300",
+        "TAP_X_CONCURRENCY": "four",
         "HOME": "{",
     }
     assert settings.environment_errors(environment, PROPERTIES, "TAP_X_") == [
-        "concurrency (from TAP_X_CONCURRENCY) must be a whole number, not 'four'",
+        "recheck_days (from TAP_X_RECHECK_DAYS) must be a whole number, not 'four'",
         "stream_maps (from TAP_X_STREAM_MAPS) must be JSON: Expecting value: line 1 column 7 (char 6)",
     ]
 
 
-def test_a_misspelt_variable_is_warned_about_and_dissimilar_ones_are_not() -> None:
-    environment = {"TAP_X_STRAT_DATE": "", "TAP_X_LOGLEVEL": "", "TAP_X_REGION": "", "STRAT_DATE": ""}
-    assert [*settings.environment_warnings(environment, PROPERTIES, "TAP_X_")] == [
-        "Ignoring unknown setting TAP_X_STRAT_DATE; did you mean TAP_X_START_DATE?"
+def test_variables_that_are_misspelt_or_have_no_effect_are_warned_about_and_dissimilar_ones_are_not() -> None:
+    names = ("TAP_X_STRAT_DATE", "TAP_X_CONCURRENCY", "TAP_X_LOGLEVEL", "TAP_X_REGION", "STRAT_DATE")
+    assert [*settings.environment_warnings(dict.fromkeys(names, ""), PROPERTIES, "TAP_X_")] == [
+        "Ignoring unknown setting TAP_X_STRAT_DATE; did you mean TAP_X_START_DATE?",
+        "Ignoring setting TAP_X_CONCURRENCY: requests are sent one at a time",
     ]

@@ -7,14 +7,8 @@ from typing import Any
 import pytest
 
 from tap_wootric import state
-from tap_wootric.records.timestamps import normalize_timestamp
-from tap_wootric.state import BookmarkFormat
+from tap_wootric.streams import STREAMS
 
-FORMATS = {
-    "end_users": BookmarkFormat("updated_at", normalize_timestamp),
-    "nps_summary": BookmarkFormat("date", lambda time: normalize_timestamp(time)[:10]),
-    "segments": BookmarkFormat(None, normalize_timestamp),
-}
 MIGRATED = {
     "bookmarks": {"end_users": {"replication_key": "updated_at", "replication_key_value": "2025-06-01T00:00:00Z"}}
 }
@@ -42,22 +36,32 @@ MIGRATED = {
     ],
 )
 def test_each_known_format_becomes_the_sdks(given: dict[str, Any]) -> None:
-    assert state.migrate(given, FORMATS) == MIGRATED
+    assert state.migrate(given, STREAMS) == MIGRATED
 
 
 def test_each_stream_has_its_own_format_of_bookmarks() -> None:
-    migrated = state.migrate({"nps_summary": "2025-06-01T10:00:00Z"}, FORMATS)
+    migrated = state.migrate({"nps_summary": "2025-06-01T10:00:00Z"}, STREAMS)
     assert migrated["bookmarks"]["nps_summary"]["replication_key_value"] == "2025-06-01"
+
+
+def test_the_mark_of_a_first_sync_that_goes_on_is_kept_and_nothing_else() -> None:
+    given = {"replication_key_value": "2025-06-01", "is_first_sync": True, "starting_replication_value": "2025-05-01"}
+    migrated = state.migrate({"bookmarks": {"responses": given}}, STREAMS)
+    assert migrated["bookmarks"]["responses"] == {
+        "replication_key": "updated_at",
+        "replication_key_value": "2025-06-01T00:00:00Z",
+        "is_first_sync": True,
+    }
 
 
 def test_bookmarks_without_a_value_and_of_streams_without_bookmarks_are_empty() -> None:
     given = {"bookmarks": {"end_users": {}, "segments": {"replication_key_value": 7}}}
-    assert state.migrate(given, FORMATS) == {"bookmarks": {"end_users": {}, "segments": {}}}
+    assert state.migrate(given, STREAMS) == {"bookmarks": {"end_users": {}, "segments": {}}}
 
 
 def test_bookmarks_of_other_streams_are_kept() -> None:
     given = {"bookmarks": {"other": {"anything": [1]}}}
-    assert state.migrate(given, FORMATS) == given
+    assert state.migrate(given, STREAMS) == given
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ def test_bookmarks_of_other_streams_are_kept() -> None:
     ],
 )
 def test_an_empty_state_has_no_bookmarks(given: dict[str, Any]) -> None:
-    assert state.migrate(given, FORMATS) == {"bookmarks": {}}
+    assert state.migrate(given, STREAMS) == {"bookmarks": {}}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_an_empty_state_has_no_bookmarks(given: dict[str, Any]) -> None:
 )
 def test_any_other_format_is_rejected_with_a_reason(given: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=f"^{error}$"):
-        state.migrate(given, FORMATS)
+        state.migrate(given, STREAMS)
 
 
 def test_unknown_streams_are_found_in_flat_states_bookmarks_and_messages() -> None:
@@ -115,6 +119,6 @@ def test_unknown_streams_are_found_in_flat_states_bookmarks_and_messages() -> No
         "currently_syncing": None,
         "bookmarks": {"response": {}, "end_users": {}},
     }
-    assert state.unknown_streams(given, FORMATS) == ["end_user", "response"]
-    assert state.unknown_streams({"type": "STATE", "value": given}, FORMATS) == ["end_user", "response"]
-    assert state.unknown_streams({"singer_state": given}, FORMATS) == ["end_user", "response"]
+    assert state.unknown_streams(given, STREAMS) == ["end_user", "response"]
+    assert state.unknown_streams({"type": "STATE", "value": given}, STREAMS) == ["end_user", "response"]
+    assert state.unknown_streams({"singer_state": given}, STREAMS) == ["end_user", "response"]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
-import itertools
 import json
 import logging
 import signal
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,16 +31,15 @@ def test_discovery_needs_neither_settings_nor_credentials_nor_a_client() -> None
     tap = TapWootric(config={}, validate_config=False)
     assert {stream["tap_stream_id"] for stream in tap.catalog_dict["streams"]} == tap.streams.keys()
     assert len(tap.streams) == 8
-    assert not {"settings", "client", "authenticator"} & vars(tap).keys()
+    assert not {"settings", "client"} & vars(tap).keys()
 
 
-def test_settings_are_read_once_and_reach_the_client_and_the_authenticator() -> None:
+def test_settings_are_read_once_and_a_client_is_made_of_them_once() -> None:
     tap = TapWootric(config={**CONFIG, "account_token": "NPS-EU-1a2b"})
     assert tap.settings is tap.settings
-    assert tap.client.url == "https://api.wootric.eu"
-    assert tap.client is tap.client
+    assert tap.settings.api_url == "https://api.wootric.eu"
     assert tap.settings.user_agent == f"tap-wootric/{tap.plugin_version}"
-    assert tap.authenticator.headers["User-Agent"] == tap.settings.user_agent
+    assert tap.client is tap.client
 
 
 def test_the_sdk_sees_its_own_settings_and_the_defaults_and_the_start_date_in_utc() -> None:
@@ -93,10 +90,10 @@ def test_the_environment_is_checked_and_misspelt_variables_are_warned_about(
     monkeypatch.setenv("TAP_WOOTRIC_REGION", "eu")
     assert TapWootric(config=dict(CONFIG), parse_env_config=True).settings.api_url == "https://api.wootric.eu"
     assert "Ignoring unknown setting TAP_WOOTRIC_STRAT_DATE; did you mean" in caplog.text
-    monkeypatch.setenv("TAP_WOOTRIC_CONCURRENCY", "four")
+    monkeypatch.setenv("TAP_WOOTRIC_RECHECK_DAYS", "four")
     with pytest.raises(ConfigValidationError) as raised:
         TapWootric(config=dict(CONFIG), parse_env_config=True)
-    assert raised.value.errors == ["concurrency (from TAP_WOOTRIC_CONCURRENCY) must be a whole number, not 'four'"]
+    assert raised.value.errors == ["recheck_days (from TAP_WOOTRIC_RECHECK_DAYS) must be a whole number, not 'four'"]
 
 
 def test_settings_and_streams_without_effect_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
@@ -128,6 +125,57 @@ def test_an_entry_without_metadata_keeps_the_keys_in_its_records(capsys: pytest.
     tap.sync_all()
     (record,) = [message["record"] for message in messages(capsys.readouterr().out) if message["type"] == "RECORD"]
     assert (record["id"], record["updated_at"]) == (7, "2025-01-15T07:43:20Z")
+
+
+INNER = {"id": 2, "survey": {"channel": "web"}, "properties": {"plan": {"seats": 5}}, "email_nps": True, "new": [1]}
+OBJECTS = dict.fromkeys(("end_user", "last_response", "settings", "properties"), INNER)
+ROWS: list[dict[str, Any]] = [
+    {**row(number, NOW - 1_000), "name": f"name {number}", **objects}
+    for number, objects in enumerate([OBJECTS, dict.fromkeys(OBJECTS), {}])
+]
+"""Rows with nested objects, with nulls in their place, and without them."""
+
+
+def all_streams(path: str, params: Mapping[str, Any]) -> requests.Response:
+    """Return a response of an API that has rows of each stream."""
+    match path:
+        case "/v1/nps_summary":
+            return response(content={"responses": 1, **OBJECTS})
+        case "/v2/email_stats":
+            return response(content={"email_stats": {"emails_sent": 1, **OBJECTS}, "initial_send": INNER})
+        case "/v2/email_stats/sources":
+            return response(content={"ongoing": ROWS, "sends": []})
+        case "/v1/segments":
+            return response(content=ROWS)
+        case "/v1/survey_templates":
+            return response(content={"survey_templates": ROWS})
+        case _:
+            return serving(ROWS)(path, params)
+
+
+NEEDED = ("created_at", "updated_at", "responses", "send_requests", "emails_sent")
+
+
+@pytest.mark.parametrize("levels", [None, 0, 1, 2])
+@pytest.mark.parametrize(("method", "lacks"), [("INCREMENTAL", ()), ("INCREMENTAL", NEEDED), ("FULL_TABLE", NEEDED)])
+def test_every_record_has_the_fields_of_its_schema_and_no_others_even_if_the_catalog_lacks_some_or_they_are_flattened(
+    levels: int | None, method: str, lacks: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = catalog_of(make_tap(), *STREAMS, **{"replication-method": method})
+    for entry in catalog["streams"]:
+        for name in lacks:
+            entry["schema"]["properties"].pop(name, None)
+    flattening = {} if levels is None else {"flattening_enabled": True, "flattening_max_depth": levels}
+    make_tap(all_streams, catalog=catalog, start_date="2025-01-15", **flattening).sync_all()
+    written = messages(capsys.readouterr().out)
+    schemas = {found["stream"]: found["schema"]["properties"] for found in written if found["type"] == "SCHEMA"}
+    records = [(found["stream"], found["record"]) for found in written if found["type"] == "RECORD"]
+    assert {stream for stream, _ in records} == schemas.keys() == STREAMS.keys()
+    for stream, record in records:
+        assert record.keys() == schemas[stream].keys()
+        assert not {*lacks} & record.keys() - {STREAMS[stream].replication_key}
+    nested = [name for schema in schemas.values() for name in schema if "__" in name]
+    assert ("last_response__survey__channel" in nested) == (levels == 2)  # Otherwise nothing was flattened.
 
 
 def failing(**errors: requests.Response | Exception) -> Answer:
@@ -191,18 +239,18 @@ def test_streams_that_fail_have_a_line_each_when_the_others_are_done(
 def test_a_sync_ends_with_a_line_about_all_streams(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     tap = make_tap(failing())
-    tap.rate_limiter.requests_sent = 3  # By a sync before.
+    tap.client.rate_limiter.requests_sent = 3  # By a sync before.
     tap.sync_all()
-    assert caplog.messages[-1] == "Sync done: 3 streams, 9 rows in 0 requests and less than 1 s"
+    assert caplog.messages[-1] == "Sync done: 3 streams, 9 rows in 6 requests and less than 1 s"
 
 
 def test_the_last_line_of_a_sync_names_the_streams_that_are_not_done(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     tap = make_tap(failing(declines=response(403, {})))
-    for rows in (6, 2):  # The second sync repeats the rows at the bookmarks.
+    for effort in ("6 rows in 5 requests", "0 rows in 3 requests"):
         with pytest.raises(FailedStreamsError):
             tap.sync_all()
-        line = f"Sync incomplete: 2 of 3 streams done, {rows} rows in 0 requests and less than 1 s"
+        line = f"Sync incomplete: 2 of 3 streams done, {effort} and less than 1 s"
         assert caplog.messages[-1] == f"{line}; not done: declines"
 
 
@@ -286,66 +334,45 @@ def test_a_sync_that_fails_keeps_the_bookmarks_and_the_next_one_of_the_same_tap_
     tap.sync_all()
 
 
-def test_a_stream_that_fails_ends_its_threads() -> None:
-    days = itertools.count(1)
-
-    def answer(*_: Any) -> requests.Response:
-        return response(content={"responses": next(days)})
-
-    maps = {"nps_summary": {"extra": "1 // (5 - responses)"}}
-    catalog = catalog_of(make_tap(), "nps_summary")
-    tap = make_tap(answer, catalog=catalog, stream_maps=maps, start_date="2000-01-01", concurrency=4)
-    threads = threading.active_count()
-    with pytest.raises(FailedStreamsError):
-        tap.sync_all()
-    assert threading.active_count() == threads
-    assert len(tap.client.requests) < 4_000  # Of 9,146 days.
-
-
 # --test
 
 
-EVERYTHING = sorted(STREAMS)
-
-
-def everything(path: str, params: Mapping[str, Any]) -> requests.Response:
-    match path:
-        case "/v1/nps_summary":
-            return response(content={"responses": 1, "nps": 7})
-        case "/v2/email_stats":
-            return response(content={"email_stats": {"emails_sent": 1}})
-        case "/v2/email_stats/sources":
-            return response(content={"ongoing": [{"id": "email_api"}], "sends": []})
-        case "/v1/segments":
-            return response(content=[])
-        case "/v1/survey_templates":
-            return response(content={"survey_templates": [{"id": 1}, {"id": 2}]})
-        case _:
-            return failing()(path, params)
+def connection_test(tap: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run the connection test of a tap with the tap's client instead of a hasty one."""
+    client = tap.client
+    monkeypatch.setattr("tap_wootric.tap.Client", lambda *_: client)
+    is_passed: bool = tap.run_connection_test()
+    return is_passed
 
 
 def test_the_connection_test_reads_a_row_of_each_selected_stream_with_one_request_and_says_so(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    catalog = catalog_of(make_tap(), *EVERYTHING)
-    tap = make_tap(everything, catalog=catalog, start_date="2000-01-01")
-    assert tap.run_connection_test() is True
+    catalog = catalog_of(make_tap(), *STREAMS)
+
+    def tested(path: str, params: Mapping[str, Any]) -> requests.Response:
+        return response(content=[]) if path == "/v1/segments" else all_streams(path, params)
+
+    tap = make_tap(tested, catalog=catalog, start_date="2000-01-01")
+    assert connection_test(tap, monkeypatch) is True
     assert capsys.readouterr().out == ""
-    assert [path for path, _ in tap.client.requests] == [STREAMS[name].path for name in EVERYTHING]
+    assert [path for path, _ in tap.client.requests] == [STREAMS[name].path for name in sorted(STREAMS)]
     assert [params["per_page"] for _, params in tap.client.requests if "per_page" in params] == [1, 1, 1]
     assert [record.message for record in caplog.records if "works" in record.message] == [
-        f"{name}: works, {'but has no rows' if name == 'segments' else 'read 1 row'}" for name in EVERYTHING
+        f"{name}: works, {'but has no rows' if name == 'segments' else 'read 1 row'}" for name in sorted(STREAMS)
     ]
     assert "failed" not in caplog.text
 
 
-def test_the_connection_test_has_a_line_for_each_stream_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_connection_test_has_a_line_for_each_stream_that_fails(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO)
-    settings = {"stream_maps": {"end_users": {"extra": "1 // 0"}}}
-    tap = make_tap(failing(responses=response(403, {})), **settings)
+    maps = {"end_users": {"extra": "1 // 0"}}
+    tap = make_tap(failing(responses=response(403, {})), stream_maps=maps)
     with pytest.raises(FailedStreamsError) as raised:
-        tap.run_connection_test()
+        connection_test(tap, monkeypatch)
     [of_end_users, of_responses] = raised.value.lines
     assert of_end_users.startswith("end_users: stream_maps: the expression for end_users.extra failed on a record")
     assert of_responses == denied("responses")
@@ -355,12 +382,10 @@ def test_the_connection_test_has_a_line_for_each_stream_that_fails(caplog: pytes
 
 def test_the_connection_test_is_hasty_and_a_sync_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WootricStream, "test", lambda _: None)
-    for is_test, policy, timeout in ((True, HASTY, (5, 15)), (False, PATIENT, 60)):
-        tap: Any = TapWootric(config=dict(CONFIG))
-        if is_test:
-            tap.run_connection_test()
-        assert tap.client.retry_policy == policy
-        assert tap.authenticator._timeout_seconds == tap.client._timeout_seconds == timeout  # noqa: SLF001
+    tap = TapWootric(config=dict(CONFIG))
+    assert tap.client.retry_policy is PATIENT
+    tap.run_connection_test()
+    assert tap.client.retry_policy is HASTY
 
 
 def test_the_command_tests_the_streams_of_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,10 @@
-"""A clock that only sleeping advances, and an API without a network."""
+"""Clocks that only sleeping advances, and an API without a network."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from io import BytesIO
 from typing import Any
@@ -13,13 +13,22 @@ import requests
 from requests.adapters import BaseAdapter
 
 from tap_wootric.api.auth import WootricAuthenticator
-from tap_wootric.api.rate_limit import RateLimiter, ServerClock
+from tap_wootric.api.rate_limit import Clock, RateLimiter
+from tap_wootric.settings import Settings
 
 API_URL = "https://api.example.test"
 SERVER_TIME = 1_800_000_000
-"""Unix seconds, far from the time of any machine that runs the tests."""
-LOCAL_TIME = 5.0
-CREDENTIALS = {"client_id": "the-id", "client_secret": "the-secret"}
+"""Unix seconds: 2027-01-15T08:00:00Z."""
+SETTINGS = Settings(
+    api_url=API_URL,
+    credentials={"client_id": "the-id", "client_secret": "the-secret"},
+    account_token=None,
+    start_date=None,
+    lookback_seconds=300,
+    recheck_days=30,
+    request_timeout_seconds=60,
+    user_agent="tap-wootric/1.2.3",
+)
 
 
 def response(status: int = 200, content: Any = None, headers: Mapping[str, str] | None = None) -> requests.Response:
@@ -40,37 +49,51 @@ def token(**fields: object) -> requests.Response:
 
 
 class FakeTime:
-    """Time that only sleeping advances."""
+    """Time that only sleeping advances.
 
-    def __init__(self) -> None:
+    Args:
+        local_time: The Unix second by this machine's clock.
+    """
+
+    def __init__(self, local_time: float = SERVER_TIME) -> None:
         self.seconds = 1_000.0
         self.slept: list[float] = []
+        self._local_offset = local_time - self.seconds
 
     def monotonic(self) -> float:
         return self.seconds
+
+    def local_time(self) -> float:
+        return self.seconds + self._local_offset
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.seconds += seconds
 
+    def clock(self) -> Clock:
+        return Clock(monotonic=self.monotonic, local_time=self.local_time)
+
     def rate_limiter(self) -> RateLimiter:
-        return RateLimiter(ServerClock(monotonic=self.monotonic, local_time=lambda: LOCAL_TIME), self.sleep)
+        return RateLimiter(self.clock(), self.sleep)
 
 
 @dataclass
 class FakeApi(BaseAdapter):
-    """Answers each request with the next response, or raises the next error."""
+    """Answers each request with the next response, or raises the next error.
+
+    Attributes:
+        answers: The responses and errors that are left.
+        sent: The requests.
+        options: How each was sent: its timeout, proxies and certificates.
+    """
 
     answers: list[requests.Response | Exception]
     sent: list[requests.PreparedRequest] = field(default_factory=list)
-    timeouts: list[Any] = field(default_factory=list)
-    proxies: list[dict[str, str]] = field(default_factory=list)
-    sessions: int = 0
+    options: list[dict[str, Any]] = field(default_factory=list)
 
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         self.sent.append(request)
-        self.timeouts.append(options["timeout"])
-        self.proxies.append(dict(options["proxies"]))
+        self.options.append(options)
         answer = self.answers.pop(0)
         if isinstance(answer, requests.RequestException):
             answer.request = request
@@ -84,23 +107,12 @@ class FakeApi(BaseAdapter):
         """Nothing is open."""
 
     def session(self) -> requests.Session:
-        self.sessions += 1
         session = requests.Session()
         session.mount("https://", self)
         return session
 
-    def authenticator(
-        self, time: FakeTime, rate_limiter: RateLimiter | None = None, **kwargs: Any
-    ) -> WootricAuthenticator:
+    def authenticator(self, time: FakeTime, **settings: Any) -> WootricAuthenticator:
         """Return an authenticator that uses this API."""
-        arguments: dict[str, Any] = {
-            "api_url": API_URL,
-            "credentials": CREDENTIALS,
-            "account_token": None,
-            "user_agent": "tap-wootric/1.2.3",
-            "timeout_seconds": 60,
-            "rate_limiter": rate_limiter or time.rate_limiter(),
-            "monotonic": time.monotonic,
-            "session_factory": self.session,
-        }
-        return WootricAuthenticator(**{**arguments, **kwargs})
+        return WootricAuthenticator(
+            replace(SETTINGS, **settings), time.rate_limiter(), self.session(), (5, 60), time.monotonic
+        )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import ssl
-import threading
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -23,22 +24,17 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from tap_wootric.api.client import HASTY, PATIENT, Client, RetryPolicy, TokenRequestError, with_retries
+from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError
-from tests.unit.api.fakes import API_URL, LOCAL_TIME, SERVER_TIME, FakeApi, FakeTime, response, token
+from tests.unit.api.fakes import API_URL, SERVER_TIME, SETTINGS, FakeApi, FakeTime, response, token
 
 PATH = "/v1/responses"
 
 
-def client(api: FakeApi, time: FakeTime | None = None) -> Client:
+def client(api: FakeApi, time: FakeTime | None = None, **settings: Any) -> Client:
     time = time or FakeTime()
-    rate_limiter = time.rate_limiter()
     return Client(
-        api_url=API_URL,
-        authenticator=api.authenticator(time, rate_limiter),
-        rate_limiter=rate_limiter,
-        timeout_seconds=30,
-        session_factory=api.session,
-        sleep=time.sleep,
+        replace(SETTINGS, **settings), rate_limiter=time.rate_limiter(), session=api.session(), sleep=time.sleep
     )
 
 
@@ -46,30 +42,21 @@ def tokens_sent(api: FakeApi) -> list[str]:
     return [str(request.headers["Authorization"]) for request in api.sent if request.method == "GET"]
 
 
-def test_a_request_carries_its_parameters_the_token_and_the_common_headers() -> None:
+def test_a_request_carries_its_parameters_and_the_token() -> None:
     api = FakeApi([token(), response(content=[1])])
-    assert client(api).get(PATH, {"per_page": 50, "created[gte]": 7}).json() == [1]
+    assert client(api).request(PATH, {"per_page": 50, "created[gte]": 7}).json() == [1]
     request = api.sent[-1]
     assert request.url == f"{API_URL}{PATH}?per_page=50&created%5Bgte%5D=7"
     assert request.headers["Authorization"] == "Bearer token-1"
-    assert request.headers["Accept"] == "application/json"
-    assert request.headers["User-Agent"] == "tap-wootric/1.2.3"
-    assert api.timeouts[-1] == 30
 
 
 def test_requests_share_a_token_and_no_request_changes_another() -> None:
     api = FakeApi([token(), response(), response()])
     client_ = client(api)
-    client_.get(PATH, {"page": 1})
-    client_.get("/v1/declines", {})
+    client_.request(PATH, {"page": 1})
+    client_.request("/v1/declines", {})
     assert [request.url for request in api.sent[1:]] == [f"{API_URL}{PATH}?page=1", f"{API_URL}/v1/declines"]
     assert tokens_sent(api) == ["Bearer token-1"] * 2
-
-
-def test_a_rejected_token_is_replaced_and_the_request_repeated() -> None:
-    api = FakeApi([token(), response(401), token(access_token="token-2"), response(content=[1])])  # noqa: S106
-    assert client(api).get(PATH, {}).json() == [1]
-    assert tokens_sent(api) == ["Bearer token-1", "Bearer token-2"]
 
 
 def rejecting(times: int) -> FakeApi:
@@ -86,7 +73,7 @@ def test_a_server_that_has_not_heard_of_fresh_tokens_is_given_time_with_a_new_to
     times: int, pauses: list[float]
 ) -> None:
     api, time = rejecting(times), FakeTime()
-    assert client(api, time).get(PATH, {}).json() == [1]
+    assert client(api, time).request(PATH, {}).json() == [1]
     assert tokens_sent(api) == [f"Bearer token-{number}" for number in range(1, times + 2)]
     assert time.slept == pauses
 
@@ -106,7 +93,7 @@ def test_each_new_token_has_grown_old_before_it_is_used() -> None:
                 self.answers = [response() if age >= 1.5 else response(401)]
             return super().send(request, *_, **options)
 
-    assert client(Replica([]), time).get(PATH, {}).status_code == 200
+    assert client(Replica([]), time).request(PATH, {}).status_code == 200
     assert time.slept == [1, 2]
 
 
@@ -114,7 +101,7 @@ def test_an_api_that_rejects_one_token_after_the_other_cannot_be_used() -> None:
     time = FakeTime()
     api = rejecting(5)
     with pytest.raises(ApiUnavailableError) as raised:
-        client(api, time).get(PATH, {})
+        client(api, time).request(PATH, {})
     assert str(raised.value) == (
         "api.example.test rejects fresh tokens (401 Unauthorized for /v1/responses, 5 times in a row): "
         "check that region matches the account, or ask Wootric whether the account may use the API"
@@ -125,9 +112,9 @@ def test_an_api_that_rejects_one_token_after_the_other_cannot_be_used() -> None:
 def test_a_path_that_rejects_every_token_while_another_accepts_them_is_denied() -> None:
     api = FakeApi([token(), response(), *rejecting(5).answers[1:]])
     client_ = client(api, FakeTime())
-    client_.get(PATH, {})
+    client_.request(PATH, {})
     with pytest.raises(AccessDeniedError) as raised:
-        client_.get("/v1/declines", {})
+        client_.request("/v1/declines", {})
     assert "401 Unauthorized for /v1/declines, 5 times in a row, while other requests are accepted" in str(raised.value)
 
 
@@ -135,14 +122,13 @@ def test_a_token_that_is_revoked_costs_one_new_token_and_no_pause() -> None:
     time = FakeTime()
     api = FakeApi([token(), response(), response(401), token(access_token="token-2"), response(content=[1])])  # noqa: S106
     client_ = client(api, time)
-    client_.get(PATH, {})
-    assert client_.get(PATH, {}).json() == [1]
+    client_.request(PATH, {})
+    assert client_.request(PATH, {}).json() == [1]
     assert sum(request.method == "POST" for request in api.sent) == 2
     assert time.slept == []
 
 
 def test_the_password_grant_survives_fresh_tokens_that_are_rejected() -> None:
-    time = FakeTime()
     answers: list[requests.Response | Exception] = [
         token(refresh_token="refresh-1"),  # noqa: S106
         response(401),
@@ -153,53 +139,15 @@ def test_the_password_grant_survives_fresh_tokens_that_are_rejected() -> None:
         response(content=[1]),
     ]
     api = FakeApi(answers)
-    rate_limiter = time.rate_limiter()
-    client_ = Client(
-        api_url=API_URL,
-        authenticator=api.authenticator(
-            time, rate_limiter, credentials={"username": "ada@example.com", "password": "the-password"}
-        ),
-        rate_limiter=rate_limiter,
-        timeout_seconds=30,
-        session_factory=api.session,
-        sleep=time.sleep,
-    )
-    assert client_.get(PATH, {}).json() == [1]
+    client_ = client(api, credentials={"username": "ada@example.com", "password": "the-password"})
+    assert client_.request(PATH, {}).json() == [1]
     assert tokens_sent(api) == ["Bearer token-1", "Bearer token-2", "Bearer token-3"]
-
-
-def test_threads_whose_token_is_revoked_share_a_new_one() -> None:
-    revoked = {"Bearer token-1"}
-    together = threading.Barrier(4)
-
-    class Api(FakeApi):
-        def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-            if request.method == "POST":
-                self.sent.append(request)
-                return token(access_token=f"token-{sum(sent.method == 'POST' for sent in self.sent)}")
-            is_revoked = request.headers["Authorization"] in revoked
-            if is_revoked:
-                together.wait(30)
-            answer = response(401) if is_revoked else response()
-            answer.request = request
-            return answer
-
-    api = Api([])
-    client_ = client(api)
-    statuses = list[int]()
-    threads = [threading.Thread(target=lambda: statuses.append(client_.get(PATH, {}).status_code)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert statuses == [200] * 4
-    assert len(api.sent) == 2
 
 
 @pytest.mark.parametrize("answer", [response(401, {}), response(404, {}), response(307, b"", {"Location": "/x"})])
 def test_without_a_token_no_path_can_be_read(answer: requests.Response) -> None:
     with pytest.raises(ApiUnavailableError):
-        client(FakeApi([answer])).get(PATH, {})
+        client(FakeApi([answer])).request(PATH, {})
 
 
 @pytest.mark.parametrize(
@@ -208,113 +156,113 @@ def test_without_a_token_no_path_can_be_read(answer: requests.Response) -> None:
 def test_a_token_that_cannot_be_fetched_may_come_later(fault: requests.Response | Exception) -> None:
     client_ = client(FakeApi([fault, token(), response()]))
     with pytest.raises(TokenRequestError):
-        client_.get(PATH, {})
-    assert client_.get(PATH, {}).status_code == 200
+        client_.request(PATH, {})
+    assert client_.request(PATH, {}).status_code == 200
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 429, 500])
 def test_a_response_is_returned_whatever_its_status(status: int) -> None:
-    assert client(FakeApi([token(), response(status)])).get(PATH, {}).status_code == status
-
-
-def test_a_limited_path_is_waited_for_and_the_wait_counted() -> None:
-    time = FakeTime()
-    limit = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": str(SERVER_TIME + 30)}
-    client_ = client(FakeApi([token(), response(headers=limit), response()]), time)
-    assert not client_.is_rate_limited(PATH)
-    client_.get(PATH, {})
-    assert client_.is_rate_limited(PATH)
-    assert client_.throttled_seconds == 0
-    client_.get(PATH, {})
-    assert time.slept == [30]
-    assert client_.throttled_seconds == 30
-
-
-def test_each_thread_has_a_session_of_its_own_and_keeps_it() -> None:
-    api = FakeApi([token(), *(response() for _ in range(4))])
-    client_ = client(api)
-
-    def two_requests() -> None:
-        client_.get(PATH, {})
-        client_.get(PATH, {})
-
-    two_requests()
-    thread = threading.Thread(target=two_requests)
-    thread.start()
-    thread.join()
-    assert api.sessions == 1 + 2  # One of them for the token.
+    assert client(FakeApi([token(), response(status)])).request(PATH, {}).status_code == status
 
 
 @pytest.fixture
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(variable.lower(), raising=False)
 
 
-@pytest.mark.usefixtures("_no_proxies")
-def test_proxies_are_looked_up_in_the_environment_once_for_all_requests_of_a_thread(
-    monkeypatch: pytest.MonkeyPatch,
+def sent_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
+    """Return an API after a client with a session of its own has asked it for a token and for a page."""
+    api = FakeApi([token(), response()])
+    monkeypatch.setattr(requests.Session, "get_adapter", lambda *_, **__: api)
+    Client(SETTINGS).request(PATH, {})
+    return api
+
+
+@pytest.mark.usefixtures("_clean_environment")
+def test_all_requests_say_who_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = sent_in_the_environment(monkeypatch).sent
+    assert [request.headers["User-Agent"] for request in sent] == ["tap-wootric/1.2.3"] * 2
+    assert [request.headers["Accept"] for request in sent] == ["application/json"] * 2
+
+
+@pytest.mark.usefixtures("_clean_environment")
+def test_a_password_of_netrc_is_never_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "netrc"
+    file.write_text("machine api.example.test login ada password of-another-program\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(file))
+    sent = sent_in_the_environment(monkeypatch).sent
+    assert [request.headers.get("Authorization") for request in sent] == [None, "Bearer token-1"]
+
+
+@pytest.mark.usefixtures("_clean_environment")
+@pytest.mark.parametrize(
+    ("environment", "proxy", "certificates"),
+    [
+        ({}, None, True),
+        ({"HTTPS_PROXY": "http://proxy.example.test:3128"}, "http://proxy.example.test:3128", True),
+        ({"HTTPS_PROXY": "http://proxy.example.test:3128", "NO_PROXY": "example.test"}, None, True),
+        ({"REQUESTS_CA_BUNDLE": "/etc/company.pem"}, None, "/etc/company.pem"),
+    ],
+)
+def test_proxies_and_certificates_come_from_the_environment(
+    environment: dict[str, str], proxy: str | None, certificates: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.test:3128")
-    api = FakeApi([token(), response(), response()])
-    client_ = client(api)
-    client_.get(PATH, {})
-    monkeypatch.setenv("NO_PROXY", "*")
-    client_.get(PATH, {})
-    assert [proxies.get("https") for proxies in api.proxies[1:]] == ["http://proxy.example.test:3128"] * 2
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for options in sent_in_the_environment(monkeypatch).options:
+        assert (options["proxies"].get("https"), options["verify"]) == (proxy, certificates)
 
 
-@pytest.mark.usefixtures("_no_proxies")
-def test_proxies_that_are_set_later_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    api = FakeApi([token(), response(), response()])
-    client_ = client(api)
-    client_.get(PATH, {})
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.test:3128")
-    client_.get(PATH, {})
-    assert api.proxies[-1].get("https") is None
+@pytest.mark.parametrize(
+    ("policy", "timeout"), [(PATIENT, (60, 60)), (HASTY, (5, 15))], ids=["a sync", "a person who waits"]
+)
+def test_the_timeout_is_the_setting_unless_a_person_waits(policy: RetryPolicy, timeout: tuple[float, float]) -> None:
+    api = FakeApi([token(), response()])
+    Client(SETTINGS, policy, session=api.session()).request(PATH, {})
+    assert [options["timeout"] for options in api.options] == [timeout] * 2
 
 
-def test_the_servers_time_comes_from_a_token_response_if_there_was_no_other() -> None:
+def test_requests_are_paced_and_counted_with_their_tokens() -> None:
+    time = FakeTime()
+    limit = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": str(SERVER_TIME + 30)}
+    client_ = client(FakeApi([token(), response(headers=limit), requests.ReadTimeout()]), time)
+    client_.request(PATH, {})
+    with pytest.raises(requests.ReadTimeout):
+        client_.request(PATH, {})
+    assert time.slept == [30]
+    assert client_.rate_limiter.requests_sent == 3
+
+
+def test_a_token_that_expires_while_a_limit_is_waited_for_is_renewed_first() -> None:
+    limit = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": str(SERVER_TIME + 30)}
+    api = FakeApi([token(), response(headers=limit), token(access_token="token-2"), response()])  # noqa: S106
+    rate_limiter = RateLimiter(FakeTime().clock(), sleep=lambda _: client_.authenticator.invalidate())
+    client_ = Client(SETTINGS, rate_limiter=rate_limiter, session=api.session())
+    for _ in range(2):
+        client_.request(PATH, {})
+    assert tokens_sent(api) == ["Bearer token-1", "Bearer token-2"]
+
+
+def test_one_token_tells_the_servers_time_before_the_first_request() -> None:
     api = FakeApi([token()])
     client_ = client(api)
-    assert client_.server_time() == SERVER_TIME
-    assert client_.server_time() == SERVER_TIME
+    for _ in range(2):
+        client_.authenticate()
+    assert client_.rate_limiter.clock.server_time() == SERVER_TIME
     assert len(api.sent) == 1
 
 
-def test_the_servers_time_needs_no_token_after_a_response_with_a_date() -> None:
-    api = FakeApi([token(expires_in=2), response()])
-    time = FakeTime()
-    client_ = client(api, time)
-    client_.get(PATH, {})
-    time.seconds += 10
-    assert client_.server_time() == SERVER_TIME + 10
-    assert len(api.sent) == 2
-
-
-def test_the_servers_time_is_asked_for_again_after_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_token_is_asked_for_again_after_a_fault(caplog: pytest.LogCaptureFixture) -> None:
     time = FakeTime()
     with patch("time.sleep", time.sleep):
-        client_ = client(FakeApi([requests.ConnectTimeout(), response(503, b""), token()]), time)
-        assert client_.server_time() > SERVER_TIME
+        client(FakeApi([requests.ConnectTimeout(), response(503, b""), token()]), time).authenticate()
     assert [int(pause) for pause in time.slept] == [2, 4]
     assert caplog.messages[0].startswith(
         "Access token: https://api.example.test/oauth/token did not answer in time. Retrying in "
     )
-
-
-def test_without_a_date_header_the_servers_time_is_the_local_time() -> None:
-    answer = token()
-    del answer.headers["Date"]
-    assert client(FakeApi([answer])).server_time() == LOCAL_TIME
-
-
-def test_the_client_sleeps_until_a_second_of_the_server_begins() -> None:
-    time = FakeTime()
-    client_ = client(FakeApi([token()]), time)
-    client_.sleep_until(client_.server_time() + 1)
-    assert time.slept == [1]
 
 
 def failing(*errors: Exception) -> Callable[[], str]:
@@ -471,7 +419,7 @@ def test_a_retry_is_logged_in_one_line_without_the_parameters_of_the_request(
     caplog.set_level(logging.DEBUG)
     time = FakeTime()
     client_ = client(FakeApi([token(), requests.ReadTimeout("?email=ada"), response(content=[])]), time)
-    retried(client_.get, time)(PATH, {"email": "ada@example.com"})
+    retried(client_.request, time)(PATH, {"email": "ada@example.com"})
     (line,) = caplog.messages
     assert line == (
         "responses: https://api.example.test/v1/responses did not answer in time. "

@@ -1,22 +1,18 @@
-"""Requests are as fast as the API allows and never faster, by the server's clock."""
+"""Requests are as fast as the API allows and never faster, and a clock that is wrong loses nothing."""
 
 from __future__ import annotations
 
 import logging
-import threading
+import time as system_time
+from collections.abc import Iterator
 from email.utils import formatdate
 
 import pytest
 import requests
 
-from tap_wootric.api.rate_limit import RateLimiter, ServerClock
-from tests.unit.api.fakes import LOCAL_TIME, SERVER_TIME, FakeTime, response
+from tests.unit.api.fakes import SERVER_TIME, FakeTime, response
 
 ENDPOINT = "/v1/responses"
-
-
-def server_clock(time: FakeTime) -> ServerClock:
-    return ServerClock(monotonic=time.monotonic, local_time=lambda: LOCAL_TIME)
 
 
 def date(unix_seconds: float) -> str:
@@ -32,70 +28,144 @@ def limit(remaining: int, reset: float) -> dict[str, str]:
 
 
 def slept_after(*responses: requests.Response, endpoint: str = ENDPOINT) -> list[float]:
-    """Return the sleeps of two requests to an endpoint, after responses of ENDPOINT."""
+    """Return the sleeps before two requests to an endpoint, after responses of ENDPOINT."""
     time = FakeTime()
     rate_limiter = time.rate_limiter()
     for received in responses:
-        rate_limiter.update(ENDPOINT, received)
+        rate_limiter.learn(ENDPOINT, received)
     for _ in range(2):
-        with rate_limiter.acquire(endpoint):
-            pass
+        rate_limiter.wait(endpoint)
     assert rate_limiter.throttled_seconds == sum(time.slept)
     return time.slept
 
 
+# The clocks
+
+
 def test_the_clock_has_the_servers_time_and_continues_from_there() -> None:
     time = FakeTime()
-    clock = server_clock(time)
+    clock = time.clock()
     clock.update(date(SERVER_TIME))
     time.seconds += 7
-    assert clock.now() == SERVER_TIME + 7
+    assert clock.server_time() == SERVER_TIME + 7
     assert clock.is_set
 
 
 def test_the_clock_does_not_run_backwards_when_a_date_is_truncated_to_its_second() -> None:
     time = FakeTime()
-    clock = server_clock(time)
+    clock = time.clock()
     clock.update(date(SERVER_TIME))
     time.seconds += 0.9
     clock.update(date(SERVER_TIME))
-    assert clock.now() == SERVER_TIME + 0.9
+    assert clock.server_time() == SERVER_TIME + 0.9
 
 
 def test_a_wrong_date_is_forgotten_after_twenty_responses() -> None:
-    clock = server_clock(FakeTime())
+    clock = FakeTime().clock()
     clock.update(date(SERVER_TIME + 86_400))
     for _ in range(19):
         clock.update(date(SERVER_TIME))
-    assert clock.now() == SERVER_TIME + 86_400
+    assert clock.server_time() == SERVER_TIME + 86_400
     clock.update(date(SERVER_TIME))
-    assert clock.now() == SERVER_TIME
+    assert clock.server_time() == SERVER_TIME
+
+
+@pytest.fixture
+def _far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this machine be in a time zone of its own."""
+    with monkeypatch.context() as environment:
+        environment.setenv("TZ", "XYZ+8")
+        system_time.tzset()
+        yield
+    system_time.tzset()
+
+
+@pytest.mark.usefixtures("_far_from_utc")
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Fri, 15 Jan 2027 08:00:00 GMT",
+        "Fri, 15 Jan 2027 08:00:00",
+        "Fri, 15 Jan 2027 08:00:00 -0000",
+        "Fri, 15 Jan 2027 10:00:00 +0200",
+    ],
+)
+def test_a_date_without_a_zone_is_in_utc(header: str) -> None:
+    clock = FakeTime(local_time=SERVER_TIME - 60).clock()
+    clock.update(header)
+    assert clock.server_time() == SERVER_TIME
 
 
 @pytest.mark.parametrize(
-    "header", ["Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 01 Jan 99999 00:00:00 GMT", "soon", "", None]
+    "header",
+    [
+        date(0),
+        "Tue, 31 Dec 2013 23:59:59 GMT",
+        "Fri, 01 Jan 2100 00:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Fri, 31 Dec 9999 23:59:59 -0800",
+        "Mon, 01 Jan 99999 00:00:00 GMT",
+        "soon",
+        "",
+        None,
+    ],
 )
-def test_an_implausible_date_does_not_set_the_clock_which_has_local_time_until_then(header: str | None) -> None:
-    clock = server_clock(FakeTime())
+def test_a_date_that_cannot_be_right_is_ignored(header: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeTime(local_time=5).clock()
     clock.update(header)
-    assert clock.now() == LOCAL_TIME
-    assert not clock.is_set
+    assert (clock.server_time(), clock.is_set) == (5, False)
+    assert caplog.messages == []
 
 
-def test_a_response_sets_the_clock() -> None:
-    rate_limiter = FakeTime().rate_limiter()
-    rate_limiter.update(ENDPOINT, response())
-    assert rate_limiter.clock.now() == SERVER_TIME
+@pytest.mark.parametrize("header", ["Wed, 01 Jan 2014 00:00:00 GMT", "Thu, 31 Dec 2099 23:59:59 GMT"])
+def test_any_other_date_sets_the_clock(header: str) -> None:
+    clock = FakeTime().clock()
+    clock.update(header)
+    assert date(clock.server_time()) == header
 
 
-def test_sleeping_until_a_second_takes_two_seconds_at_most_and_does_not_count_as_throttled() -> None:
-    time = FakeTime()
+@pytest.mark.parametrize("ahead", [90.5, -90.5, 0])
+def test_either_clock_can_be_the_earlier_one(ahead: float) -> None:
+    time = FakeTime(local_time=SERVER_TIME + ahead)
+    clock = time.clock()
+    assert clock.earlier() == clock.later() == int(SERVER_TIME + ahead)
+    clock.update(date(SERVER_TIME))
+    assert (clock.earlier(), clock.later()) == (int(SERVER_TIME + min(0, ahead)), int(SERVER_TIME + max(0, ahead)))
+
+
+@pytest.mark.parametrize(
+    ("ahead", "lines"),
+    [
+        (300, []),
+        (-300, []),
+        (301, ["The API's clock shows 2027-01-15T08:05:01Z, and this machine's 2027-01-15T08:00:00Z: "]),
+        (-86_400, ["The API's clock shows 2027-01-14T08:00:00Z, and this machine's 2027-01-15T08:00:00Z: "]),
+    ],
+)
+def test_clocks_more_than_five_minutes_apart_are_one_warning_that_names_both_times(
+    ahead: float, lines: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeTime().clock()
+    for _ in range(2):
+        clock.update(date(SERVER_TIME + ahead))
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [f"{line}bookmarks go by the earlier one" for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "slept"), [(0, [0, 1, 2]), (0.5, [0, 1, 2]), (-0.5, [0, 1.5, 2])], ids=["equal", "ahead", "behind"]
+)
+def test_a_second_is_waited_for_by_both_clocks_for_two_seconds_at_most(ahead: float, slept: list[float]) -> None:
+    time = FakeTime(local_time=SERVER_TIME + ahead)
     rate_limiter = time.rate_limiter()
-    rate_limiter.update(ENDPOINT, response())
+    rate_limiter.learn(ENDPOINT, response())
     for second in (SERVER_TIME - 1, SERVER_TIME + 1, SERVER_TIME + 3_600):
         rate_limiter.sleep_until(second)
-    assert time.slept == [0, 1, 2]
+    assert time.slept == slept
     assert rate_limiter.throttled_seconds == 0
+
+
+# Limits
 
 
 @pytest.mark.parametrize("headers", [{}, limit(1, SERVER_TIME + 30)])
@@ -142,94 +212,21 @@ def test_the_latest_response_decides_how_long_to_wait() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "limited"),
-    [
-        (response(), False),
-        (response(503, headers={"Retry-After": "1"}), False),
-        (response(429), True),
-        (response(headers=limit(7, SERVER_TIME)), True),
-    ],
-    ids=["no headers", "503", "429", "announced"],
-)
-def test_an_endpoint_is_limited_once_it_announces_a_limit_or_answers_429(
-    answer: requests.Response,
-    limited: bool,  # noqa: FBT001
-) -> None:
-    rate_limiter = FakeTime().rate_limiter()
-    rate_limiter.update(ENDPOINT, answer)
-    assert rate_limiter.is_limited(ENDPOINT) is limited
-    assert not rate_limiter.is_limited("/v1/end_users")
-
-
-def test_a_limit_announced_during_a_wait_is_kept() -> None:
-    time = FakeTime()
-
-    def sleep(seconds: float) -> None:
-        time.sleep(seconds)
-        if len(time.slept) == 1:
-            rate_limiter.update(ENDPOINT, response(headers=limit(0, SERVER_TIME + 50)))
-
-    rate_limiter = RateLimiter(server_clock(time), sleep)
-    rate_limiter.update(ENDPOINT, response(headers=limit(0, SERVER_TIME + 30)))
-    for _ in range(2):
-        with rate_limiter.acquire(ENDPOINT):
-            pass
-    assert time.slept == [30, 20]
-
-
-def test_a_limited_endpoint_gets_one_request_at_a_time_and_others_are_not_held_up() -> None:
-    rate_limiter = FakeTime().rate_limiter()
-    rate_limiter.update(ENDPOINT, response(headers=limit(50, SERVER_TIME)))
-    acquired = threading.Event()
-
-    def acquire() -> None:
-        with rate_limiter.acquire(ENDPOINT):
-            acquired.set()
-
-    thread = threading.Thread(target=acquire)
-    with rate_limiter.acquire(ENDPOINT):
-        thread.start()
-        with rate_limiter.acquire("/v1/end_users"):
-            assert not acquired.wait(0.05)
-    assert acquired.wait(5)
-    thread.join()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "lines"), [(4, []), (30, ["responses: waiting 30 s until the rate limit allows the next request"])]
+    ("seconds", "lines"),
+    [(4, []), (30, ["/v1/responses: waiting 30 s until the rate limit allows the next request"])],
 )
 def test_only_long_waits_are_logged(seconds: int, lines: list[str], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    time = FakeTime()
-    rate_limiter = RateLimiter(server_clock(time), time.sleep, names={ENDPOINT: "responses"})
-    rate_limiter.update(ENDPOINT, response(headers=limit(0, SERVER_TIME + seconds)))
-    with rate_limiter.acquire(ENDPOINT):
-        assert time.slept == [seconds]
+    assert slept_after(response(headers=limit(0, SERVER_TIME + seconds))) == [seconds]
     assert caplog.messages == lines
-
-
-def test_an_endpoint_without_a_name_is_logged_by_its_path(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    slept_after(response(headers=limit(0, SERVER_TIME + 30)))
-    assert caplog.messages == ["/v1/responses: waiting 30 s until the rate limit allows the next request"]
-
-
-def test_requests_are_counted_with_and_without_a_limit() -> None:
-    rate_limiter = FakeTime().rate_limiter()
-    for _ in range(2):
-        for endpoint in (ENDPOINT, "/v1/segments"):
-            with rate_limiter.acquire(endpoint):
-                pass
-        rate_limiter.update(ENDPOINT, response(headers=limit(50, SERVER_TIME + 30)))
-    assert rate_limiter.requests_sent == 4
 
 
 def test_the_limit_is_learned_from_its_headers_and_is_for_the_longest_time_to_a_reset() -> None:
     rate_limiter = FakeTime().rate_limiter()
     assert rate_limiter.max_requests_per_second(ENDPOINT) is None
     for seconds in (30, 60, 50, -1, 10**6):
-        rate_limiter.update(ENDPOINT, response(headers=limit(50, SERVER_TIME + seconds)))
-    rate_limiter.update(ENDPOINT, response())
+        rate_limiter.learn(ENDPOINT, response(headers=limit(50, SERVER_TIME + seconds)))
+    rate_limiter.learn(ENDPOINT, response())
     assert rate_limiter.max_requests_per_second(ENDPOINT) == 100 / 60
     assert rate_limiter.max_requests_per_second("/v1/end_users") is None
 
@@ -237,5 +234,5 @@ def test_the_limit_is_learned_from_its_headers_and_is_for_the_longest_time_to_a_
 @pytest.mark.parametrize("headers", [{}, {**limit(50, SERVER_TIME + 60), "X-Rate-Limit-Limit": "0"}])
 def test_without_a_limit_in_its_headers_none_is_known(headers: dict[str, str]) -> None:
     rate_limiter = FakeTime().rate_limiter()
-    rate_limiter.update(ENDPOINT, response(429, headers=headers))
+    rate_limiter.learn(ENDPOINT, response(429, headers=headers))
     assert rate_limiter.max_requests_per_second(ENDPOINT) is None
