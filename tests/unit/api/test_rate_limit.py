@@ -42,22 +42,13 @@ def slept_after(*responses: requests.Response, endpoint: str = ENDPOINT) -> list
 # The clocks
 
 
-def test_the_clock_has_the_servers_time_and_continues_from_there() -> None:
+def test_the_clock_goes_on_from_the_servers_time_and_not_back_when_a_date_is_truncated_to_its_second() -> None:
     time = FakeTime()
     clock = time.clock()
-    clock.update(date(SERVER_TIME))
-    time.seconds += 7
-    assert clock.server_time() == SERVER_TIME + 7
-    assert clock.is_set
-
-
-def test_the_clock_does_not_run_backwards_when_a_date_is_truncated_to_its_second() -> None:
-    time = FakeTime()
-    clock = time.clock()
-    clock.update(date(SERVER_TIME))
-    time.seconds += 0.9
-    clock.update(date(SERVER_TIME))
-    assert clock.server_time() == SERVER_TIME + 0.9
+    for _ in range(2):
+        clock.update(date(SERVER_TIME))
+        time.seconds += 0.9
+    assert clock.server_time() == SERVER_TIME + 1.8
 
 
 def test_a_wrong_date_is_forgotten_after_twenty_responses() -> None:
@@ -99,14 +90,12 @@ def test_a_date_without_a_zone_is_in_utc(header: str) -> None:
 @pytest.mark.parametrize(
     "header",
     [
-        date(0),
         "Tue, 31 Dec 2013 23:59:59 GMT",
         "Fri, 01 Jan 2100 00:00:00 GMT",
         "Fri, 31 Dec 9999 23:59:59 GMT",
         "Fri, 31 Dec 9999 23:59:59 -0800",
         "Mon, 01 Jan 99999 00:00:00 GMT",
         "soon",
-        "",
         None,
     ],
 )
@@ -121,6 +110,7 @@ def test_a_date_that_cannot_be_right_is_ignored(header: str | None, caplog: pyte
 def test_any_other_date_sets_the_clock(header: str) -> None:
     clock = FakeTime().clock()
     clock.update(header)
+    assert clock.is_set
     assert date(clock.server_time()) == header
 
 

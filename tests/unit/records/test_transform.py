@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import json
 from decimal import Decimal
 from functools import cache
@@ -211,7 +210,7 @@ def test_unexpected_fields_and_values_go_into_extra_fields_and_are_reported_once
         (Decimal("12.50"), Decimal("12.50")),
         ("12.5", Decimal("12.5")),
         ("-7", -7),
-        *itertools.product([True, "", "1_000", " 5 ", "٣", "NaN", 2**64, Decimal("1e30"), [1], {}], [None]),
+        *((value, None) for value in (True, "", "1_000", " 5 ", "٣", "NaN", 2**64, Decimal("1e30"), [1], {})),
     ],
 )
 def test_a_number_in_any_form_becomes_a_number_or_goes_into_extra_fields(value: Any, number: Any) -> None:
