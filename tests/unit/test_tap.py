@@ -27,11 +27,12 @@ from tests.unit.api.fakes import response
 from tests.unit.fakes import CONFIG, NOW, Answer, catalog_of, make_tap, messages, row, serving
 
 
-def test_discovery_needs_neither_settings_nor_credentials_nor_a_client() -> None:
+def test_discovery_needs_neither_settings_nor_credentials_nor_a_client_and_batches_are_not_offered() -> None:
     tap = TapWootric(config={}, validate_config=False)
-    assert {stream["tap_stream_id"] for stream in tap.catalog_dict["streams"]} == tap.streams.keys()
-    assert len(tap.streams) == 8
+    assert {stream["tap_stream_id"] for stream in tap.catalog_dict["streams"]} == tap.streams.keys() == STREAMS.keys()
     assert not {"settings", "client"} & vars(tap).keys()
+    assert PluginCapabilities.BATCH not in tap.capabilities
+    assert "batch_config" not in tap.config_jsonschema["properties"]
 
 
 def test_settings_are_read_once_and_seen_by_the_sdk_with_their_defaults() -> None:
@@ -43,11 +44,6 @@ def test_settings_are_read_once_and_seen_by_the_sdk_with_their_defaults() -> Non
     assert tap.config["start_date"] == "2024-01-01T00:00:00Z"
     assert tap.config["lookback_window"] == 300
     assert "region" not in tap.config
-
-
-def test_batches_are_not_offered() -> None:
-    assert PluginCapabilities.BATCH not in TapWootric.capabilities
-    assert "batch_config" not in TapWootric.config_jsonschema["properties"]
 
 
 @pytest.mark.parametrize(
@@ -356,22 +352,16 @@ def test_a_signal_ends_a_sync_with_the_state_of_the_records_that_were_written(
         return serving(rows)(path, params)
 
     tap = make_tap(answer, catalog=catalog_of(make_tap(), "end_users"))
+    handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated):
         tap.sync_all()
+    assert signal.getsignal(signal.SIGTERM) != handler  # The next signal kills.
     written = messages(capsys.readouterr().out)
     records = [message["record"] for message in written if message["type"] == "RECORD"]
     assert 0 < len(records) < 120
     assert written[-1]["type"] == "STATE"
     bookmark = written[-1]["value"]["bookmarks"]["end_users"]["replication_key_value"]
     assert bookmark == records[-1]["updated_at"]
-
-
-def test_after_a_signal_the_tap_no_longer_handles_the_next_one() -> None:
-    tap = make_tap()
-    ours = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated):
-        tap.on_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) != ours
 
 
 # The command

@@ -196,9 +196,7 @@ def test_an_implausible_reset_means_a_wait_of_a_minute(reset: float) -> None:
 
 
 def test_the_latest_response_decides_how_long_to_wait() -> None:
-    assert slept_after(response(headers=limit(0, SERVER_TIME + 30)), response(headers=limit(0, SERVER_TIME + 40))) == [
-        40
-    ]
+    assert slept_after(*(response(headers=limit(0, SERVER_TIME + seconds)) for seconds in (30, 40))) == [40]
 
 
 @pytest.mark.parametrize(

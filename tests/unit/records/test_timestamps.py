@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tap_wootric.records.timestamps import SECOND_LENGTH, normalize_timestamp, timestamp_of_second, unix_seconds
 
+FEW_EXAMPLES = settings(max_examples=50, deadline=None)
 OFFSETS = st.integers(-14 * 4, 14 * 4).map(lambda quarters: timezone(timedelta(minutes=15 * quarters)))
 INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1), timezones=OFFSETS).map(  # noqa: DTZ001 - See timezones.
     lambda instant: instant.replace(microsecond=0)
@@ -23,6 +24,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("time_format", FORMATS.values(), ids=FORMATS.keys())
+@FEW_EXAMPLES
 @given(instant=INSTANTS)
 def test_a_timestamp_is_the_same_instant_in_utc(time_format: str, instant: datetime) -> None:
     normalized = normalize_timestamp(instant.strftime(time_format))
@@ -30,6 +32,7 @@ def test_a_timestamp_is_the_same_instant_in_utc(time_format: str, instant: datet
     assert datetime.fromisoformat(normalized) == instant
 
 
+@FEW_EXAMPLES
 @given(instant=INSTANTS)
 def test_unix_seconds_are_the_same_instant_and_back(instant: datetime) -> None:
     seconds = int(instant.timestamp())
@@ -87,6 +90,7 @@ def test_anything_else_is_an_error(sent: object) -> None:
             normalize_timestamp(sent)
 
 
+@FEW_EXAMPLES
 @given(seconds=st.lists(st.integers(-60_000_000_000, 250_000_000_000), min_size=2))
 def test_timestamps_of_seconds_convert_back_and_sort_as_text(seconds: list[int]) -> None:
     timestamps = [timestamp_of_second(second) for second in seconds]
