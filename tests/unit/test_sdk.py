@@ -123,13 +123,6 @@ def test_records_do_not_move_the_bookmark_even_if_they_are_out_of_order() -> Non
     assert tap.state == {"bookmarks": {"rows": {}}}
 
 
-def test_the_state_manager_moves_the_bookmark_without_progress_markers() -> None:
-    stream = make_tap().streams["rows"]
-    for timestamp in UPDATES[:2]:
-        stream.state_manager.increment_state({"updated_at": timestamp}, replication_key="updated_at")
-        assert stream.stream_state == {"replication_key": "updated_at", "replication_key_value": timestamp}
-
-
 def test_a_state_that_is_the_same_as_the_last_one_is_written_if_records_came_in_between(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -86,14 +86,6 @@ def test_the_time_that_a_token_request_takes_counts_towards_the_lifetime() -> No
     assert len(api.sent) == 2
 
 
-def test_a_token_is_used_until_it_is_invalidated() -> None:
-    authenticator = FakeApi([token(), token(access_token="token-2")]).authenticator(FakeTime())  # noqa: S106
-    for _ in range(2):
-        assert authenticator.auth_header() == {"Authorization": "Bearer token-1"}
-    authenticator.invalidate()
-    assert authenticator.auth_header() == {"Authorization": "Bearer token-2"}
-
-
 def test_a_refresh_token_renews_the_token() -> None:
     api = FakeApi([token(refresh_token="refresh-1"), token(refresh_token="refresh-2"), token()])  # noqa: S106
     authenticator = api.authenticator(FakeTime(), credentials=LOGIN)
