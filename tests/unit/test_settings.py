@@ -178,8 +178,7 @@ def test_the_password_grant_and_a_user_agent_are_accepted() -> None:
     config = {"username": "ada", "password": SECRET, "user_agent": "ours/2", **DEFAULTS}
     typed = Settings.from_config(config, default_user_agent="tap-wootric/1.2.3")
     assert typed.credentials == {"username": "ada", "password": SECRET}
-    assert (typed.start_date, typed.account_token) == (None, None)
-    assert typed.user_agent == "ours/2"
+    assert (typed.start_date, typed.account_token, typed.user_agent) == (None, None, "ours/2")
 
 
 @pytest.mark.parametrize("name", ["lookback_window", "recheck_days", "request_timeout"])

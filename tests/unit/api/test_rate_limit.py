@@ -174,12 +174,11 @@ def test_retry_after_is_honoured(status: int, retry_after: str) -> None:
 
 
 @pytest.mark.parametrize("retry_after", [{}, {"Retry-After": "soon"}])
-def test_a_429_without_a_usable_retry_after_waits_until_the_reset(retry_after: dict[str, str]) -> None:
+def test_without_a_usable_retry_after_the_reset_counts_and_without_that_the_retries_have_to_do(
+    retry_after: dict[str, str],
+) -> None:
     assert slept_after(response(429, headers={**limit(0, SERVER_TIME + 12), **retry_after})) == [12]
-
-
-def test_a_429_or_503_that_names_no_time_is_left_to_the_retries() -> None:
-    assert slept_after(response(429), response(503)) == []
+    assert slept_after(response(429, headers=retry_after), response(503, headers=retry_after)) == []
 
 
 @pytest.mark.parametrize(

@@ -16,20 +16,14 @@ OFFSETS = st.integers(-14 * 4, 14 * 4).map(lambda quarters: timezone(timedelta(m
 INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(2999, 1, 1), timezones=OFFSETS).map(  # noqa: DTZ001 - See timezones.
     lambda instant: instant.replace(microsecond=0)
 )
-FORMATS = {
-    "the usual format": "%Y-%m-%d %H:%M:%S %z",
-    "with a T": "%Y-%m-%dT%H:%M:%S%z",
-    "without a space": "%Y-%m-%d %H:%M:%S%z",
-}
 
 
-@pytest.mark.parametrize("time_format", FORMATS.values(), ids=FORMATS.keys())
 @FEW_EXAMPLES
 @given(instant=INSTANTS)
-def test_a_timestamp_is_the_same_instant_in_utc(time_format: str, instant: datetime) -> None:
-    normalized = normalize_timestamp(instant.strftime(time_format))
-    assert normalized == instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert datetime.fromisoformat(normalized) == instant
+def test_a_timestamp_is_the_same_instant_in_utc(instant: datetime) -> None:
+    expected = instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert normalize_timestamp(instant.strftime("%Y-%m-%d %H:%M:%S %z")) == expected  # The usual format.
+    assert normalize_timestamp(str(instant)) == expected  # With a colon in the offset.
 
 
 @FEW_EXAMPLES

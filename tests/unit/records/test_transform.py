@@ -25,13 +25,8 @@ JSON = st.recursive(
 FEW_EXAMPLES = settings(max_examples=30, deadline=None)
 
 
-@cache
-def schema_text(stream: str) -> str:
-    return files("tap_wootric.schemas").joinpath(f"{stream}.json").read_text()
-
-
 def schema_of(stream: str) -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(schema_text(stream))
+    schema: dict[str, Any] = json.loads(files("tap_wootric.schemas").joinpath(f"{stream}.json").read_text())
     return schema
 
 
