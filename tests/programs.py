@@ -97,5 +97,5 @@ class Project:
 
 
 def settings(sandbox: Sandbox, prefix: str = "TAP_WOOTRIC") -> dict[str, str]:
-    """Return environment variables for a sandbox. Requests are sequential, so that tests can count them."""
-    return {f"{prefix}_{name.upper()}": value for name, value in {**sandbox.config, "concurrency": "1"}.items()}
+    """Return environment variables with the tap's settings for a sandbox."""
+    return {f"{prefix}_{name.upper()}": value for name, value in sandbox.config.items()}

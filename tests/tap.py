@@ -17,9 +17,6 @@ from typing import Any
 from tests.fork_server import Command
 from tools import ROOT, environment
 
-DEFAULTS: dict[str, Any] = {}
-"""Settings for runs that do not set them."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -84,7 +81,6 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
-        config = config and {**DEFAULTS, **config}
         line = [*arguments]
         for option, content in (("--config", config), ("--state", state), ("--catalog", catalog)):
             if content is not None:

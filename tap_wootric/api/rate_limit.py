@@ -32,7 +32,7 @@ _CLOCK_SAMPLES = 20
 """How many of the latest `Date` headers tell the time. A wrong one is forgotten after that many responses."""
 _PLAUSIBLE_DATES = range(1_388_534_400, 4_102_444_800)
 """From 2014-01-01, before which the API is not known to have existed, to 2100-01-01, in Unix seconds."""
-_NOTED_DIFFERENCE_SECONDS = 300
+NOTED_DIFFERENCE_SECONDS = 300
 """Clocks that are further apart are worth a warning."""
 _BLOCKING_STATUSES = (requests.codes.too_many_requests, requests.codes.service_unavailable)
 
@@ -82,7 +82,7 @@ class Clock:
         if server_time is None or int(server_time) not in _PLAUSIBLE_DATES:
             return
         self._offsets.append(server_time - self._monotonic())
-        if not self._has_warned and abs(server_time - self.local_time()) > _NOTED_DIFFERENCE_SECONDS:
+        if not self._has_warned and abs(server_time - self.local_time()) > NOTED_DIFFERENCE_SECONDS:
             self._has_warned = True
             _logger.warning(
                 "The API's clock shows %s, and this machine's %s: bookmarks go by the earlier one",

@@ -8,32 +8,24 @@ import os
 import signal
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
+from collections.abc import Sequence
 
-import requests
-from singer_sdk.exceptions import ConfigValidationError, FatalAPIError, RetriableAPIError, SingerSDKError
+from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
-from tap_wootric.api.auth import WootricAuthenticator
-from tap_wootric.api.client import Client
-from tap_wootric.api.rate_limit import RateLimiter
-from tap_wootric.api.responses import safe_message
-from tap_wootric.doctor.examination import Doctor
-from tap_wootric.doctor.probe import Patience, Probe, UnansweredError, plain_message
-from tap_wootric.doctor.report import Report, as_json, as_text
-from tap_wootric.tap import InvalidInputError, TapWootric
+from tap_wootric.api.responses import ApiUnavailableError, safe_message
+from tap_wootric.doctor import facts
+from tap_wootric.doctor.estimate import estimate_costs
+from tap_wootric.doctor.probe import ListProbe, NotAskedError, Probe
+from tap_wootric.doctor.report import Check, Report, Status, as_json, as_text
+from tap_wootric.streams.lists import ListStream
+from tap_wootric.tap import TapWootric
 
 _READABLE, _UNREADABLE, _WRONG_OPTIONS, _INTERRUPTED = 0, 1, 2, 130
 """The exit statuses. 130 is what shells report after SIGINT."""
 
 _TOKEN_SECONDS = 25.0
 """How long to try to get a token. An unreachable host is reported within 30 seconds."""
-_TOKEN_TIMEOUT_SECONDS = 10
-_MAX_TIMEOUT_SECONDS = 30
-_TOKEN_ATTEMPTS = 3
-_TOKEN_PAUSE_SECONDS = 1.0
 
 
 def main() -> None:
@@ -46,58 +38,33 @@ def main() -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     """Run the command, and return its exit status."""
-    _show_log()
+    _show_warnings()
     options = _parse(arguments)
     try:
         config = TapWootric.cb_config(None, None, tuple(options.config))
         tap = TapWootric(config=config.config, parse_env_config=config.parse_env)
-        settings = tap.settings
-    except (ConfigValidationError, InvalidInputError) as error:
-        return _complain(error.errors if isinstance(error, ConfigValidationError) else error.lines)
     except SingerSDKError as error:
-        return _complain([safe_message(error)])
+        lines = error.errors if isinstance(error, ConfigValidationError) else [safe_message(error)]
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        return _WRONG_OPTIONS
     signal.signal(signal.SIGINT, signal.default_int_handler)  # The SDK's handlers are for a sync.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    patience = Patience(_report_progress)
-    rate_limiter = RateLimiter(sleep=patience.wait)
-    authenticator = WootricAuthenticator(
-        api_url=settings.api_url,
-        credentials=settings.credentials,
-        account_token=settings.account_token,
-        user_agent=settings.user_agent,
-        timeout_seconds=min(settings.request_timeout_seconds, _TOKEN_TIMEOUT_SECONDS),
-        rate_limiter=rate_limiter,
-    )
-    client = Client(
-        api_url=settings.api_url,
-        authenticator=authenticator,
-        rate_limiter=rate_limiter,
-        timeout_seconds=min(settings.request_timeout_seconds, _MAX_TIMEOUT_SECONDS),
-    )
-    probe = Probe(client, patience.wait)
-    doctor = Doctor(
-        settings,
-        {stream.name: stream for stream in tap.discover_streams()},
-        authenticator=authenticator,
-        clock=rate_limiter.clock,
-        probe=probe,
-        report_progress=_report_progress,
-    )
-    _report_progress("Checking the credentials")
-    if problem := _within(_TOKEN_SECONDS, lambda: _token_problem(authenticator)):
-        report = doctor.report_without_token(tap.plugin_version, problem)
+    logging.disable(logging.WARNING)  # Those of a sync quote the API, and names of fields, which may be data.
+    report = examine(tap, Probe(tap.settings, _report_progress))
+    if options.format == "json":
+        sys.stdout.write(f"{as_json(report)}\n")
     else:
-        probe.requests += 1  # The token's.
-        report = doctor.report(tap.plugin_version)
-    _print(report, options.format)
+        colored = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+        unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        sys.stdout.write(as_text(report, colored=colored, unicode=unicode))
     return _READABLE if report.is_readable else _UNREADABLE
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tap-wootric-doctor",
-        description="Checks in a minute whether the tap can read an account, and how long the first sync will "
-        "take. It sends about 60 requests, which only read, and its output has no customer data.",
+        description="Checks in a minute whether the tap can read an account, and how long syncs will take. It sends "
+        "about 40 requests, which only read, and its output has no customer data.",
         epilog="Exit status: 0 if the tap can read the account, 1 if it cannot, 2 for wrong options or settings.",
     )
     parser.add_argument(
@@ -112,64 +79,82 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _token_problem(authenticator: WootricAuthenticator) -> str:
-    """Try to get a token, and return what went wrong: an empty string if nothing did."""
-    for attempt in range(1, _TOKEN_ATTEMPTS + 1):
-        try:
-            authenticator.auth_header()
-        except (FatalAPIError, UnansweredError) as error:
-            return plain_message(error)
-        except (RetriableAPIError, requests.RequestException) as error:
-            if attempt == _TOKEN_ATTEMPTS:
-                return plain_message(error)
-            time.sleep(_TOKEN_PAUSE_SECONDS)
+def examine(tap: TapWootric, probe: Probe) -> Report:
+    """Return what is true of the account that a tap reads."""
+    tap.client = probe
+    _report_progress("Checking the credentials")
+    probe.unavailable = _token_problem(probe)
+    checks, lists, needed = list[Check](), list[ListProbe](), list[str | None]([None])
+    for stream in tap.discover_streams():
+        _report_progress(f"Checking {stream.name}")
+        if isinstance(stream, ListStream):
+            lists.append(ListProbe(probe, stream))
+            checks += facts.list_checks(lists[-1])
         else:
-            break
-    return ""
+            checks.append(facts.access(stream.name, probe.ask, stream, stream.sample_params()))
+        needed += [stream.name] * stream.selected_by_default
+    checks = [facts.credentials(probe, tap.settings, probe.unavailable), facts.clock(probe), *checks]
+    # Facts that are not known do not matter, as long as the stream can be read.
+    bad = {"access": {Status.FAILED, Status.UNKNOWN}}
+    troubles = [one for one in checks if one.stream in needed and one.status in bad.get(one.id, {Status.FAILED})]
+    return Report(
+        version=tap.plugin_version,
+        api_url=tap.settings.api_url,
+        checks=checks,
+        estimate=estimate_costs(lists, tap.settings.recheck_days),
+        advice=_advice(troubles),
+        is_readable=not troubles,
+    )
 
 
-def _within(seconds: float, function: Callable[[], str]) -> str:
-    """Return what a function returns, or a problem if that takes too long.
+def _token_problem(probe: Probe) -> Exception | None:
+    """Fetch a token, and return what went wrong, if anything did.
 
     A name server that is slow to fail, for instance, obeys no timeout of a request.
     """
-    results: SimpleQueue[str] = SimpleQueue()
-    threading.Thread(target=lambda: results.put(function()), daemon=True).start()
-    try:
-        return results.get(timeout=seconds)
-    except Empty:
-        return f"The API did not answer within {seconds:.0f} s"
+    problem: Exception | None = ApiUnavailableError(f"The API did not answer within {_TOKEN_SECONDS:.0f} s")
+
+    def authenticate() -> None:
+        nonlocal problem
+        try:
+            probe.authenticate()
+            problem = None
+        except (ApiUnavailableError, NotAskedError) as error:
+            problem = error
+
+    thread = threading.Thread(target=authenticate, daemon=True)
+    thread.start()
+    thread.join(_TOKEN_SECONDS)
+    return problem
 
 
-def _show_log() -> None:
-    """Show warnings on stderr, one plain line each."""
+def _advice(troubles: Sequence[Check]) -> str:
+    """Return what to do: the next command, or the one thing to fix.
+
+    Args:
+        troubles: The checks that prevent a sync of the default selection.
+    """
+    if not troubles:
+        return "Ready: `meltano run tap-wootric target-postgres`"
+    if troubles[0].id == "credentials":
+        return f"Not ready: {troubles[0].message}"
+    if denied := [str(check.stream) for check in troubles if check.id == "access" and check.status is Status.FAILED]:
+        deselect = "; ".join(f"`meltano select tap-wootric --exclude {name} '*'`" for name in denied)
+        return f"Not ready: {' and '.join(denied)} cannot be read. Ask Wootric for access, or deselect: {deselect}"
+    if failed := [check for check in troubles if check.status is Status.FAILED]:
+        where = f"{failed[0].stream}: {failed[0].message}"
+        return f"Not ready: {where} Please report this, with the output of --format json"
+    return f"Try again later: {troubles[0].message}"
+
+
+def _show_warnings() -> None:
+    """Show warnings about the settings on stderr, one plain line each."""
     warnings.simplefilter("ignore")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # Its warnings contain the parameters of URLs.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
 
 
 def _report_progress(text: str) -> None:
     sys.stderr.write(f"{text} ...\n")
-    sys.stderr.flush()
-
-
-def _complain(lines: Sequence[str]) -> int:
-    for line in lines:
-        sys.stderr.write(f"{line}\n")
-    return _WRONG_OPTIONS
-
-
-def _print(report: Report, output_format: str) -> None:
-    if output_format == "json":
-        sys.stdout.write(f"{as_json(report)}\n")
-    else:
-        is_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        colored = is_terminal and not os.environ.get("NO_COLOR")
-        unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        sys.stdout.write(as_text(report, colored=colored, unicode=unicode))
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,106 +1,98 @@
-"""How many requests a sync takes, and how long. Pure."""
+"""Estimates how many requests a sync takes, and how long."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
-from tap_wootric.pagination.query import PAGE_SIZE
+from singer_sdk.exceptions import FatalAPIError
 
-_ROWS_PER_REQUEST = PAGE_SIZE - 1
-"""Each request begins at the second of the last row that is known, and returns that row again."""
+from tap_wootric.doctor.probe import ListProbe, NotAskedError, seconds_of
+from tap_wootric.pagination.forecast import Forecast, forecast
+from tap_wootric.pagination.query import TimeRange, WrongAnswerError, fetch_page
+from tap_wootric.records.timestamps import SECONDS_PER_DAY
 
-_PAGES_IN_SEQUENCE = 12
-"""About so many pages of a list are read one by one: the first, and the end of the last partition."""
-
-_PARALLEL_OVERHEAD = 1.07
-"""How many times the requests of a page-by-page reading a parallel one takes: each partition costs an extra request."""
-
-_START_SECONDS = 2.0
-"""What a sync takes without any request."""
-
-_SECONDS_PER_ROW = 0.00006
-"""What a row takes without the waiting, measured with a target that only stores lines."""
-
-
-_WINDOW_SECONDS = 60.0
-"""The documented limit counts requests per minute."""
-
-_MIN_WINDOW_SECONDS = 2
-"""Resets that are less far apart may be the same one, rounded."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListFacts:
-    """What the time of a list's sync depends on.
-
-    Attributes:
-        rows: How many rows the sync reads.
-        seconds_per_request: How long the API takes to return a page.
-        limit: How many requests the API accepts in a window, or None if it announces no limit.
-        window_seconds: The length of a window, or None if it is not known.
-    """
-
-    rows: float
-    seconds_per_request: float
-    limit: int | None = None
-    window_seconds: float | None = None
+_MAX_SAMPLES = 4
+"""Requests for the size of a long list. More would tell more about imports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The requests and the seconds of a sync."""
+    """What a sync takes."""
 
     requests: int
-    seconds: float
+    seconds: int
 
 
-def sync_cost(lists: Iterable[ListFacts], concurrency: int) -> Cost:
-    """Return what a sync takes that reads some lists one after the other, with one token.
+def count_rows(listed: ListProbe) -> tuple[float, Forecast | None]:
+    """Return how many rows a first sync of a list reads, and how they are spread if not all of them have been seen.
 
-    Args:
-        lists: The lists.
-        concurrency: How many parts of a list are read in parallel if the API announces no limit.
+    Raises:
+        NotAskedError, FatalAPIError: As with `ListProbe.fetch`.
+        WrongAnswerError: The API does not filter or sort as it was asked to.
     """
-    costs = [_list_cost(facts, concurrency) for facts in lists]
-    return Cost(1 + sum(cost.requests for cost in costs), _START_SECONDS + sum(cost.seconds for cost in costs))
+    first = listed.query(listed.key)
+    pages = [fetch_page(listed.fetch, query) for query in (first, replace(first, descending=True))]
+    seen = {record["id"] for page in pages for record in page.records}
+    head, tail = (page.seconds for page in pages)
+    has_overlap = not (head and tail) or head[-1] > tail[-1]  # Not just in rows of one second.
+    if not has_overlap and min(listed.short_pages, default=listed.largest_page) < listed.largest_page:
+        raise NotAskedError("rows cannot be counted by pages that come short now and then")
+    if has_overlap or len(seen) < listed.page_rows:
+        return len(seen), None
+    times = seconds_of([*pages[0].records, *pages[1].records], listed.key)
+    query = first.with_range(listed.key, TimeRange(min(times), max(times) + 1))
+    spread = forecast(listed.fetch, query, listed.page_rows, _MAX_SAMPLES)
+    return spread.rows_after(min(times)), spread
 
 
-def window_seconds(resets: Sequence[tuple[int, int]]) -> float | None:
-    """Return the length of the windows in which the API counts requests, or None if the resets do not show it.
+def estimate_costs(lists: Iterable[ListProbe], recheck_days: int) -> dict[str, Cost | None]:
+    """Return what syncs of the lists that can be read take; None if that is not known.
 
-    Args:
-        resets: For each response, when it came and the reset that it announced, in Unix seconds.
+    These are a first sync, one when nothing is new, and the first one of a day, which rechecks some days.
     """
-    ahead = [reset - received for received, reset in resets]
-    moments = [received for received, _ in resets]
-    if ahead and max(ahead) - min(ahead) < _MIN_WINDOW_SECONDS < max(moments) - min(moments):
-        return max(ahead)  # The window moves along with the requests.
-    apart = [b - a for a, b in pairwise(sorted({reset for _, reset in resets})) if b - a >= _MIN_WINDOW_SECONDS]
-    if apart:
-        return min(apart)
-    return max(ahead) if ahead and max(ahead) > _WINDOW_SECONDS else None
+    lists = [listed for listed in lists if listed.pages]
+    with suppress(NotAskedError, FatalAPIError, WrongAnswerError):
+        if lists:
+            return {
+                "first_sync": _cost(lists, [count_rows(listed)[0] for listed in lists]),
+                "idle_sync": _cost(lists, [0] * len(lists)),
+                "daily_sync": _cost(lists, [_rechecked_rows(listed, recheck_days) for listed in lists]),
+            }
+    return dict.fromkeys(("first_sync", "idle_sync", "daily_sync"))
 
 
-def _list_cost(facts: ListFacts, concurrency: int) -> Cost:
-    requests = max(1, math.ceil(facts.rows / _ROWS_PER_REQUEST))
-    working_seconds = facts.rows * _SECONDS_PER_ROW
-    if facts.limit:
-        return Cost(requests, max(_limited_seconds(facts, requests), working_seconds))
-    if concurrency == 1 or requests <= _PAGES_IN_SEQUENCE:
-        return Cost(requests, requests * facts.seconds_per_request + working_seconds)
-    in_parallel = math.ceil((requests - _PAGES_IN_SEQUENCE) * _PARALLEL_OVERHEAD)
-    waits = _PAGES_IN_SEQUENCE + in_parallel / concurrency
-    seconds = max(waits * facts.seconds_per_request, working_seconds)
-    return Cost(_PAGES_IN_SEQUENCE + in_parallel, seconds)
+def _rechecked_rows(listed: ListProbe, days: int) -> float:
+    """Return about how many rows of the last days a list has, if these are read again each day."""
+    if listed.key == "updated_at":
+        return 0
+    now, start = listed.sync_range.now, listed.sync_range.now - days * SECONDS_PER_DAY
+    rows, spread = count_rows(listed)
+    newest = seconds_of(listed.fetch(listed.query(listed.key, descending=True)), listed.key)
+    recent = sum(second >= start for second in newest)
+    if recent < len(newest) or not newest:
+        return recent
+    as_lately = min(rows, recent * (now - start) / max(1, now - min(newest)))
+    # The samples of a forecast are longer than the days, and the newest rows may be of a few hours.
+    return math.sqrt(spread.rows_after(start) * as_lately) if spread else as_lately
 
 
-def _limited_seconds(facts: ListFacts, requests: int) -> float:
-    """Return how long requests take of which the API accepts a number in each window."""
-    limit = max(1, facts.limit or 1)
+def _cost(lists: Iterable[ListProbe], rows: Iterable[float]) -> Cost:
+    requests, seconds = 1, 0.0  # The token's.
+    for listed, number in zip(lists, rows, strict=True):
+        # A request starts at the second of the last row, which comes again. The last one finds nothing new.
+        needed = math.ceil(number / max(1, listed.page_rows - 1)) + 1
+        requests += needed
+        seconds += _seconds(listed, needed)
+    return Cost(requests, math.ceil(seconds))
+
+
+def _seconds(listed: ListProbe, requests: int) -> float:
+    latency, limited = listed.median_seconds, listed.requests_per_window()
+    if limited is None:
+        return requests * latency
+    limit, window_seconds = limited
     full_windows = (requests - 1) // limit
-    rest = requests - full_windows * limit
-    seconds_of_window = max(facts.window_seconds or _WINDOW_SECONDS, limit * facts.seconds_per_request)
-    return full_windows * seconds_of_window + rest * facts.seconds_per_request
+    return full_windows * max(window_seconds, limit * latency) + (requests - full_windows * limit) * latency

@@ -1,200 +1,222 @@
-"""Sends the doctor's requests: few of them, within the API's limits, and with what each answer tells besides rows."""
+"""Sends the doctor's requests: as the tap sends them, but only so many of them, and for so long."""
 
 from __future__ import annotations
 
+import math
 import re
+import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import requests
-from singer_sdk.exceptions import FatalAPIError, SingerSDKError
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from typing_extensions import override
 
-from tap_wootric.api.client import Client
-from tap_wootric.api.responses import AccessDeniedError, decode_response, safe_message
+from tap_wootric.api.client import Client, RetryPolicy
+from tap_wootric.api.rate_limit import RateLimiter
+from tap_wootric.api.responses import ApiUnavailableError, decode_response, safe_message
+from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeKey, TimeRange
+from tap_wootric.records.timestamps import unix_seconds
+from tap_wootric.records.transform import Record, Row
+from tap_wootric.settings import Settings
+from tap_wootric.streams.base import WootricStream
+from tap_wootric.streams.lists import ListStream, parameters
 
-_MAX_REQUESTS = 70
-"""Most accounts show everything within 60."""
-_ATTEMPTS = 2
-"""Fewer than the tap's nine: an answer is wanted soon, and what has none is unknown."""
-_PAUSE_SECONDS = 1.0
+_POLICY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1, max_connect_seconds=5, max_read_seconds=30)
+"""For a person who waits. A page may take as long as on a slow API that the tap can read."""
+_MAX_REQUESTS = 55
+"""The last one may be sent up to 13 times, with other tokens or after errors, which makes fewer than 70."""
 _MAX_SECONDS = 90.0
 """How long to send requests, without the waits for limits."""
 _MAX_WAIT_SECONDS = 240.0
 """How long to wait for limits altogether. The documented limit is one per minute."""
-_NOTED_WAIT_SECONDS = 2.0
+_USUAL_WINDOW_SECONDS = 60.0
 _QUOTE = re.compile(r"( for /\S+): (?!the API redirects).*")
 """The end of a message about a response, which quotes it."""
-_REFUSALS = range(requests.codes.multiple_choices, requests.codes.too_many_requests)
 
 
-class UnansweredError(Exception):
-    """There is no usable answer to a question. The message says why, without anything from the answer itself."""
+class NotAskedError(Exception):
+    """A request was not sent, since there have been enough of them. The message says why."""
 
 
-class NotAskedError(UnansweredError):
-    """The question was not asked: it would take too long, or too many requests."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response, as far as it tells anything about the API.
-
-    Attributes:
-        content: The JSON, or None if there is a problem.
-        problem: Why the response cannot be used; empty if it can.
-        status: The HTTP status, or None if there was no response.
-        seconds: How long the response took.
-        limit: The limit that the endpoint announced, in requests per window.
-        remaining: How many requests the endpoint accepts until the reset.
-        reset: When the limit is reset, in the server's Unix seconds.
-        received: When the response came, by the server's clock.
-    """
-
-    content: Any
-    problem: str = ""
-    status: int | None = None
-    seconds: float = 0.0
-    limit: int | None = None
-    remaining: int | None = None
-    reset: int | None = None
-    received: int = 0
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the API refused the request, and would do so again."""
-        return self.status is not None and self.status in _REFUSALS
-
-
-class Patience:
-    """Waits for rate limits, up to a total.
+class Probe(Client):
+    """The tap's client, which keeps the responses, and sends no request any more once there have been enough.
 
     Args:
-        report: Is told about longer waits.
-        sleep: Sleeps for a number of seconds.
-    """
-
-    def __init__(self, report: Callable[[str], None], sleep: Callable[[float], object] = time.sleep) -> None:
-        self._report = report
-        self._sleep = sleep
-        self._left = _MAX_WAIT_SECONDS
-
-    def wait(self, seconds: float) -> None:
-        """Wait.
-
-        Raises:
-            NotAskedError: It would take too long altogether.
-        """
-        if seconds > self._left:
-            raise NotAskedError("the API's rate limit leaves no request for it")
-        if seconds >= _NOTED_WAIT_SECONDS:
-            self._report(f"Waiting {seconds:.0f} s for the API's rate limit")
-        self._left -= seconds
-        self._sleep(seconds)
-
-
-class Probe:
-    """Sends requests, and keeps count of them.
-
-    Args:
-        client: Sends a request.
-        wait: Waits for a number of seconds until a limit is reset.
-        monotonic: Returns seconds that never jump.
+        settings: The tap's settings.
+        report_progress: Is told about waits.
+        session: Sends the requests.
         sleep: Sleeps for a number of seconds.
 
     Attributes:
-        requests: How many requests were sent.
+        responses: The responses for each path, errors included.
+        unavailable: The error after which no stream can be read, if there was one.
     """
 
     def __init__(
         self,
-        client: Client,
-        wait: Callable[[float], None],
+        settings: Settings,
+        report_progress: Callable[[str], object],
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        session: requests.Session | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.requests = 0
-        self._client = client
-        self._wait = wait
-        self._unavailable = ""
-        self._blocked_until = 0
-        self._waited = 0.0
-        self._monotonic = monotonic
-        self._sleep = sleep
-        self._started_at = monotonic()
+        def wait(seconds: float) -> None:
+            if self.rate_limiter.throttled_seconds + seconds > _MAX_WAIT_SECONDS:
+                raise NotAskedError("the API's rate limit leaves no request for it")
+            report_progress(f"Waiting {math.ceil(seconds)} s for the API's rate limit")
+            sleep(seconds)
 
-    def ask(self, path: str, params: Mapping[str, Any], *, attempts: int = _ATTEMPTS) -> Answer:
-        """Send a request, and another one if the first has no usable response and that may pass.
+        super().__init__(settings, _POLICY, rate_limiter=RateLimiter(sleep=wait), session=session, sleep=sleep)
+        self.responses: dict[str, list[requests.Response]] = defaultdict(list)
+        self.unavailable: Exception | None = None
+        self._limited: dict[str, NotAskedError] = {}
+        self._started_at = time.monotonic()
+
+    @override
+    def request(self, path: str, params: Mapping[str, Any]) -> requests.Response:
+        response = super().request(path, params)
+        self.responses[path].append(response)
+        return response
+
+    def ask(self, stream: WootricStream, params: dict[str, Any]) -> list[Record]:
+        """Return the records that a stream of the tap makes of a response.
 
         Raises:
-            NotAskedError: There is no time left for it, or there have been too many requests.
+            NotAskedError: There have been too many requests, it would take too long, or no stream can be read.
+            FatalAPIError: There is no usable response, as with `WootricStream.records_with_retries`.
         """
-        answer = self._attempt(path, params)
-        for _ in range(attempts - 1):
-            if not answer.problem or answer.is_final or self._unavailable:
-                break
-            self._sleep(_PAUSE_SECONDS)
-            answer = self._attempt(path, params)
-        return answer
-
-    def _attempt(self, path: str, params: Mapping[str, Any]) -> Answer:
-        if self._unavailable:
-            return Answer(None, self._unavailable)
-        # The limiter waits for an endpoint's own limit. Perhaps all endpoints share one.
-        if (blocked_seconds := self._blocked_until - self._client.server_time()) > 0:
-            self._wait(blocked_seconds)
-            self._waited += blocked_seconds
-            self._blocked_until = 0
-        sent_at, waited = self._monotonic(), self._client.throttled_seconds
-        if sent_at - waited - self._waited - self._started_at > _MAX_SECONDS:
-            raise NotAskedError("the API is too slow to find it out")
-        if self.requests >= _MAX_REQUESTS:
+        if self.unavailable:
+            raise NotAskedError("no stream can be read")
+        if stream.path in self._limited:
+            raise self._limited[stream.path]
+        if self.rate_limiter.requests_sent >= _MAX_REQUESTS:
             raise NotAskedError("it would take too many requests")
-        self.requests += 1
+        if time.monotonic() - self._started_at - self.rate_limiter.throttled_seconds > _MAX_SECONDS:
+            raise NotAskedError("the API is too slow to find it out")
         try:
-            response = self._client.get(path, params)
-        except AccessDeniedError as error:
-            return Answer(None, plain_message(error), requests.codes.unauthorized)
-        except FatalAPIError as error:  # It concerns all paths: there is no token any more.
-            self._unavailable = plain_message(error)
-            return Answer(None, self._unavailable)
-        except (SingerSDKError, requests.RequestException) as error:
-            return Answer(None, plain_message(error))
-        waited = self._client.throttled_seconds - waited
-        answer = self._answer(path, response, self._monotonic() - sent_at - waited)
-        if answer.remaining == 0 and answer.reset is not None:
-            self._blocked_until = answer.reset
-        return answer
+            return stream.records_with_retries(params)
+        except ApiUnavailableError as error:
+            self.unavailable = error
+            raise
+        except NotAskedError as error:
+            self._limited[stream.path] = error
+            raise
 
-    def _answer(self, path: str, response: requests.Response, seconds: float) -> Answer:
-        content, problem = None, ""
-        try:
-            content = decode_response(response)
-        except SingerSDKError:  # Its message quotes the API, which may name a customer.
-            body = "" if not response.ok else ", but the body is not what it should be"
-            problem = f"{response.status_code} for {path}{body}"
-        headers = response.headers
-        return Answer(
-            content,
-            problem,
-            response.status_code,
-            seconds,
-            limit=_number(headers.get("X-Rate-Limit-Limit")),
-            remaining=_number(headers.get("X-Rate-Limit-Remaining")),
-            reset=_number(headers.get("X-Rate-Limit-Reset")),
-            received=self._client.server_time(),
-        )
+
+class ListProbe:
+    """Asks for pages of a list, each only once, and keeps their rows. So facts may share pages, in any order.
+
+    Args:
+        client: Sends the requests.
+        stream: The stream that reads the list.
+
+    Attributes:
+        key: The time that an incremental sync goes by.
+        sync_range: What a first sync would read.
+        pages: The pages by their queries.
+        rows: The latest record of each row, by its id.
+    """
+
+    def __init__(self, client: Probe, stream: ListStream) -> None:
+        clock = client.rate_limiter.clock
+        self.stream = stream
+        self.key: TimeKey = "updated_at" if "updated_at" in stream.sort_keys else "created_at"
+        self.sync_range = stream.range_from(clock.earlier(), clock.later())
+        self.pages: dict[Query, list[Record]] = {}
+        self.rows: dict[int, Record] = {}
+        self.client = client
+
+    def query(self, key: TimeKey, *, descending: bool = False) -> Query:
+        """Return the query for the first page of a first sync, by a time of choice."""
+        time_range = TimeRange(self.sync_range.start, self.sync_range.until)
+        return Query(key, sort_keys=self.stream.sort_keys, descending=descending).with_range(key, time_range)
+
+    def fetch(self, query: Query) -> list[Record]:
+        """Return a page. Raises what `Probe.ask` does."""
+        if query not in self.pages:
+            self.pages[query] = self.ask(parameters(query))
+            self.rows |= {record["id"]: record for record in self.pages[query]}
+        return self.pages[query]
+
+    def ask(self, params: dict[str, Any]) -> list[Record]:
+        """Return the records in the response to a request of which nothing is kept. Raises what `Probe.ask` does."""
+        return self.client.ask(self.stream, params)
+
+    @property
+    def largest_page(self) -> int:
+        """The most rows on a page so far."""
+        return max(map(len, self.pages.values()), default=0)
+
+    @property
+    def short_pages(self) -> set[int]:
+        """How many rows those pages have that lack rows, although a later page shows that the list had more."""
+        settled = TimeRange(lt=self.sync_range.now - self.stream.lookback_seconds)
+        later, found = list[Record](), set[int]()
+        for query, page in reversed(self.pages.items()):
+            if query.page == 1 and len(page) < query.size and not _ids(query.select(later)) <= _ids(page):
+                found.add(len(page))
+            rows = [record for record in page if record.get(self.key)]
+            later += Query(self.key).with_range(self.key, settled).select(rows)
+        return found
+
+    @property
+    def page_rows(self) -> int:
+        """How many rows a page has where more follow, as far as it shows."""
+        return self.largest_page if self.short_pages else PAGE_SIZE
+
+    @property
+    def median_seconds(self) -> float:
+        """The median time of a response."""
+        return statistics.median(response.elapsed.total_seconds() for response in self._responses)
+
+    def raw_rows(self) -> Iterator[Row]:
+        """Yield the rows so far as the API sent them."""
+        for response in self._responses:
+            with suppress(FatalAPIError, RetriableAPIError):
+                yield from decode_response(response)
+
+    def requests_per_window(self) -> tuple[int, float] | None:
+        """Return how many requests the API accepts in how many seconds, or None if it announces no limit.
+
+        It only tells how much of the window is left. The documented limit is one per minute.
+        """
+        limit = self.header("X-Rate-Limit-Limit")
+        if not limit:
+            return None
+        per_second = self.client.rate_limiter.max_requests_per_second(self.stream.path)
+        return limit, max(_USUAL_WINDOW_SECONDS, limit / per_second if per_second else 0)
+
+    def header(self, name: str) -> int | None:
+        """Return the last number that a header had, or None."""
+        for response in reversed(self._responses):
+            with suppress(OverflowError, ValueError):
+                return int(float(response.headers.get(name, "")))
+        return None
+
+    @property
+    def _responses(self) -> list[requests.Response]:
+        return self.client.responses[self.stream.path]
+
+
+def seconds_of(records: list[Record], key: TimeKey) -> list[int]:
+    """Return the Unix seconds of some records, apart from those without that time."""
+    return [unix_seconds(record[key]) for record in records if record.get(key)]
+
+
+def _ids(records: list[Record]) -> set[int]:
+    return {record["id"] for record in records}
+
+
+def is_refusal(error: Exception) -> bool:
+    """Return whether the API refuses a request, and would do so again. Errors that the tap retries may pass."""
+    is_transient = isinstance(error.__cause__, RetriableAPIError | requests.RequestException)
+    return isinstance(error, FatalAPIError) and not isinstance(error, ApiUnavailableError) and not is_transient
 
 
 def plain_message(error: BaseException) -> str:
     """Return one line about an error, without what the API itself says: it may name a customer or the account."""
-    return _QUOTE.sub(r"\1", safe_message(error))
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return int(float(text or ""))
-    except (OverflowError, ValueError):
-        return None
+    return _QUOTE.sub(r"\1 (error message left out)", safe_message(error))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
+
+import pendulum
+
+from tap_wootric.doctor.estimate import Cost
+from tap_wootric.progress import counted
 
 
 class Status(StrEnum):
@@ -41,14 +46,6 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class SyncEstimate:
-    """What a sync of the default selection takes."""
-
-    requests: int
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """Everything that the doctor found.
 
@@ -56,8 +53,7 @@ class Report:
         version: The version of the tap.
         api_url: The base URL of the API.
         checks: The facts, those of a stream together.
-        first_sync: The estimate for a first sync; None if the lists did not show it.
-        later_sync: The estimate for a sync a day later.
+        estimate: What each kind of sync of the default selection takes; None if the lists did not show it.
         advice: What to do: the next command, or the one thing to fix.
         is_readable: Whether the tap can read the account.
     """
@@ -65,45 +61,30 @@ class Report:
     version: str
     api_url: str
     checks: Sequence[Check]
-    first_sync: SyncEstimate | None
-    later_sync: SyncEstimate | None
+    estimate: Mapping[str, Cost | None]
     advice: str
     is_readable: bool
 
 
-_MARKS = {Status.OK: "✓", Status.WARNING: "!", Status.FAILED: "✗", Status.UNKNOWN: "?"}
-_COLORS = {Status.OK: "32", Status.WARNING: "33", Status.FAILED: "31", Status.UNKNOWN: "36"}
-"""The numbers of ANSI's colors: green, yellow, red and cyan."""
-
+_MARKS = {Status.OK: ("✓", "32"), Status.WARNING: ("!", "33"), Status.FAILED: ("✗", "31"), Status.UNKNOWN: ("?", "36")}
+"""The marks, and the numbers of ANSI's colors: green, yellow, red and cyan."""
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "...", "\u2019": "'"})
-_ID_WIDTH = 16
+_ACCESS = ("credentials", "access")
+"""The checks that explain why others of the stream, or all others, are unknown."""
+_ID_WIDTH = 15
+_WHOLE_MINUTES_FROM = 120
+_SYNCS = {
+    "first_sync": "A first sync",
+    "idle_sync": "A sync without news",
+    "daily_sync": "The first sync of a day",
+}
 
 
 def as_json(report: Report) -> str:
     """Return the report as one JSON object, in ASCII."""
-    content = {
-        "version": report.version,
-        "api_url": report.api_url,
-        "checks": [
-            {
-                "id": check.id,
-                "stream": check.stream,
-                "status": check.status,
-                "value": check.value,
-                "message": check.message,
-            }
-            for check in report.checks
-        ],
-        "estimate": {
-            "first_sync": _as_object(report.first_sync),
-            "later_sync": _as_object(report.later_sync),
-        },
-    }
-    return json.dumps(content, indent=2)
-
-
-def _as_object(estimate: SyncEstimate | None) -> dict[str, int] | None:
-    return {"requests": estimate.requests, "seconds": estimate.seconds} if estimate else None
+    estimate = {name: asdict(cost) if cost else None for name, cost in report.estimate.items()}
+    content = {"version": report.version, "api_url": report.api_url, "checks": [*map(asdict, report.checks)]}
+    return json.dumps({**content, "estimate": estimate}, indent=2)
 
 
 def as_text(report: Report, *, colored: bool, unicode: bool) -> str:
@@ -120,45 +101,31 @@ def as_text(report: Report, *, colored: bool, unicode: bool) -> str:
 
 def _lines(report: Report, *, colored: bool) -> Iterator[str]:
     yield f"tap-wootric {report.version}, {report.api_url}"
-    unreadable = {check.stream for check in report.checks if _is_obstacle(check)}
+    unreadable = {check.stream for check in report.checks if check.id in _ACCESS and check.status is not Status.OK}
     stream: str | None = None
     yield ""
     for check in report.checks:
-        if check.status is Status.UNKNOWN and unreadable & {None, check.stream}:
+        is_explained = None in unreadable or (check.stream in unreadable and check.id not in _ACCESS)
+        if check.status is Status.UNKNOWN and is_explained:
             continue
         if check.stream != stream:
             stream = check.stream
             yield ""
             yield _styled(str(stream), "1", colored=colored)
-        mark = _styled(_MARKS[check.status], _COLORS[check.status], colored=colored)
-        yield f"  {mark} {check.id:<{_ID_WIDTH}} {check.message}"
+        mark, color = _MARKS[check.status]
+        yield f"  {_styled(mark, color, colored=colored)} {check.id:<{_ID_WIDTH}} {check.message}"
     yield ""
-    for name, estimate in (("A first sync", report.first_sync), ("A sync a day later", report.later_sync)):
-        if estimate:
-            requests = f"{estimate.requests:,} request{'' if estimate.requests == 1 else 's'}"
-            yield f"{name} takes about {requests} and {duration(estimate.seconds)}."
+    for name, cost in report.estimate.items():
+        if cost:
+            yield f"{_SYNCS[name]} takes about {counted(cost.requests, 'request')} and {duration(cost.seconds)}."
     yield _styled(report.advice, "1;32" if report.is_readable else "1;31", colored=colored)
-
-
-def _is_obstacle(check: Check) -> bool:
-    """Return whether a check explains why others of its stream, or all others, are unknown."""
-    return check.id in {"access", "credentials"} and check.status is Status.FAILED
 
 
 def _styled(text: str, style: str, *, colored: bool) -> str:
     return f"\x1b[{style}m{text}\x1b[0m" if colored else text
 
 
-_SECONDS_PER_MINUTE = 60
-_SECONDS_PER_HOUR = 3_600
-_ROUNDED_FROM = 2
-"""Units: two minutes are `2 minutes`, but 100 seconds are not."""
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words, such as `20 minutes`."""
-    for name, length in (("hour", _SECONDS_PER_HOUR), ("minute", _SECONDS_PER_MINUTE)):
-        if seconds >= _ROUNDED_FROM * length:
-            return f"{round(seconds / length)} {name}s"
-    number = round(seconds)
-    return f"{number} second{'' if number == 1 else 's'}"
+def duration(seconds: int) -> str:
+    """Return a duration in words, such as `20 minutes`; from two minutes on in whole minutes."""
+    whole = seconds if seconds < _WHOLE_MINUTES_FROM else round(seconds / 60) * 60
+    return pendulum.duration(seconds=whole).in_words() if whole else "0 seconds"

@@ -85,7 +85,7 @@ class KeysetReader:
             known = page.ids_of_last_second() | (seen if rest == query else set())
             is_crowded = self._is_crowded(page, has_new=bool(new))
             is_short = len(page.records) < usual_size
-            if not is_crowded and (is_short or not new) and not self._has_more(rest, known):
+            if not is_crowded and (is_short or not new) and not self._may_have_more(rest, known):
                 return
             if is_crowded or not new:
                 yield from self._read_second(rest.with_range(key, TimeRange.of_second(page.last_second)), known)
@@ -101,10 +101,13 @@ class KeysetReader:
         may_be_full = len(page.records) >= self.largest_page or not has_new
         return page.is_of_one_second and len(page.records) > 1 and may_be_full
 
-    def _has_more(self, rest: Query, known: set[int]) -> bool:
-        """Return whether the rest of a list has rows that are not known, by a look at its other end."""
+    def _may_have_more(self, rest: Query, known: set[int]) -> bool:
+        """Return whether the rest of a list may have rows that are not known, by a look at its other end.
+
+        Ties may come in the same order in both directions, so several known rows prove nothing about their second.
+        """
         page = fetch_page(self._fetch, replace(rest, descending=True))
-        return any(record["id"] not in known for record in page.records)
+        return len(page.records) > 1 or any(record["id"] not in known for record in page.records)
 
     def _read_second(self, query: Query, known: set[int]) -> Iterator[Record]:
         """Yield the records of one second, once each and without those that are known.

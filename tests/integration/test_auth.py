@@ -31,7 +31,7 @@ def test_all_streams_share_one_token_and_no_url_contains_a_secret() -> None:
 def test_a_token_refused_during_a_sync_is_replaced_once() -> None:
     # The server's time advances by a tenth of a token's lifetime with each request, the tap's by almost nothing.
     with Sandbox(Account(1_000), Clock(NOW, step=720)) as sandbox:
-        run = tap(config={**sandbox.config, "concurrency": 1})
+        run = tap(config=sandbox.config)
     assert run.status == 0, run.log
     assert len(run.records("end_users")) == 1_000
     refused = [request for request in sandbox.requests if request.status == 401]

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from tests.tap import Run, full_table, seen, tap
+from tests.tap import Run, seen, tap
 from tools.sandbox import Account, Sandbox
-from tools.sandbox.account import NOW, SECOND
+from tools.sandbox.account import NOW
 from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
 from tools.sandbox.server import FAULTS, Clock
 
@@ -34,7 +34,6 @@ def checked(run: Run) -> Run:
     return run
 
 
-@pytest.mark.usefixtures("concurrency")
 def test_two_faults_in_a_row_lose_no_row() -> None:
     pairs: dict[tuple[str, int], str] = {}
 
@@ -54,12 +53,12 @@ def test_two_faults_in_a_row_lose_no_row() -> None:
 
 
 @pytest.mark.parametrize("fault", ["reset", "502"])
-def test_a_permanent_fault_fails_within_six_minutes_and_the_next_sync_continues(fault: str, concurrency: int) -> None:
+def test_a_permanent_fault_fails_within_six_minutes_and_the_next_sync_continues(fault: str) -> None:
     with Sandbox(Account(700), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: fault if path == "/v1/end_users" and n >= 6 else ""
         first = checked(tap(config=sandbox.config, sleepless=True, env=DEBUG))
         assert first.status == 1
-        assert 120 < sum(first.slept) < 360 * concurrency  # Each thread waits for itself.
+        assert 120 < sum(first.slept) < 360
         assert first.errors[-1].startswith("end_users: ")
         assert "Giving up after" in first.errors[-1]
         sandbox.fault = lambda *_: ""
@@ -129,8 +128,7 @@ def test_an_unreachable_server_is_named_at_each_attempt() -> None:
     run = checked(tap(config=config, sleepless=True, env=DEBUG))
     assert run.status == 1
     reason = "Access token: http://127.0.0.1:9/oauth/token could not be reached (Connection refused). "
-    (error,) = run.errors
-    assert error.startswith(f"{reason}Giving up after ")
+    assert run.errors[-1].startswith(f"{reason}Giving up after ")
     assert run.log.count(f"{reason}Retrying") == 8
 
 
@@ -163,27 +161,6 @@ def test_a_rate_limit_used_up_by_others_is_waited_for() -> None:
     assert run.log.count("429 Too Many Requests for /v1/end_users. Retrying") == 2
 
 
-@pytest.mark.parametrize(("method", "stream"), [("INCREMENTAL", "responses"), ("FULL_TABLE", "declines")])
-def test_an_older_deployment_is_read_by_creation_and_loses_no_update(method: str, stream: str) -> None:
-    account = Account(**{stream: 700})
-    table = account.tables[stream]
-    account.crowd(table, 120, created_too=True)
-    catalog = full_table(stream) if method == "FULL_TABLE" else None
-    with Sandbox(account, Clock(NOW), updates=3, deletes=0.5) as sandbox:
-        first = checked(tap(config=sandbox.config, catalog=catalog))
-        sandbox.switches.updates = sandbox.switches.deletes = 0
-        sandbox.clock.advance(3_600)
-        (changed,) = table.some(1)
-        table.update(changed, int(sandbox.clock() - 600) * SECOND)
-        second = checked(tap(config=sandbox.config, state=first.state, catalog=catalog))
-    assert f"{stream}: this API does not filter by updated_at" in first.log
-    target = seen(first.records(stream) + second.records(stream))
-    assert {row_id: target.get(row_id) for row_id in table.rows} == table.versions()
-    if method == "INCREMENTAL":
-        assert len(second.records(stream)) < 300
-        assert "2025-12-30" < second.bookmark(stream) <= "2025-12-31T01:16:40Z"
-
-
 def test_an_api_that_does_not_sort_is_refused() -> None:
     with Sandbox(Account(200, 1), Clock(NOW), ignores_sort=True) as sandbox:
         run = checked(tap(config=sandbox.config))
@@ -209,10 +186,10 @@ def test_a_stream_that_fails_for_good_in_the_middle_does_not_stop_the_others() -
     assert 250 <= len(first.records("end_users")) < 900
     assert second.status == 0
     assert seen(first.records("end_users") + second.records("end_users")) == account.end_users.versions()
-    assert len(second.records("responses")) == 1
+    assert second.records("responses") == []
 
 
-def test_a_token_endpoint_that_is_down_ends_the_sync_at_once_with_its_state(concurrency: int) -> None:
+def test_a_token_endpoint_that_is_down_ends_the_sync_at_once_with_its_state() -> None:
     # The server's time goes by half of a token's life at each request.
     with Sandbox(Account(900, 900, declines=900), Clock(NOW, step=400)) as sandbox:
         sandbox.fault = lambda path, n: "503" if path == "/oauth/token" and n >= 2 else ""
@@ -223,10 +200,10 @@ def test_a_token_endpoint_that_is_down_ends_the_sync_at_once_with_its_state(conc
     assert run.messages[-1]["type"] == "STATE"
     assert run.bookmark("declines")
     assert {request.path for request in sandbox.requests} == {"/oauth/token", "/v1/declines"}
-    assert sum(run.slept) < 360 * concurrency
+    assert sum(run.slept) < 360
 
 
-def test_a_host_that_goes_away_ends_the_sync_at_once_with_its_state(concurrency: int) -> None:
+def test_a_host_that_goes_away_ends_the_sync_at_once_with_its_state() -> None:
     with Sandbox(Account(900, declines=900), Clock(NOW)) as sandbox:
 
         def vanish(path: str, number: int) -> str:
@@ -242,4 +219,4 @@ def test_a_host_that_goes_away_ends_the_sync_at_once_with_its_state(concurrency:
     assert "/v1/declines could not be reached (Connection refused). Giving up after " in error
     assert run.bookmark("declines")
     assert not run.of_type("SCHEMA", "end_users")
-    assert sum(run.slept) < 360 * concurrency
+    assert sum(run.slept) < 360

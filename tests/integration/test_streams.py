@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,7 +15,6 @@ from tests.programs import plugin
 from tests.tap import Run, full_table, selecting, tap
 from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import NOW, SECOND, Email, in_utc
-from tools.sandbox.api import Answer
 from tools.sandbox.server import Clock
 
 BY_DEFAULT = {"end_users", "responses", "declines"}
@@ -61,7 +59,7 @@ def test_a_decline_comes_as_the_api_sent_it() -> None:
         records = {record["id"]: record for record in sync(sandbox, "declines").records("declines")}
     first, second = account.declines.rows[1], account.declines.rows[2]
     assert (records[1]["ip_address"], records[1]["origin_url"]) == ("127.0.0.1", "https://example.com")
-    assert "ip_address" not in records[2]
+    assert records[2]["ip_address"] is None  # The API did not send it.
     for row in (first, second):
         record = records[row.id]
         assert (record["created_at"], record["updated_at"]) == (in_utc(row.created), in_utc(row.updated))
@@ -120,7 +118,7 @@ def test_a_response_with_an_unexpected_structure_ends_its_stream_with_one_line()
 # nps_summary
 
 
-def test_nps_summary_has_a_row_for_each_day_from_the_start_date_to_today(concurrency: int) -> None:
+def test_nps_summary_has_a_row_for_each_day_from_the_start_date_to_today() -> None:
     account = Account(responses=300, declines=200)
     with Sandbox(account, Clock(NOW)) as sandbox:
         run = sync(sandbox, "nps_summary", start_date="2025-11-01T15:00:00+02:00")
@@ -129,14 +127,12 @@ def test_nps_summary_has_a_row_for_each_day_from_the_start_date_to_today(concurr
     for record, day in zip(run.records("nps_summary"), days, strict=True):
         assert record == {"date": day, **account.nps(date.fromisoformat(day)), "extra_fields": None}
     assert sum(record["responses"] for record in run.records("nps_summary")) > 10
-    assert (sandbox.max_concurrency > 1) == (concurrency > 1)
-    assert sandbox.max_concurrency <= concurrency
     assert run.of_type("SCHEMA")[0]["key_properties"] == ["date"]
     assert run.of_type("SCHEMA")[0]["bookmark_properties"] == ["date"]
 
 
 def test_the_last_seven_days_are_read_again_because_late_answers_change_them() -> None:
-    account, later = Account(responses=2_000), 5
+    account, later = Account(responses=500), 5
     with Sandbox(account, Clock(NOW)) as sandbox:
         first = sync(sandbox, "nps_summary", start_date="2025-11-01")
         asked = len(sandbox.pages("nps_summary"))
@@ -182,26 +178,10 @@ def test_the_sums_are_right_if_only_the_last_day_has_responses(ends_before: bool
     assert sum(record["responses"] for record in records[:-1]) == 0
 
 
-def test_a_failed_sync_abandons_threads_blocked_on_a_request() -> None:
-    class Hanging(Sandbox):
-        def handle(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> tuple[Answer, str]:
-            if "2025-12-06" in target:
-                time.sleep(8)
-            answer, _ = super().handle(method, target, body, headers)
-            return answer, "403" if "2025-12-02" in target else ""
-
-    catalog = selecting("nps_summary")
-    with Hanging(Account(responses=3_000), Clock(NOW)) as sandbox:
-        start = time.monotonic()
-        run = tap(config={**sandbox.config, "start_date": "2025-12-01", "concurrency": 8}, catalog=catalog)
-        assert time.monotonic() - start < 6
-    assert run.status == 1
-
-
 def test_the_next_sync_continues_with_the_last_day_of_an_interrupted_one() -> None:
     with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: "500" if path == "/v1/nps_summary" and n > 12 else ""
-        config = {**sandbox.config, "start_date": "2025-12-01", "concurrency": 1}
+        config = {**sandbox.config, "start_date": "2025-12-01"}
         first = tap(config=config, catalog=selecting("nps_summary"), sleepless=True)
         sandbox.fault = lambda _path, _number: ""
         second = sync(sandbox, "nps_summary", state=first.state, start_date="2025-12-01")
@@ -263,7 +243,7 @@ def expected_stats(account: Account, day: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("ends_before", [False, True])
 def test_email_stats_has_a_row_with_numbers_for_each_day(ends_before: bool) -> None:  # noqa: FBT001
-    account = Account(emails=3_000)
+    account = Account(emails=1_200)
     with Sandbox(account, Clock(NOW), ends_before=ends_before) as sandbox:
         run = sync(sandbox, "email_stats", start_date="2025-11-01T15:00:00+02:00")
     days = each_day(date(2025, 11, 1))
@@ -275,7 +255,7 @@ def test_email_stats_has_a_row_with_numbers_for_each_day(ends_before: bool) -> N
         # The API's text names two days where a range of two is needed for one.
         expected = {**expected_stats(account, day), "send_date": record["send_date"]}
         assert record == expected
-    assert sum(record["emails_sent"] for record in run.records("email_stats")) > 100
+    assert sum(record["emails_sent"] for record in run.records("email_stats")) > 50
     assert run.of_type("SCHEMA")[0]["key_properties"] == ["date"]
     assert run.of_type("SCHEMA")[0]["bookmark_properties"] == ["date"]
     assert run.bookmark("email_stats") == "2025-12-24"
@@ -349,7 +329,7 @@ def test_a_stream_that_becomes_forbidden_keeps_its_bookmark_and_its_rows() -> No
         catalog = full_table("end_users", "responses")
         full = tap(config=sandbox.config, catalog=catalog)
         sandbox.requests.clear()
-        first = tap(config={**sandbox.config, "concurrency": 1})
+        first = tap(config=sandbox.config)
         second = tap(config=sandbox.config, state=first.state)
     assert full.status == first.status == 1
     assert [message["stream"] for message in full.of_type("ACTIVATE_VERSION")] == ["responses"]
@@ -364,7 +344,7 @@ def test_streams_that_fail_have_a_line_each_at_the_end() -> None:
     faults = {"/v1/segments": "403", "/v1/declines": "404", "/v1/nps_summary": "500", "/v1/responses": "html"}
     with Sandbox(Account(3, 3), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, _: faults.get(path, "")
-        run = tap(config=sandbox.config, catalog=selecting(*ALL), sleepless=True)
+        run = tap(config=sandbox.config, catalog=selecting(*{*ALL} - {"email_stats"}), sleepless=True)
     assert run.status == 1
     assert [error.split(" for ")[0] for error in run.errors] == [
         "declines: the account may not read it (404 Not Found",

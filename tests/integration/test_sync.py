@@ -3,218 +3,299 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.tap import Run, catalog_of, full_table, seen, tap
+from tests.tap import Run, catalog_of, full_table, seen, selecting, tap
 from tools.sandbox import Account, Sandbox
-from tools.sandbox.account import NOW, SECOND, in_utc
+from tools.sandbox.account import END, NOW, SECOND, in_utc
 from tools.sandbox.server import Clock
 
-pytestmark = pytest.mark.usefixtures("concurrency")
+CHANGES_PER_REQUEST = {"updates": 6, "deletes": 0.5, "inserts": 1}
+LISTS = ("end_users", "responses", "declines")
+DAY = 86_400
 
-CHANGES_PER_REQUEST = {"updates": 6, "deletes": 0.5}
+
+def run_tap(sandbox: Sandbox, state: Any = None, **options: Any) -> Run:
+    """Run the tap on a machine whose clock shows the server's time."""
+    config = {**sandbox.config, **options.pop("settings", {})}
+    return tap(config=config, state=state, **{"now": sandbox.clock(), **options})
 
 
 def sync(sandbox: Sandbox, state: Any = None, **options: Any) -> Run:
     """Run the tap, and check that it succeeds."""
-    run = tap(config={**sandbox.config, **options.pop("settings", {})}, state=state, **options)
+    run = run_tap(sandbox, state, **options)
     assert run.status == 0, run.log
     return run
 
 
-def max_requests(rows: int, concurrency: int) -> float:
-    """Return how many requests some rows may take. Cutting partitions takes a few more."""
-    return (1.05 if concurrency == 1 else 1.1) * rows / 50
+# Completeness
 
 
-@pytest.mark.parametrize("stream", ["end_users", "responses", "declines"])
-def test_a_full_sync_emits_every_row_once_in_few_requests(stream: str, concurrency: int) -> None:
-    with Sandbox(Account(**{stream: 3_000}), Clock(NOW)) as sandbox:
+@pytest.mark.parametrize(
+    "switches", [{}, {"lenient": True, "shuffle_ties": True, "whole_seconds": True}], ids=["strict", "lenient"]
+)
+def test_two_syncs_and_a_full_table_have_every_row_of_an_account_in_use(switches: dict[str, Any]) -> None:
+    account = Account(300, 200, declines=60)
+    account.crowd(account.end_users, 80)
+    account.crowd(account.end_users, 60, created_too=True)
+    account.crowd(account.responses, 60, created_too=True)
+    account.crowd(account.declines, 60, created_too=True)
+    before = {name: table.versions() for name, table in account.tables.items()}
+    with Sandbox(account, Clock(NOW), **CHANGES_PER_REQUEST, **switches) as sandbox:
+        first = run_tap(sandbox)
+        after = {name: table.versions() for name, table in account.tables.items()}
+        sandbox.switches.updates = sandbox.switches.deletes = sandbox.switches.inserts = 0
+        second = sync(sandbox, first.state)
+        full = sync(sandbox, second.state, catalog=full_table(*LISTS))
+    for name, table in account.tables.items():
+        unchanged = {id_ for id_, version in after[name].items() if before[name].get(id_) == version}
+        assert unchanged <= {record["id"] for record in first.records(name)}
+        target = seen(first.records(name) + second.records(name))
+        assert table.rows.keys() <= target.keys()
+        if name == "end_users":
+            assert {row_id: target[row_id] for row_id in table.rows} == table.versions()
+        assert seen(full.records(name)) == table.versions()
+    assert full.state == second.state
+
+
+@pytest.mark.parametrize("switches", [{"short_pages": 0.3}, {"page_size": 25}], ids=["short once", "a cap of 25"])
+@pytest.mark.parametrize("hidden", [0, 30])
+def test_no_row_is_lost_where_pages_have_fewer_rows_than_were_asked_for(switches: dict[str, Any], hidden: int) -> None:
+    account = Account(400, 400, declines=100)
+    for table in account.tables.values():
+        table.hidden = {row.id for row in table.some(hidden)}
+    with Sandbox(account, Clock(NOW), **switches) as sandbox:
         run = sync(sandbox)
-    records = run.records(stream)
-    assert seen(records) == sandbox.account.tables[stream].versions()
-    assert len(records) == 3_000
-    assert len(sandbox.pages(stream)) <= max_requests(3_000, concurrency)
-
-
-def test_thousands_of_rows_in_one_second_take_no_more_requests_than_others(concurrency: int) -> None:
-    account = Account(3_000)
-    account.crowd(account.end_users, 4_000)
-    with Sandbox(account, Clock(NOW), shuffle_ties=True, whole_seconds=True) as sandbox:
-        records = sync(sandbox).records("end_users")
-    assert seen(records) == account.end_users.versions()
-    assert len(records) == 7_000
-    assert len(sandbox.pages("end_users")) <= max_requests(7_000, concurrency)
+        full = sync(sandbox, catalog=full_table(*LISTS))
+    for name, table in account.tables.items():
+        assert seen(run.records(name)) == seen(full.records(name)) == table.versions()
 
 
 @pytest.mark.parametrize("stream", ["end_users", "responses"])
 def test_a_second_that_cannot_be_proven_complete_fails_its_stream_once_and_blocks_no_sync(stream: str) -> None:
-    account = Account(300, 300, declines=60)
-    table = account.tables[stream]
-    second = account.crowd(table, 2_000, created_too=True)
-    if stream == "responses":
-        for row in table.rows.values():
-            row.body["excluded_from_calculations"] = row.id % 3 == 0
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        first = tap(config=sandbox.config)
-        second_sync = sync(sandbox, first.state)
-    assert first.status == 1
-    [error] = first.errors
+    account = Account(60, 60, declines=60)
+    second = account.crowd(account.tables[stream], 320, created_too=True)
+    with Sandbox(account, Clock(NOW), page_size=10) as sandbox:  # So page 30 ends with row 300.
+        first = run_tap(sandbox)
+        again = sync(sandbox, first.state)
+        full = run_tap(sandbox, catalog=full_table(*LISTS))
+    assert (first.status, full.status) == (1, 1)
+    [error], [full_error] = first.errors, full.errors
     at = in_utc(second * SECOND)
-    assert error == (
-        f"{stream}: 2000 rows updated at {at} and created at {at} were read, and there may be more: page 30 is full. "
-        "The next sync goes on behind it"
-    )
-    for name, table_ in account.tables.items():
-        assert seen(first.records(name)) == table_.versions()
-    assert [len(second_sync.records(name)) for name in account.tables] == [1, 1, 1]
+    assert error.startswith(f"{stream}: ")
+    assert f"created at {at} were read, and there may be more: " in error
+    assert error.endswith(". The next sync goes on behind it")
+    assert not again.of_type("RECORD")
+    assert full_error.endswith(". The target keeps the rows of earlier syncs")
+    assert {message["stream"] for message in full.of_type("ACTIVATE_VERSION")} == {*LISTS} - {stream}
 
 
-def test_a_full_table_with_a_second_that_cannot_be_proven_complete_keeps_what_the_target_has() -> None:
-    account = Account(60, 60)
-    account.crowd(account.responses, 1_600, created_too=True)
+@pytest.mark.parametrize("stream", LISTS)
+def test_a_row_that_is_committed_late_comes_with_the_next_sync(stream: str) -> None:
+    account = Account(**{stream: 100})
+    table = account.tables[stream]
     with Sandbox(account, Clock(NOW)) as sandbox:
-        run = tap(config=sandbox.config, catalog=full_table("end_users", "responses"))
-    assert run.status == 1
-    [error] = run.errors
-    assert error.endswith("The target keeps the rows of earlier syncs")
-    assert seen(run.records("responses")) == account.responses.versions()
-    assert [message["stream"] for message in run.of_type("ACTIVATE_VERSION")] == ["end_users"]
+        newest = table.insert(int(NOW - 5) * SECOND)
+        first = sync(sandbox)
+        assert newest.id in seen(first.records(stream))
+        late = table.insert(int(NOW - 65) * SECOND)
+        sandbox.clock.advance(3_600)
+        second = sync(sandbox, first.state)
+        sandbox.clock.advance(3_600)
+        third = sync(sandbox, second.state)
+    assert set(seen(second.records(stream))) == {late.id, newest.id}
+    assert not third.records(stream)
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"date_skew": 290},
+        {"date_skew": 30 * DAY},
+        {"date_skew": -30 * DAY},
+        {"date": "Fri, 31 Dec 9999 23:59:59 GMT"},
+        {"date": "Wed, 31 Dec 2025 00:16:40"},
+        {"date": "Wed, 31 Dec 2025 00:16:40 -0000"},
+    ],
+    ids=["290 s ahead", "30 days ahead", "30 days behind", "year 9999", "no zone", "-0000"],
+)
+def test_a_wrong_date_loses_no_row(switches: dict[str, Any]) -> None:
+    account = Account(60, 60, declines=60)
+    with Sandbox(account, Clock(NOW), **switches) as sandbox:
+        first = sync(sandbox, env={"TZ": "America/Los_Angeles"})
+        late = [table.insert(int(NOW - 100) * SECOND).id for table in account.tables.values()]
+        sandbox.clock.advance(60)
+        second = sync(sandbox, first.state, env={"TZ": "America/Los_Angeles"})
+        full = sync(sandbox, catalog=full_table(*LISTS))
+    for (name, table), row_id in zip(account.tables.items(), late, strict=True):
+        assert row_id in seen(second.records(name))
+        assert seen(first.records(name) + second.records(name)) == table.versions()
+        assert first.bookmark(name) <= second.bookmark(name) <= in_utc(int(NOW) * SECOND)
+    assert all(abs(message["version"] - NOW) < 600 for message in full.of_type("ACTIVATE_VERSION"))
+    is_noted = abs(switches.get("date_skew", 0)) > 300
+    assert first.log.count("bookmarks go by the earlier one") == is_noted
+
+
+# Requests
+
+
+@pytest.mark.parametrize("stream", LISTS)
+def test_a_full_sync_emits_every_row_once_in_few_requests(stream: str) -> None:
+    with Sandbox(Account(**{stream: 3_000}), Clock(NOW)) as sandbox:
+        records = sync(sandbox).records(stream)
+    assert seen(records) == sandbox.account.tables[stream].versions()
+    assert len(records) == 3_000
+    assert len(sandbox.pages(stream)) <= 66
 
 
 def test_a_sync_without_changes_takes_one_request_for_each_stream() -> None:
     with Sandbox(Account(1_000, 1_000, declines=200), Clock(NOW)) as sandbox:
         state = sync(sandbox).state
         before = len(sandbox.requests)
+        sandbox.clock.advance(3_600)
         again = sync(sandbox, state)
     paths = [request.path for request in sandbox.requests[before:]]
     assert paths == ["/oauth/token", "/v1/declines", "/v1/end_users", "/v1/responses"]
-    assert len(again.of_type("RECORD")) == 3  # The rows of the bookmarks' seconds.
-    assert again.state == state
+    assert not again.of_type("RECORD")
+    assert again.messages[-1]["type"] == "STATE"
+    assert all(again.bookmark(name) > state["bookmarks"][name]["replication_key_value"] for name in LISTS)
 
 
-def test_a_second_sync_emits_the_changed_rows_in_few_requests() -> None:
+def test_a_second_sync_emits_the_changed_end_users_in_few_requests() -> None:
     account = Account(1_200)
     with Sandbox(account, Clock(NOW)) as sandbox:
         state = sync(sandbox).state
-        sandbox.clock.advance(86_400)
+        sandbox.clock.advance(DAY)
         changed = account.end_users.some(150)
         for second, row in enumerate(changed):
             account.end_users.update(row, int(sandbox.clock() - second * 60) * SECOND)
         before = len(sandbox.pages("end_users"))
         records = sync(sandbox, state).records("end_users")
-    assert {row.id for row in changed} <= {record["id"] for record in records}
-    assert len(records) <= 151
-    assert len(sandbox.pages("end_users")) - before <= 8
+    assert {record["id"] for record in records} == {row.id for row in changed}
+    assert len(records) == 150
+    assert len(sandbox.pages("end_users")) - before <= 6
 
 
-@pytest.mark.parametrize(
-    ("concurrency", "seed"), [*((1, seed) for seed in range(10)), (8, 10), (8, 11), (8, 12)], indirect=["concurrency"]
-)
-def test_no_row_is_lost_while_several_rows_change_at_every_request(seed: int) -> None:
-    account = Account(12_000, seed=seed)
-    before = account.end_users.versions()
-    with Sandbox(account, Clock(NOW), **CHANGES_PER_REQUEST) as sandbox:
-        first = sync(sandbox)
-        after = account.end_users.versions()
-        sandbox.switches.updates = sandbox.switches.deletes = 0
-        second = sync(sandbox, first.state)
-    read = {record["id"] for record in first.records("end_users")}
-    assert {row_id for row_id, version in after.items() if before.get(row_id) == version} <= read
-    target = seen(first.records("end_users") + second.records("end_users"))
-    assert {row_id: target.get(row_id) for row_id in after} == after
+def test_requests_never_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sandbox, "latency", 0.02)
+    catalog = selecting(*LISTS, "nps_summary", "email_stats")
+    with Sandbox(Account(120, 120, declines=60), Clock(NOW)) as sandbox:
+        sync(sandbox, settings={"start_date": "2025-12-20"}, catalog=catalog)
+    assert sandbox.max_concurrency == 1
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param({"updated": 400}, id="updated in one second"),
-        pytest.param(
-            {"updated": 400, "shuffle_ties": True, "whole_seconds": True},
-            id="updated in one second, ties in any order",
-        ),
-        pytest.param({"created": 400}, id="created and updated in one second"),
-        pytest.param(
-            {"created": 120, "shuffle_ties": True, "whole_seconds": True},
-            id="created and updated in one second, ties in any order",
-        ),
-    ],
-)
-def test_two_syncs_read_every_row_of_an_account_with_ties_that_is_in_use(
-    options: dict[str, Any],
-) -> None:
-    account = Account(1_000, 500, declines=200)
-    switches = dict(options)
-    account.crowd(account.end_users, switches.pop("updated", 0))
-    account.crowd(account.end_users, switches.pop("created", 0), created_too=True)
-    account.crowd(account.responses, 200)
-    account.crowd(account.responses, 80, created_too=True)
-    account.crowd(account.declines, 60)
-    with Sandbox(account, Clock(NOW), **CHANGES_PER_REQUEST, inserts=1, **switches) as sandbox:
-        first = sync(sandbox)
-        sandbox.switches.updates = sandbox.switches.deletes = sandbox.switches.inserts = 0
-        second = sync(sandbox, first.state)
-    for name, table in account.tables.items():
-        target = seen(first.records(name) + second.records(name))
-        assert {row_id: target.get(row_id) for row_id in table.rows} == table.versions()
-
-
-def test_a_row_that_appears_late_is_emitted_by_the_next_sync() -> None:
-    account = Account(100)
+@pytest.mark.parametrize("days", [700, 29], ids=["over two years", "all in the days of a recheck"])
+def test_a_first_sync_that_is_killed_again_and_again_goes_on_where_it_was(days: int) -> None:
+    account = Account()
+    for _ in range(5_000):
+        account.responses.insert(END - account.rng.randrange(days * DAY * SECOND))
+    catalog = selecting("responses")
     with Sandbox(account, Clock(NOW)) as sandbox:
-        newest = account.end_users.insert(int(NOW - 5) * SECOND)
+        state, records, bookmarks = None, list[dict[str, Any]](), [""]
+        for _ in range(8):
+            begun = len(sandbox.pages("responses"))
+            sandbox.fault = partial(_denied_after, begun + 12)
+            run = run_tap(sandbox, state, catalog=catalog)
+            # A kill leaves what was written before the last records, and none of what an error writes after them.
+            last_record = max(number for number, line in enumerate(run.messages) if line["type"] == "RECORD")
+            state = [line["value"] for line in run.messages[:last_record] if line["type"] == "STATE"][-1]
+            records += run.records("responses")
+            bookmarks.append(state["bookmarks"]["responses"]["replication_key_value"])
+        sandbox.fault = lambda _path, _number: ""
+        last = sync(sandbox, state, catalog=catalog)
+    assert bookmarks == sorted({*bookmarks})
+    assert seen(records + last.records("responses")) == account.responses.versions()
+    assert len(sandbox.pages("responses")) <= 1.3 * 5_000 / 49
+
+
+def _denied_after(requests: int, path: str, number: int) -> str:
+    return "403" if path == "/v1/responses" and number > requests else ""
+
+
+# Late changes
+
+
+def test_late_notes_and_back_dated_rows_come_with_the_next_days_first_sync_or_with_a_full_table() -> None:
+    account = Account(responses=400, declines=100)
+    responses, declines = account.responses, account.declines
+    recent, older = (responses.insert(END - days * DAY * SECOND) for days in (10, 40))
+    with Sandbox(account, Clock(NOW)) as sandbox:
         first = sync(sandbox)
-        assert newest.id in seen(first.records("end_users"))
-        late = account.end_users.insert(int(NOW - 65) * SECOND)
+        for row in (recent, older):
+            responses.add_note(row)
+        imported, long_ago = (declines.insert(END - days * DAY * SECOND) for days in (10, 40))
         sandbox.clock.advance(3_600)
-        second = sync(sandbox, first.state)
-        third = sync(sandbox, second.state)
-    assert first.bookmark("end_users") <= "2025-12-31T00:11:40Z"  # 300 seconds before the sync.
-    assert set(seen(second.records("end_users"))) >= {late.id, newest.id}
-    assert set(seen(third.records("end_users"))) == {newest.id}
+        same_day = sync(sandbox, first.state)
+        sandbox.clock.advance(DAY)
+        before = len(sandbox.pages("responses"))
+        next_day = sync(sandbox, same_day.state)
+        requests = len(sandbox.pages("responses")) - before
+        sandbox.clock.advance(3_600)
+        later = sync(sandbox, next_day.state)
+        full = sync(sandbox, later.state, catalog=full_table("responses", "declines"))
+    assert not same_day.of_type("RECORD")
+    changed = seen(next_day.records("responses"))
+    assert changed[recent.id] == responses.versions()[recent.id]
+    assert older.id not in changed
+    assert requests <= len(changed) / 50 + 3
+    assert imported.id in seen(next_day.records("declines"))
+    assert long_ago.id not in seen(next_day.records("declines"))
+    assert "responses: read the last 30 days again (" in next_day.log
+    assert not later.of_type("RECORD")
+    assert seen(full.records("responses")) == responses.versions()
+    assert seen(full.records("declines")) == declines.versions()
 
 
-def test_the_bookmark_is_the_last_update_if_it_is_older_than_the_lookback_window() -> None:
-    account = Account(50)
+@pytest.mark.parametrize("stream", LISTS)
+def test_a_full_table_lets_the_target_delete_what_the_account_deleted_and_leaves_the_bookmark_alone(
+    stream: str,
+) -> None:
+    account = Account(**{stream: 160})
+    table = account.tables[stream]
+    future = table.insert(int(NOW + 400 * DAY) * SECOND)
     with Sandbox(account, Clock(NOW)) as sandbox:
-        run = sync(sandbox)
-    assert run.bookmark("end_users") == max(record["updated_at"] for record in run.records("end_users"))
-
-
-def test_a_wider_lookback_window_is_reread_at_once() -> None:
-    account = Account()
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        hour_ago = account.end_users.insert(int(NOW - 3_600) * SECOND)
-        account.end_users.insert(int(NOW - 600) * SECOND)
         state = sync(sandbox).state
-        wider = sync(sandbox, state, settings={"lookback_window": 7_200})
-    assert hour_ago.id in seen(wider.records("end_users"))
+        for row in [*table.rows.values()][:20]:
+            table.delete(row)
+        run = sync(sandbox, state, catalog=full_table(stream))
+    records = run.of_type("RECORD")
+    (activate,) = run.of_type("ACTIVATE_VERSION")
+    assert {message["version"] for message in records} == {activate["version"]}
+    assert activate["stream"] == stream
+    assert all(message["type"] != "RECORD" for message in run.messages[run.messages.index(activate) :])
+    assert seen(run.records(stream)) == table.versions()
+    assert future.id in seen(run.records(stream))
+    assert run.state["bookmarks"][stream] == state["bookmarks"][stream]
 
 
-def test_a_bookmark_within_the_lookback_window_is_moved_back_to_its_start() -> None:
-    with Sandbox(Account(), Clock(NOW)) as sandbox:
-        run = sync(sandbox, {"end_users": "2025-12-31T01:00:00Z"})  # Some 45 minutes after now.
-    assert "2025-12-31T00:11" < run.bookmark("end_users") < "2025-12-31T00:12"
+def test_a_failed_full_table_and_an_incremental_sync_delete_nothing_in_the_target() -> None:
+    with Sandbox(Account(700), Clock(NOW)) as sandbox:
+        assert not sync(sandbox).of_type("ACTIVATE_VERSION")
+        sandbox.fault = lambda path, n: "500" if path == "/v1/end_users" and n > 20 else ""
+        run = run_tap(sandbox, catalog=full_table("end_users"), sleepless=True)
+    assert run.status == 1
+    assert run.of_type("RECORD")
+    assert not run.of_type("ACTIVATE_VERSION")
 
 
-def test_a_start_date_within_the_lookback_window_is_respected() -> None:
-    account = Account()
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        account.end_users.insert(int(NOW - 200) * SECOND)
-        newer = account.end_users.insert(int(NOW - 50) * SECOND)
-        records = sync(sandbox, settings={"start_date": "2025-12-31T00:15:00Z"}).records("end_users")
-    assert set(seen(records)) == {newer.id}
+# Ranges and states
 
 
-def test_the_last_message_is_a_state_even_if_it_is_unchanged() -> None:
-    with Sandbox(Account(10), Clock(NOW)) as sandbox:
-        state = sync(sandbox).state
-        again = sync(sandbox, state)
-    assert again.of_type("RECORD")
-    assert again.messages[-1] == {"type": "STATE", "value": state}
+@pytest.mark.parametrize("is_full_table", [False, True])
+def test_start_date_is_about_updates_of_end_users_and_the_creation_of_the_others(*, is_full_table: bool) -> None:
+    catalog = full_table(*LISTS) if is_full_table else None
+    with Sandbox(Account(300, 300, declines=100), Clock(NOW)) as sandbox:
+        run = sync(sandbox, settings={"start_date": "2025-06-01"}, catalog=catalog)
+    start = int(datetime(2025, 6, 1, tzinfo=UTC).timestamp()) * SECOND
+    for name, table in sandbox.account.tables.items():
+        expected = {
+            row.id for row in table.rows.values() if (row.updated if name == "end_users" else row.created) >= start
+        }
+        assert {record["id"] for record in run.records(name)} == expected
 
 
 def test_a_state_is_written_at_least_every_500_records_and_at_the_end() -> None:
@@ -228,99 +309,7 @@ def test_a_state_is_written_at_least_every_500_records_and_at_the_end() -> None:
     assert run.messages[-1]["type"] == "STATE"
 
 
-def test_start_date_excludes_rows_updated_earlier() -> None:
-    with Sandbox(Account(500), Clock(NOW)) as sandbox:
-        records = sync(sandbox, settings={"start_date": "2025-06-01"}).records("end_users")
-    table = sandbox.account.end_users.versions()
-    assert seen(records) == {row_id: row for row_id, row in table.items() if row[0] >= "2025-06-01T00:00:00Z"}
-
-
-def test_everything_is_read_without_a_start_date() -> None:
-    account = Account(50)
-    account.end_users.insert(SECOND)
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        config = {name: value for name, value in sandbox.config.items() if name != "start_date"}
-        run = tap(config=config)
-    assert seen(run.records("end_users")) == account.end_users.versions()
-
-
-def test_a_full_table_sync_reads_everything_and_then_lets_the_target_delete_the_rest() -> None:
-    account = Account(700)
-    with Sandbox(account, Clock(NOW), **CHANGES_PER_REQUEST) as sandbox:
-        state = sync(sandbox).state
-        before = set(account.end_users.rows)
-        run = sync(sandbox, state, catalog=full_table("end_users"))
-    records = run.of_type("RECORD")
-    (activate,) = run.of_type("ACTIVATE_VERSION")
-    assert {message["version"] for message in records} == {activate["version"]}
-    position = run.messages.index(activate)
-    assert all(message["type"] != "RECORD" for message in run.messages[position:])
-    # Also those that were updated meanwhile: the target drops every row that the sync does not emit.
-    assert before & set(account.end_users.rows) <= {message["record"]["id"] for message in records}
-    assert not run.of_type("RECORD", "responses")
-    assert run.state["bookmarks"]["end_users"] == state["bookmarks"]["end_users"]
-
-
-def test_a_full_table_sync_respects_the_start_date() -> None:
-    with Sandbox(Account(500), Clock(NOW)) as sandbox:
-        run = sync(sandbox, settings={"start_date": "2025-06-01"}, catalog=full_table("end_users"))
-    table = sandbox.account.end_users.versions()
-    expected = {row_id: row for row_id, row in table.items() if row[0] >= "2025-06-01T00:00:00Z"}
-    assert seen(run.records("end_users")) == expected
-
-
-def test_a_failed_full_table_sync_deletes_nothing_in_the_target() -> None:
-    with Sandbox(Account(700), Clock(NOW)) as sandbox:
-        sandbox.fault = lambda path, n: "500" if path == "/v1/end_users" and n > 5 else ""
-        run = tap(config=sandbox.config, catalog=full_table("end_users"), sleepless=True)
-    assert run.status == 1
-    assert run.of_type("RECORD")
-    assert not run.of_type("ACTIVATE_VERSION")
-
-
-@pytest.mark.parametrize("stream", ["end_users", "responses", "declines"])
-def test_a_full_table_sync_reads_rows_with_future_timestamps(stream: str) -> None:
-    account = Account(**{stream: 60})
-    future = account.tables[stream].insert(int(NOW + 400 * 86_400) * SECOND)
-    for switches in ({}, {"ignores_updated": True}):
-        with Sandbox(account, Clock(NOW), **switches) as sandbox:
-            run = sync(sandbox, catalog=full_table(stream))
-        assert run.records(stream)[-1]["id"] == future.id
-        assert len(run.records(stream)) == 61
-
-
-def test_a_full_table_sync_reads_rows_with_timestamps_from_a_fast_clock() -> None:
-    account = Account()
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        row = account.end_users.insert(int(NOW + 900) * SECOND)
-        assert set(seen(sync(sandbox, catalog=full_table("end_users")).records("end_users"))) == {row.id}
-
-
-def test_records_are_emitted_even_if_batches_are_configured(tmp_path: Path) -> None:
-    batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": tmp_path.as_uri()}}
-    with Sandbox(Account(70), Clock(NOW)) as sandbox:
-        run = sync(sandbox, settings={"batch_config": batches})
-    assert len(run.records("end_users")) == 70
-    assert not run.of_type("BATCH")
-    assert "Ignoring unknown setting batch_config" in run.log
-
-
-def test_an_incremental_sync_deletes_nothing_in_the_target() -> None:
-    with Sandbox(Account(10, 10), Clock(NOW)) as sandbox:
-        assert not sync(sandbox).of_type("ACTIVATE_VERSION")
-
-
-def test_a_catalog_without_keys_does_not_change_how_a_stream_is_read() -> None:
-    catalog = catalog_of("end_users", "responses")
-    for entry in catalog["streams"]:
-        for key in ("key_properties", "replication_key", "replication_method"):
-            entry.pop(key)
-        entry["metadata"] = [{"breadcrumb": [], "metadata": {"selected": True}}]
-    with Sandbox(Account(10), Clock(NOW)) as sandbox:
-        run = sync(sandbox, catalog=catalog)
-    (schema,) = run.of_type("SCHEMA", "end_users")
-    assert schema["key_properties"] == ["id"]
-    assert run.bookmark("end_users")
+# Catalogs and the SDK's settings
 
 
 def test_streams_and_fields_can_be_deselected_at_every_depth() -> None:

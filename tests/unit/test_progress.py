@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
-from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tap_wootric.api.rate_limit import RateLimiter
-from tap_wootric.pagination.forecast import forecast
-from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeRange
 from tap_wootric import progress as module
+from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.progress import Effort, Progress, RequestsAfter, log_total
 from tap_wootric.records.timestamps import timestamp_of_second, unix_seconds
 
@@ -208,107 +203,3 @@ def test_the_last_line_names_the_streams_that_are_not_done(spent: Spent, caplog:
         "Sync incomplete: 1 of 3 streams done, 4 rows in 0 requests and less than 1 s; not done: end_users, responses"
     ]
     assert vars(caplog.records[0])["streams_not_done"] == ["end_users", "responses"]
-
-
-# How long it will take
-
-YEARS = 5 * 365 * 86_400
-"""The age of the accounts below, in seconds."""
-IMPORT = 6 * 3_600 / YEARS
-"""The part of it that an import of six hours takes."""
-
-SHAPES: dict[str, Callable[[float], float]] = {
-    "steady": lambda share: share,
-    "growth by 3 times a year": lambda share: math.log(1 + share * (3**5 - 1)) / math.log(3**5),
-    "half of all rows imported at the start": lambda share: (
-        share * 2 * IMPORT if share < 0.5 else IMPORT + (share * 2 - 1) * (1 - IMPORT)
-    ),
-    "half of all rows imported at the end": lambda share: (
-        share * 2 * (1 - IMPORT) if share < 0.5 else 1 - IMPORT + (share * 2 - 1) * IMPORT
-    ),
-    "updates the more frequent the more recent": lambda share: 1 - (3_600 / YEARS) ** share,
-}
-"""At which part of the time an account has how large a share of its rows."""
-
-SPEEDS = {"100 requests a minute": (0.2, 30), "no limit": (0.05, None)}
-"""Seconds a page, and at which second of the limit's minute reading begins; None without a limit."""
-
-
-class SlowList(RateLimiter):
-    """A list whose pages take time, as its clock shows."""
-
-    def __init__(self, rows: int, shape: Callable[[float], float], page_seconds: float, second: int | None) -> None:
-        super().__init__()
-        self.rows = rows
-        self.seconds = 0.0
-        self._shape = shape
-        self._page_seconds = page_seconds
-        self._second = second
-        self._sent = dict[int, int]()
-
-    def max_requests_per_second(self, _endpoint: str) -> float | None:
-        return None if self._second is None else 100 / 60
-
-    def updated_at(self, row: int) -> int:
-        return END - YEARS + int(self._shape(row / self.rows) * YEARS)
-
-    def fetch(self, query: Query) -> list[dict[str, Any]]:
-        self.spend()
-        rows = range(self.rows)
-        first = bisect_left(rows, query.updated_at.gte, key=self.updated_at)
-        found = rows[first : bisect_left(rows, query.updated_at.lt, key=self.updated_at)][:: 1 - 2 * query.descending]
-        skipped = (query.page - 1) * query.size
-        page = found[skipped : skipped + query.size]
-        return [{"id": row, "updated_at": f"{timestamp_of_second(self.updated_at(row))}Z"} for row in page]
-
-    def spend(self) -> None:
-        """Send a request, as soon as the limit allows it."""
-        self.requests_sent += 1
-        if self._second is not None:
-            minute = int((self.seconds + self._second) // 60)
-            if self._sent.get(minute, 0) >= 100:
-                minute += 1
-                self.seconds = minute * 60.0 - self._second
-            self._sent[minute] = self._sent.get(minute, 0) + 1
-        self.seconds += self._page_seconds
-
-    def seconds_left(self, row: int) -> float:
-        return (self.rows - row) / PAGE_SIZE * (self._page_seconds if self._second is None else 60 / 100)
-
-
-@pytest.mark.parametrize("speed", SPEEDS)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_after_a_minute_the_time_left_is_right_within_a_factor_of_two(
-    shape: str, speed: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.INFO, LOGGER.name)
-    rows, (page_seconds, second) = 150_000, SPEEDS[speed]
-    slow = SlowList(rows, SHAPES[shape], page_seconds, second)
-    monkeypatch.setattr(module, "Effort", lambda rate_limiter: Effort(rate_limiter, lambda: slow.seconds))
-
-    def forecast_after(second: int) -> RequestsAfter:
-        rows_after = forecast(slow.fetch, Query("updated_at", updated_at=TimeRange(second, END))).rows_after
-        return lambda second: rows_after(second) / PAGE_SIZE
-
-    reader = Progress(
-        name="end_users",
-        logger=LOGGER,
-        start=END - YEARS,
-        end=END,
-        rate_limiter=slow,
-        path="/v1/end_users",
-        forecast=forecast_after,
-    )
-    rows_read = 0
-    ratios = []
-    while slow.seconds < 150 and rows_read < rows - PAGE_SIZE:
-        slow.spend()
-        rows_read += PAGE_SIZE
-        lines = len(caplog.records)
-        reader.reached(f"{timestamp_of_second(slow.updated_at(rows_read))}Z")
-        if len(caplog.records) > lines and slow.seconds >= 55 and slow.seconds_left(rows_read) >= 30:
-            estimate = vars(caplog.records[-1])["seconds_left"]
-            ratios.append(estimate / slow.seconds_left(rows_read))
-    assert ratios
-    assert 0.5 <= min(ratios) <= max(ratios) <= 2, ratios
-    assert slow.requests_sent <= 1.02 * rows / PAGE_SIZE

@@ -1,41 +1,96 @@
-"""Pages as the doctor keeps them, and an API without HTTP that it can ask."""
+"""The sandbox's API without a network, and a doctor that examines it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from io import BytesIO
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
-from tap_wootric.doctor.evidence import SeenPage, SeenRow
-from tap_wootric.doctor.probe import Answer, Probe
-from tests.unit.fakes import Answer as Respond
-from tests.unit.fakes import FakeClient, row, serving
+import msgspec
+import requests
+from requests.adapters import BaseAdapter
 
+from tap_wootric.doctor.probe import ListProbe, Probe
+from tap_wootric.doctor.report import Check
+from tap_wootric.streams.lists import ListStream
+from tap_wootric.tap import TapWootric
+from tools.sandbox.account import Account
+from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET, Answer, Api, Switches
 
-def seen(number: int, created: int, updated: int | None = None, email: str = "") -> SeenRow:
-    return SeenRow(number, created, created if updated is None else updated, email, "", is_counted=False)
-
-
-def page(rows: Sequence[SeenRow], key: str = "created_at", order: str = "asc", **params: Any) -> SeenPage:
-    return SeenPage({"per_page": 50, "sort_key": key, "sort_order": order, **params}, rows)
-
-
-def rows(count: int, first: int = 1_700_000_000, apart: int = 61) -> list[dict[str, Any]]:
-    """Return rows that were all created at different times, in the order of their ids."""
-    return [row(number, first + apart * number) for number in range(1, count + 1)]
+CONFIG = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "api_url": "https://api.example.test"}
 
 
-def probe_of(respond: Respond) -> Probe:
-    client: Any = FakeClient(respond)
-    return Probe(client, lambda _seconds: None, sleep=lambda _seconds: None)
+class FakeServer(BaseAdapter):
+    """Answers requests as the sandbox does, on a clock that only waiting for limits advances.
+
+    Attributes:
+        ahead: Seconds by which its clock is ahead.
+        account: The account that it serves.
+        paths: The paths of the requests so far.
+        answers: What to answer for a path instead: a status and content, or an error to raise.
+    """
+
+    def __init__(self, account: Account, **switches: Any) -> None:
+        super().__init__()
+        self.ahead = 0.0
+        self.paths: list[str] = []
+        self.answers: dict[str, tuple[int, Any] | Exception] = {}
+        self.account = account
+        self._api = Api(account, Switches(**switches), lambda: self.now)
+
+    def send(self, request: requests.PreparedRequest, **_options: Any) -> requests.Response:  # type: ignore[override]
+        url = urlsplit(str(request.url))
+        self.paths.append(url.path)
+        other = self.answers.get(url.path)
+        if isinstance(other, Exception):
+            raise other
+        query, form = (dict(parse_qsl(str(text or ""))) for text in (url.query, request.body))
+        authorization = request.headers.get("Authorization", "")
+        answer = self._api.answer(str(request.method), url.path, query, form, authorization)
+        answer = Answer(*other) if other else answer
+        response = requests.Response()
+        response.status_code, response.reason = answer.status, "Reason"
+        response.request, response.url = request, str(request.url)
+        response.headers.update({"Date": formatdate(self.now, usegmt=True), **answer.headers})
+        content = answer.content if isinstance(answer.content, bytes) else msgspec.json.encode(answer.content)
+        response.raw = BytesIO(content)
+        return response
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def now(self) -> float:
+        return time.time() + self.ahead
+
+    def wait(self, seconds: float) -> None:
+        self.ahead += seconds
+
+    def probe(self, tap: TapWootric, report_progress: Callable[[str], object] = str) -> Probe:
+        """Return the client of a tap, which sends its requests to this server."""
+        session = requests.Session()
+        session.mount("https://", self)
+        tap.client = Probe(tap.settings, report_progress, session=session, sleep=self.wait)
+        return tap.client
 
 
-def probe_of_rows(listed: list[dict[str, Any]]) -> Probe:
-    return probe_of(serving(listed))
+def listed(server: FakeServer, name: str = "responses", **settings: Any) -> ListProbe:
+    """Return a list of the API."""
+    tap = TapWootric(config={**CONFIG, **settings})
+    probe = server.probe(tap)
+    probe.authenticate()
+    stream = next(stream for stream in tap.discover_streams() if stream.name == name)
+    assert isinstance(stream, ListStream)
+    return ListProbe(probe, stream)
 
 
-def limited(remaining: int | None, limit: int | None = 100, **more: Any) -> Answer:
-    return Answer([], status=200, limit=limit, remaining=remaining, **more)
+def account(rows: int) -> Account:
+    """Return an account with so many rows in each list."""
+    return Account(rows, rows, declines=rows)
 
 
-def by_id(checks: Sequence[Any]) -> Mapping[str, Any]:
+def by_id(checks: list[Check]) -> dict[str, Check]:
     return {check.id: check for check in checks}

@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
-from singer_sdk.exceptions import FatalAPIError, RetriableAPIError, SingerSDKError
 
-from tap_wootric.api.auth import WootricAuthenticator
-from tap_wootric.api.client import Client
+from tap_wootric.api.client import RetryPolicy
 from tap_wootric.doctor import __main__ as command
+from tap_wootric.doctor import probe
+from tap_wootric.settings import Settings
 from tap_wootric.tap import TapWootric
-from tests.unit.api.fakes import response
-from tests.unit.doctor.test_examination import Account
-
-SETTINGS = {"CLIENT_ID": "the-id", "CLIENT_SECRET": "the-secret"}
+from tests.unit.doctor.fakes import CONFIG, FakeServer, account
 
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name, value in SETTINGS.items():
-        monkeypatch.setenv(f"TAP_WOOTRIC_{name}", value)
-    monkeypatch.setattr(command, "_TOKEN_PAUSE_SECONDS", 0)
-    handlers, level = logging.root.handlers[:], logging.getLogger("urllib3").level
+    for name, value in CONFIG.items():
+        monkeypatch.setenv(f"TAP_WOOTRIC_{name.upper()}", value)
+    monkeypatch.setattr(probe, "_POLICY", RetryPolicy(1, 0, 1))
+    handlers = logging.root.handlers[:]
     yield
     logging.root.handlers[:] = handlers
-    logging.getLogger("urllib3").setLevel(level)
+    logging.disable(logging.NOTSET)
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, *arguments: str, token: Callable[[], object] = dict, account: Account | None = None
-) -> int:
-    """Run the command with an account, and return its exit status."""
-    served = account or Account()
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    """Return the server that the command talks to."""
+    fake = FakeServer(account(20))
 
-    def get(_client: Client, path: str, params: Mapping[str, Any]) -> requests.Response:
-        return served.answer(path, params)
+    def make_probe(_settings: Settings, report_progress: Any) -> probe.Probe:
+        return fake.probe(TapWootric(config=CONFIG), report_progress)
 
-    monkeypatch.setattr(WootricAuthenticator, "auth_header", lambda _self: token())
-    monkeypatch.setattr(Client, "get", get)
-    monkeypatch.setattr(Client, "server_time", lambda _self: 0)
+    monkeypatch.setattr(command, "Probe", make_probe)
+    return fake
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command, and return its exit status."""
     monkeypatch.setattr(sys, "argv", ["tap-wootric-doctor", "--config", "ENV", *arguments])
     with pytest.raises(SystemExit) as ended:
         command.main()
@@ -53,6 +51,7 @@ def run(
     return status
 
 
+@pytest.mark.usefixtures("server")
 def test_an_account_that_can_be_read_exits_with_0(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,48 +61,55 @@ def test_an_account_that_can_be_read_exits_with_0(
     assert printed.err.startswith("Checking the credentials ...\nChecking end_users ...\n")
 
 
-def test_json_is_one_object(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out).keys() == {"version", "api_url", "checks", "estimate"}
-
-
-def test_an_account_that_cannot_be_read_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, account=Account(declines=403)) == 1
-
-
 @pytest.mark.parametrize(
-    ("error", "attempts", "line"),
+    ("answers", "last_line"),
     [
-        (FatalAPIError("Wootric rejected the credentials"), 1, "Not ready: Wootric rejected the credentials."),
         (
-            RetriableAPIError("503 Oops for /oauth/token: Ada", response(503)),
-            3,
-            "Not ready: 503 Oops for /oauth/token.",
+            {"/v1/declines": (403, {}), "/v1/responses": (404, {})},
+            "Not ready: responses and declines cannot be read. Ask Wootric for access, or deselect: `meltano select ",
         ),
-        (requests.ConnectionError(), 3, "Not ready: The API could not be reached (ConnectionError)."),
+        ({"/v1/declines": (503, {})}, "Try again later: declines could not be read: 503 Reason for /v1/declines."),
+        ({"/v1/declines": (200, [{"id": 1, "created_at": 0}] * 9)}, "Not ready: declines: The API does not filter by "),
+        ({"/oauth/token": (401, {})}, "Not ready: Wootric rejected the credentials (401 from api.example.test): check"),
+        ({"/oauth/token": requests.ConnectionError()}, "Not ready: Access token: The API could not be reached"),
     ],
 )
-def test_a_token_that_is_not_to_be_had_exits_with_1(
-    error: Exception, attempts: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_account_that_cannot_be_read_exits_with_1(
+    answers: Any,
+    last_line: str,
+    server: FakeServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked = 0
+    server.answers = answers
+    assert run(monkeypatch) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith(last_line)
 
-    def token() -> object:
-        nonlocal asked
-        asked += 1
-        raise error
 
-    assert run(monkeypatch, token=token) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == line
-    assert asked == attempts
+def test_a_stream_that_is_not_selected_by_default_does_not_matter(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers = {"/v1/segments": (403, {})}
+    assert run(monkeypatch) == 0
+
+
+def test_tokens_that_no_list_accepts_are_reported_with_the_credentials(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers = {f"/v1/{name}": (401, {}) for name in ("end_users", "responses", "declines")}
+    assert run(monkeypatch) == 1
+    assert "Not ready: api.example.test rejects fresh tokens" in capsys.readouterr().out
+    assert "/v1/responses" not in server.paths
 
 
 def test_a_token_that_takes_too_long_exits_with_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "_TOKEN_SECONDS", 0.01)
-    assert run(monkeypatch, token=lambda: time.sleep(0.1)) == 1
-    assert "Not ready: The API did not answer within 0 s." in capsys.readouterr().out
+    monkeypatch.setattr(probe.Probe, "authenticate", lambda _self: time.sleep(0.1))
+    assert run(monkeypatch) == 1
+    assert capsys.readouterr().out.endswith("Not ready: The API did not answer within 0 s.\n")
+    assert server.paths == []
 
 
 def test_wrong_settings_are_one_line_and_exit_with_2(
@@ -115,17 +121,6 @@ def test_wrong_settings_are_one_line_and_exit_with_2(
     assert printed.out == ""
     assert printed.err.startswith("region must be one of us, eu, au")
     assert printed.err.count("\n") == 1
-
-
-def test_an_error_of_the_sdk_is_one_line_and_exits_with_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(**_options: object) -> None:
-        raise SingerSDKError("stream_maps: no")
-
-    monkeypatch.setattr(TapWootric, "__init__", lambda _self, **options: fail(**options))
-    assert run(monkeypatch) == 2
-    assert capsys.readouterr().err == "stream_maps: no\n"
 
 
 @pytest.mark.parametrize("arguments", [["--format", "xml"], ["--what"]])

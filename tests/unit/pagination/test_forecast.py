@@ -56,6 +56,10 @@ def in_office_hours(rng: random.Random, rows: int) -> list[int]:
     return [86_400 * rng.randrange(START // 86_400 + 1, END // 86_400) + rng.randrange(28_000) for _ in range(rows)]
 
 
+def half_imported_in_a_day(rng: random.Random, rows: int) -> list[int]:
+    return [*evenly(rng, rows // 2), *[START + rng.randrange(86_400) for _ in range(rows // 2)]]
+
+
 def in_bursts(rng: random.Random, rows: int) -> list[int]:
     return [second for _ in range(rows // 80) for second in [rng.randrange(START, END)] * 80]
 
@@ -84,6 +88,7 @@ def test_a_range_of_rows_that_share_a_second_is_counted_too() -> None:
         (evenly, 33_000),
         (growing, 50_000),
         (in_office_hours, 33_000),
+        (half_imported_in_a_day, 40_000),
         (in_bursts, 32_000),
         (with_an_import_at_the_end, 1_560),
     ],

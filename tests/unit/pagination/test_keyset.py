@@ -22,7 +22,8 @@ from tap_wootric.pagination.query import (
 )
 from tap_wootric.records.timestamps import normalize_timestamp
 from tap_wootric.records.transform import Record
-from tap_wootric.streams import STREAMS, ListStream
+from tap_wootric.streams import STREAMS
+from tap_wootric.streams.lists import ListStream
 from tests.api_reader import ApiReader
 from tools.sandbox import Account
 from tools.sandbox.account import BEGIN, NOW, SECOND, Row

@@ -86,12 +86,6 @@ def test_a_range_is_widened_at_the_ends_that_it_has(time_range: TimeRange, widen
 # Queries
 
 
-def test_a_query_asks_for_the_first_full_page_of_everything_unless_it_says_otherwise() -> None:
-    query = Query("updated_at")
-    assert (query.updated_at, query.created_at) == (TimeRange(), TimeRange())
-    assert (query.page, query.size, query.descending) == (1, 50, False)
-
-
 @pytest.mark.parametrize(("key", "other"), [("updated_at", "created_at"), ("created_at", "updated_at")])
 def test_a_range_replaces_the_one_of_its_own_time_only(key: TimeKey, other: TimeKey) -> None:
     query = Query("updated_at", updated_at=TimeRange(1, 2), created_at=TimeRange(3, 4), descending=True, page=5)
@@ -183,10 +177,6 @@ def test_a_page_is_of_one_second_if_its_first_and_last_record_are(
     assert fetched(records, Query("updated_at")).is_of_one_second is is_of_one_second
 
 
-def test_an_empty_page_answers_any_query() -> None:
-    assert fetched([], Query("updated_at", updated_at=FROM_TEN_TO_ELEVEN, page=30)) == Page([], [])
-
-
 @pytest.mark.parametrize(
     ("records", "options", "message"),
     [
@@ -204,10 +194,6 @@ def test_a_page_that_does_not_answer_its_query_is_an_error(
 ) -> None:
     with pytest.raises(WrongAnswerError, match=message):
         fetched(records, Query("updated_at", **options))
-
-
-def test_a_few_records_without_any_timestamp_are_accepted() -> None:
-    assert len(fetched(updated_at(*[None] * 49), Query("updated_at")).records) == 49
 
 
 def test_a_descending_page_is_accepted_where_it_was_asked_for() -> None:

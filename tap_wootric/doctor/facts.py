@@ -1,0 +1,260 @@
+"""What is true of an account: a function for each fact, in the order in which the report has them.
+
+A function asks for the pages that it needs. Whether the API filters and sorts is judged by the functions with which the
+tap checks its own pages. So what the tap can read is fine here, and what it cannot read is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from singer_sdk.exceptions import FatalAPIError
+
+from tap_wootric.api.client import Client
+from tap_wootric.api.rate_limit import NOTED_DIFFERENCE_SECONDS
+from tap_wootric.doctor.estimate import count_rows
+from tap_wootric.doctor.fields import KINDS, differences
+from tap_wootric.doctor.probe import ListProbe, NotAskedError, is_refusal, plain_message, seconds_of
+from tap_wootric.doctor.report import Check, Status, duration
+from tap_wootric.pagination.query import (
+    LAST_PAGE,
+    PAGE_SIZE,
+    Query,
+    TimeKey,
+    TimeRange,
+    WrongAnswerError,
+    fetch_page,
+    fetch_records,
+)
+from tap_wootric.progress import counted
+from tap_wootric.records.timestamps import DATE_LENGTH, timestamp_of_second, unix_seconds
+from tap_wootric.settings import Settings
+
+Fact = tuple[Status, Any, str]
+"""What a fact means for the tap, its value, and one sentence."""
+
+_TIMES: dict[TimeKey, str] = {"created_at": "creation time", "updated_at": "update time"}
+_YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
+_AGREEING_SECONDS = 5
+"""The API sends whole seconds, and its response takes a while."""
+_SORTED_SECONDS = 7
+"""So many different seconds on a page are in order by chance once in 5,040 times."""
+_WITNESSES = 3
+"""So many rows do not leave a range all at once, between two requests."""
+_SHOWN_NAMES = 5
+_NO_ROWS = "There are no rows that show it."
+
+
+def credentials(client: Client, settings: Settings, problem: Exception | None) -> Check:
+    """Return whether the API accepts the credentials, and how long a token lasts."""
+    lifetime = client.authenticator.token_lifetime_seconds
+    value = {"grant": client.authenticator.grant_type, "token_seconds": round(lifetime) if lifetime else None}
+    if problem:
+        return Check("credentials", None, Status.FAILED, value, f"{plain_message(problem)}.")
+    message = f"The API accepts {' and '.join(settings.credentials)}"
+    message += f"; a token lasts {duration(round(lifetime))}." if lifetime else "."
+    return Check("credentials", None, Status.OK, value, message)
+
+
+def clock(client: Client) -> Check:
+    """Return how far the API's clock is ahead of this machine's."""
+    times = client.rate_limiter.clock
+    if not times.is_set:
+        return Check("clock", None, Status.UNKNOWN, None, "The API does not send its time.")
+    seconds = math.ceil(times.server_time() - times.local_time())  # `Date` is truncated.
+    if abs(seconds) < _AGREEING_SECONDS:
+        return Check("clock", None, Status.OK, seconds, "The API's clock and this machine's agree.")
+    ahead = "ahead of" if seconds > 0 else "behind"
+    status = Status.WARNING if abs(seconds) > NOTED_DIFFERENCE_SECONDS else Status.OK
+    message = f"The API's clock is {duration(abs(seconds))} {ahead} this machine's; the tap allows for both."
+    return Check("clock", None, status, seconds, message)
+
+
+def access(stream: str, read: Callable[..., object], *arguments: Any) -> Check:
+    """Return whether the account can read a stream, given a function that reads some rows."""
+    try:
+        read(*arguments)
+    except (NotAskedError, FatalAPIError) as error:
+        reason = plain_message(error).removeprefix(f"{stream}: ")
+        if is_refusal(error):
+            return Check("access", stream, Status.FAILED, value=False, message=f"The account cannot read it: {reason}.")
+        return Check("access", stream, Status.UNKNOWN, None, f"{stream} could not be read: {reason}.")
+    return Check("access", stream, Status.OK, value=True, message="The account can read it.")
+
+
+def list_checks(listed: ListProbe) -> Iterator[Check]:
+    """Yield the checks of a list. They are the same, whether or not it can be read."""
+    name, keys = listed.stream.name, [key for key in _TIMES if key in listed.stream.sort_keys]
+    facts: dict[str, Callable[[ListProbe], Fact]]
+    facts = {f"filters_{key.removesuffix('_at')}": partial(filters, key=key) for key in keys}
+    facts |= {f"sorts_{key.removesuffix('_at')}": partial(sorts, key=key) for key in keys}
+    if "updated_at" not in keys:
+        facts["heeds_updated"] = heeds_updated
+    facts |= {"short_pages": short_pages, "rows": rows, "rate_limit": rate_limit, "latency": latency, "fields": fields}
+    if "notes" in listed.stream.schema["properties"]:
+        facts["late_changes"] = late_changes
+    access_check = access(name, listed.fetch, listed.query(listed.key))
+    yield access_check
+    for check_id, fact in facts.items():
+        if access_check.status is not Status.OK:
+            yield Check(check_id, name, Status.UNKNOWN, None, "The list cannot be read.")
+            continue
+        try:
+            yield Check(check_id, name, *fact(listed))
+        except (NotAskedError, FatalAPIError, WrongAnswerError) as error:
+            message = plain_message(error).removeprefix(f"{name}: ")
+            yield Check(check_id, name, Status.UNKNOWN, None, f"Not found out: {message}.")
+
+
+def filters(listed: ListProbe, key: TimeKey) -> Fact:
+    """Return whether the API filters by a time."""
+    try:
+        queries = _proof_queries(listed, key)
+        *pages, last = [fetch_records(listed.fetch, query) for query in queries]
+    except (WrongAnswerError, FatalAPIError) as error:
+        return _inability(listed, key, "filter", error)
+    if not listed.fetch(queries[0]):
+        return Status.UNKNOWN, None, _NO_ROWS
+    seen = {row["id"] for page in pages for row in queries[-1].select(page) if row.get(key)}
+    if len(seen) >= _WITNESSES and seen.isdisjoint(row["id"] for row in last):
+        return _inability(listed, key, "filter", WrongAnswerError("rows are missing from the range that they are in"))
+    return Status.OK, True, f"The API filters by {_TIMES[key]}."
+
+
+def sorts(listed: ListProbe, key: TimeKey) -> Fact:
+    """Return whether the API sorts by a time."""
+    queries = _proof_queries(listed, key)
+    for query in queries:
+        fetch_records(listed.fetch, query)  # Its errors are those of the filter.
+    try:
+        pages = [fetch_page(listed.fetch, query) for query in queries]
+    except WrongAnswerError as error:
+        return _inability(listed, key, "sort", error)
+    if max(len(set(page.seconds)) for page in pages) < _SORTED_SECONDS:
+        return Status.UNKNOWN, None, "There are too few rows to show it."
+    return Status.OK, True, f"The API sorts by {_TIMES[key]}."
+
+
+def _proof_queries(listed: ListProbe, key: TimeKey) -> list[Query]:
+    """Return queries whose pages show whether the API filters and sorts; only the first one if there are no rows.
+
+    The last one excludes the first rows of all and, if there are enough, those behind it. For the time that a sync goes
+    by, it is in the middle of the list.
+    """
+    queries = [listed.query(key)]
+    head = newest = seconds_of(listed.fetch(queries[0]), key)
+    if not head:
+        return queries
+    seconds = sorted(set(head))
+    if key == listed.key:
+        with suppress(WrongAnswerError, FatalAPIError):  # The tap can do without that order.
+            newest = seconds_of(fetch_page(listed.fetch, replace(queries[0], descending=True)).records, key)
+        queries.append(queries[0].starting_at(max((seconds[0] + max([*head, *newest])) // 2, seconds[0] + 1)))
+        middle = set(seconds_of(listed.fetch(queries[1]), key))
+        seconds = sorted(middle if len(middle) > _WITNESSES else {*seconds, *middle})
+    third = len(seconds) // 3
+    second = TimeRange.of_second(max(seconds[-1], min(head) + 1))
+    part = TimeRange(seconds[third], seconds[2 * third]) if third else second
+    return [*queries, queries[0].with_range(key, part)]
+
+
+def _inability(listed: ListProbe, key: TimeKey, verb: str, error: Exception) -> Fact:
+    """Return that the API does not filter or sort, unless an error may pass."""
+    if isinstance(error, FatalAPIError) and not is_refusal(error):
+        raise error
+    message = f"The API does not {verb} by {_TIMES[key]}: {plain_message(error)}"
+    if key == listed.key:
+        return Status.FAILED, False, f"{message}."
+    return Status.WARNING, False, f"{message}. Full tables need it, and seconds with more rows than a page."
+
+
+def heeds_updated(listed: ListProbe) -> Fact:
+    """Return whether the API can be asked for changes after all. No documentation says so."""
+    if not listed.fetch(listed.query(listed.key)):
+        return Status.UNKNOWN, None, _NO_ROWS
+    try:
+        found = listed.ask({"sort_key": "created_at", "sort_order": "asc", "per_page": 1, "updated[gte]": _YEAR_2100})
+    except FatalAPIError as error:
+        if not is_refusal(error):
+            raise
+        return Status.OK, False, "The API refuses to filter by update time, as expected."
+    if found:
+        return Status.OK, False, "The API ignores filters by update time, as expected."
+    return Status.OK, True, "The API filters by update time. Please report it: the tap could ask for changes directly."
+
+
+def short_pages(listed: ListProbe) -> Fact:
+    """Return whether pages have fewer rows than are asked for, although more follow."""
+    largest, short = listed.largest_page, listed.short_pages
+    if not short and largest < PAGE_SIZE:
+        return Status.UNKNOWN, None, f"There are fewer rows than the {PAGE_SIZE} of a page."
+    value = {"page_rows": largest, "short": bool(short)}
+    if not short:
+        return Status.OK, value, f"Pages have the {PAGE_SIZE} rows that are asked for."
+    number = f"at most {largest}" if min(short) == largest else "now and then fewer"
+    message = f"Pages have {number} rows when {PAGE_SIZE} are asked for, although more follow; the tap copes."
+    return Status.WARNING, value, message
+
+
+def rows(listed: ListProbe) -> Fact:
+    """Return about how many rows a first sync reads, and from when they are."""
+    if not listed.fetch(listed.query(listed.key)):
+        return Status.OK, {"about": 0, "from": None, "to": None}, "There are no rows."
+    number, _ = count_rows(listed)
+    is_exact = number < LAST_PAGE * listed.page_rows and not listed.short_pages
+    about = round(number) if is_exact else int(float(f"{number:.1e}"))  # An estimate has two digits.
+    times = seconds_of(list(listed.rows.values()), listed.key)
+    oldest, newest = (timestamp_of_second(end(times))[:DATE_LENGTH] if times else None for end in (min, max))
+    message = f"{'' if is_exact else 'About '}{counted(about, 'row')}"
+    message += f", {listed.key.removesuffix('_at')} from {oldest} to {newest}."
+    return Status.OK, {"about": about, "from": oldest, "to": newest}, message
+
+
+def rate_limit(listed: ListProbe) -> Fact:
+    """Return which limit the API announces, and how much of it is left."""
+    limit, remaining = (listed.header(f"X-Rate-Limit-{name}") for name in ("Limit", "Remaining"))
+    value = {"limit": limit, "remaining": remaining}
+    if limit is None and remaining is None:
+        return Status.OK, value, "The API announces no limit."
+    announced = "a limit" if limit is None else f"a limit of {counted(limit, 'request')}"
+    left = "" if remaining is None else f", {remaining} left"
+    return Status.OK, value, f"The API announces {announced}{left}."
+
+
+def latency(listed: ListProbe) -> Fact:
+    """Return how long a response takes."""
+    milliseconds = round(1_000 * listed.median_seconds)
+    return Status.OK, milliseconds, f"A page takes {milliseconds} ms (median)."
+
+
+def fields(listed: ListProbe) -> Fact:
+    """Return which fields differ from the schema."""
+    if not listed.rows:
+        return Status.UNKNOWN, None, _NO_ROWS
+    found = differences(listed.stream.schema, listed.raw_rows())
+    message = "; ".join(f"{KINDS[kind]}: {_names(differing)}" for kind, differing in found.items() if differing)
+    if not message:
+        return Status.OK, found, "All fields fit the schema."
+    return Status.WARNING, found, f"{message[0].upper()}{message[1:]}."
+
+
+def _names(found: Mapping[str, list[str]]) -> str:
+    names = [f"{name} ({', '.join(types)})" for name, types in found.items()]
+    more = [f"{len(names) - _SHOWN_NAMES} more"] if len(names) > _SHOWN_NAMES else []
+    return ", ".join([*names[:_SHOWN_NAMES], *more])
+
+
+def late_changes(listed: ListProbe) -> Fact:
+    """Return whether notes and tags, which people add later, move `updated_at`."""
+    changed = [row for row in listed.rows.values() if row.get("notes") or row.get("tags")]
+    unmoved = [row for row in changed if row.get("updated_at") and row["updated_at"] == row.get("created_at")]
+    value = {"rows": len(listed.rows), "with_notes_or_tags": len(changed), "unmoved": len(unmoved)}
+    if not changed:
+        return Status.UNKNOWN, None, "No row that was seen has notes or tags."
+    seen = f"{len(unmoved):,} of {counted(len(changed), 'row')} with notes or tags have updated_at equal to created_at"
+    return Status.OK, value, f"{seen}: such changes {'need not' if unmoved else 'may'} move it."
