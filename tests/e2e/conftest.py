@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,20 +40,20 @@ def database(_postgres_server: str) -> Iterator[postgres.Database]:
 
 @pytest.fixture(scope="session")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install Meltano's plugins once for all processes of pytest: it takes three times as long as a run."""
+    """Install Meltano's plugins once for all processes of pytest, and return the folder of Meltano's own files.
+
+    It takes three times as long as a run.
+    """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    plugins = shared / "plugins"
+    folder = shared / "project"
     with (shared / "plugins.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not plugins.exists():
-            project = Project(shared)
-            done = project.meltano("install", env={})
+        if not folder.exists():
+            done = Project(shared).meltano("install", env={})
             assert done.returncode == 0, done.stderr
-            for kind in ("extractors", "loaders"):
-                shutil.copytree(project.folder / ".meltano" / kind, plugins / kind, symlinks=True)
-    return plugins
+    return folder / ".meltano"
 
 
 @pytest.fixture

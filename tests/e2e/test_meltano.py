@@ -1,7 +1,8 @@
-"""Meltano, as people run it: the demo, and what meltano.yml and the definition for MeltanoHub say of the tap."""
+"""Meltano, as people run it, and what meltano.yml and the definition for MeltanoHub say of the tap."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
@@ -9,20 +10,24 @@ import sys
 
 import yaml
 
-from tests.programs import Project, meltano_yml, plugin, run
+from tests.postgres import Database
+from tests.programs import Project, meltano_yml, plugin, run, settings
 from tests.tap import tap
 from tools import ROOT
 from tools.docs import PLUGINS, block
+from tools.sandbox import Account, Sandbox
+from tools.sandbox.account import NOW
+from tools.sandbox.server import Clock
 
 
 def test_the_demo_writes_every_row_into_files(project: Project) -> None:
     recipe = run(*shlex.split(block("make demo\n")), "--dry-run", "--no-print-directory", cwd=ROOT).stdout
     _, _, arguments = recipe.partition("uv run python ")
-    done = run(sys.executable, *shlex.split(arguments), cwd=project.folder, env={"TAP_WOOTRIC_CONCURRENCY": "1"})
+    done = run(sys.executable, *shlex.split(arguments), cwd=project.folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(
         "It worked.\n"
-        "  end_users: 300 rows in the account, 7 requests, 300 rows in output/end_users.jsonl\n"
+        "  end_users: 300 rows in the account, 8 requests, 300 rows in output/end_users.jsonl\n"
         "  responses: 500 rows in the account, 12 requests, 500 rows in output/responses.jsonl\n"
         "  declines: 100 rows in the account, 4 requests, 100 rows in output/declines.jsonl\n"
     )
@@ -78,3 +83,33 @@ def test_meltano_requires_the_settings_of_either_grant() -> None:
 def test_every_version_of_a_target_is_pinned() -> None:
     for loader in meltano_yml()["plugins"]["loaders"]:
         assert re.search(r"==\d", loader["pip_url"])
+
+
+def test_each_account_has_its_own_credentials_schema_and_stream_maps(database: Database, project: Project) -> None:
+    content = meltano_yml()
+    accounts = yaml.safe_load(block("- name: tap-wootric-acme"))["plugins"]["extractors"]
+    maps = yaml.safe_load(block("stream_map_config:\n"))["config"]
+    accounts[0]["config"] |= maps
+    content["plugins"]["extractors"] += accounts
+    (project.folder / "meltano.yml").write_text(yaml.safe_dump(content))
+    account = Account(30, 20)
+    acme, globex = [line.split()[1:] for line in block("meltano run tap-wootric-acme").splitlines()]
+    with Sandbox(account, Clock(NOW)) as sandbox:
+        # The credentials of the extractor that the others inherit from do not stand in for missing ones.
+        env = {**settings(sandbox), **settings(sandbox, "TAP_WOOTRIC_ACME")}
+        env["TARGET_POSTGRES_SQLALCHEMY_URL"] = database.sqlalchemy_url
+        done = project.meltano(*acme, env=env)
+        assert done.returncode == 0, done.stderr
+        asked = len(sandbox.requests)
+        done = project.meltano(*globex, env=env)
+        assert done.returncode == 1
+        assert "client_id is not set" in done.stderr
+        assert len(sandbox.requests) == asked
+    (schema,) = database.query("SELECT nspname FROM pg_namespace WHERE nspname LIKE '%wootric%'")
+    assert schema == {"nspname": "wootric_acme"}
+    salt = maps["stream_map_config"]["salt"]
+    emails = {row["id"]: row["email"] for row in database.query("SELECT id, email FROM wootric_acme.end_users")}
+    assert emails == {
+        row.id: hashlib.sha256(f"{salt}{row.body['email']}".encode()).hexdigest()
+        for row in account.end_users.rows.values()
+    }

@@ -1,8 +1,9 @@
-"""`meltano run tap-wootric target-postgres` loads every row and value into the database."""
+"""target-postgres loads every row and value into the database, and the recipes find them there."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tap_wootric.streams import STREAMS
 from tests.postgres import Database
-from tests.programs import Project, run, settings, target
-from tests.tap import full_table, tap
+from tests.programs import run, target
+from tests.tap import Run, full_table, selecting, tap
 from tools.docs import RECIPES, block, recipe
 from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import NOW, SECOND, Row
@@ -162,60 +164,61 @@ def account_with_unusual_values() -> Account:
     return account
 
 
-def test_meltano_loads_every_value_then_the_changes_and_marks_deleted_rows(
-    database: Database, project: Project
+@pytest.fixture
+def load(database: Database, tmp_path: Path) -> Callable[[Run], None]:
+    """Return a function that loads the output of a run, with the target that the README sets up."""
+    (tmp_path / "target.json").write_text(
+        re.sub(r"postgresql[^\"]+", database.sqlalchemy_url, block('"sqlalchemy_url"'))
+    )
+
+    def load(output: Run) -> None:
+        assert output.status == 0, output.log
+        command = [*target("target-postgres"), "--config", str(tmp_path / "target.json")]
+        done = run(*command, text=output.out, env={"PGTZ": "UTC"})
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1]) == output.state
+
+    return load
+
+
+def test_every_value_is_loaded_then_the_changes_and_a_full_table_marks_deleted_rows(
+    database: Database, load: Callable[[Run], None]
 ) -> None:
     account = account_with_unusual_values()
     with Sandbox(account, Clock(NOW, step=0)) as sandbox:
-        env = {**settings(sandbox), "TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url}
-
-        def meltano(extractor: str) -> None:
-            done = project.meltano("run", extractor, "target-postgres", env=env)
-            assert done.returncode == 0, done.stderr
-
-        meltano("tap-wootric")
+        first = tap(config=sandbox.config, now=sandbox.clock())
+        load(first)
         assert_holds(database, account)
         assert_recipes_are_right(database, account)
-        first = loaded(database, "responses")
 
-        sandbox.clock.advance(600)
-        now = int(NOW + 600) * SECOND
-        changed, deleted = (account.responses.rows[number] for number in (3, 4))
-        account.responses.update(changed, now)
-        late = account.responses.insert(int(NOW - 200) * SECOND)  # It was committed after the first sync.
-        new = account.responses.insert(now)
-        asked = len(sandbox.requests)
-        meltano("tap-wootric")
+        sandbox.clock.advance(86_400)
+        now = int(sandbox.clock()) * SECOND
+        account.end_users.update(account.end_users.rows[3], now)
+        account.responses.insert(now)
+        account.responses.insert(int(NOW - 200) * SECOND)  # It was committed after the first sync.
+        recent = max(account.responses.rows.values(), key=lambda row: row.created)
+        account.responses.add_note(recent)
+        second = tap(config=sandbox.config, state=first.state, now=sandbox.clock())
+        load(second)
         assert_holds(database, account)
-        assert len(sandbox.requests) - asked <= 6  # A token, one for end users, and two each for the other lists.
-        again = {row["id"] for row in loaded(database, "responses").values() if row != first.get(row["id"])}
-        assert again >= {changed.id, late.id, new.id}
-        assert len(again) <= 4  # Also the row of the bookmark.
 
+        deleted, forgotten = account.responses.rows[4], account.end_users.rows[7]
         account.responses.delete(deleted)
-        forgotten = account.end_users.rows[7]
         account.end_users.delete(forgotten)
-        meltano("tap-wootric-full")
+        load(tap(config=sandbox.config, state=second.state, catalog=full_table(*account.tables), now=sandbox.clock()))
         rows = loaded(database, "responses")
         assert {row_id for row_id, row in rows.items() if row["_sdc_deleted_at"]} == {deleted.id}
         assert_recipes_are_right(database, account, responses=deleted, end_users=forgotten)
 
 
-def test_streams_not_selected_by_default_load(database: Database, project: Project) -> None:
-    account = Account(3, 300, declines=100, emails=300)
+def test_streams_not_selected_by_default_load(database: Database, load: Callable[[Run], None]) -> None:
+    account = Account(30, 300, declines=100, emails=300)
     account.survey_templates[1]["custom_samplings"] = [{'a "b", {c}': ["NUL \0", 1.5]}, None]
+    first_day, last_day = date(2025, 10, 1), date(2025, 12, 31)
     with Sandbox(account, Clock(NOW)) as sandbox:
-        env = {**settings(sandbox), "TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url}
-
-        def meltano(*arguments: str) -> None:
-            done = project.meltano(*arguments, env=env)
-            assert done.returncode == 0, done.stderr
-
-        content = yaml.safe_load((project.folder / "meltano.yml").read_text())
-        content["plugins"]["extractors"][0]["select"] = ["*.*"]
-        (project.folder / "meltano.yml").write_text(yaml.safe_dump(content))
-        meltano("run", "tap-wootric", "target-postgres")
-        assert_holds(database, account)
+        config = {**sandbox.config, "start_date": str(first_day)}
+        first = tap(config=config, catalog=selecting(*STREAMS), now=sandbox.clock())
+        load(first)
 
         def rows(query: str) -> list[dict[str, Any]]:
             return [
@@ -235,7 +238,9 @@ def test_streams_not_selected_by_default_load(database: Database, project: Proje
             for template in account.survey_templates
         ]
         days = rows("SELECT * FROM tap_wootric.nps_summary ORDER BY date")
-        assert [day["date"] for day in days] == [date(2024, 1, 1) + timedelta(days=number) for number in range(731)]
+        assert [day["date"] for day in days] == [
+            first_day + timedelta(days=number) for number in range((last_day - first_day).days + 1)
+        ]
         for day in days:
             assert day == {"date": day["date"], **account.nps(day["date"]), "extra_fields": None}
 
@@ -261,6 +266,7 @@ def test_streams_not_selected_by_default_load(database: Database, project: Proje
         months = by(
             lambda row: date.fromisoformat(row.rendered()["created_at"][:8] + "01"), account.responses.rows.values()
         )
+        months = {month_: group for month_, group in months.items() if month_ >= first_day}
         found = database.query(recipe("nps_summary_by_month"))
         assert {row["month"]: (row["nps"], row["responses"]) for row in found if row["responses"]} == {
             month_: nps(group) for month_, group in months.items()
@@ -270,7 +276,7 @@ def test_streams_not_selected_by_default_load(database: Database, project: Proje
         del account.segments[0]
         account.responses.insert(int(NOW - 5 * 86_400) * SECOND)
         asked = len(sandbox.pages("nps_summary"))
-        meltano("run", "tap-wootric", "target-postgres")
+        load(tap(config=config, catalog=selecting(*STREAMS), state=first.state, now=sandbox.clock()))
         assert len(sandbox.pages("nps_summary")) - asked == 9  # Today, and seven days before the last sync.
         dropped = rows("SELECT name FROM tap_wootric.segments WHERE _sdc_deleted_at IS NOT NULL")
         assert dropped == [{"name": "Department"}]
@@ -278,53 +284,12 @@ def test_streams_not_selected_by_default_load(database: Database, project: Proje
         assert changed["responses"] == account.nps(date(2025, 12, 25))["responses"]
 
 
-def test_each_account_has_its_own_schema_and_state(database: Database, project: Project) -> None:
-    content = yaml.safe_load((project.folder / "meltano.yml").read_text())
-    accounts = yaml.safe_load(block("- name: tap-wootric-acme"))["plugins"]["extractors"]
-    content["plugins"]["extractors"] += accounts
-    (project.folder / "meltano.yml").write_text(yaml.safe_dump(content))
-    acme, globex = Account(30, 20, seed=1), Account(50, 10, seed=2)
-    commands = [line.split()[1:] for line in block("meltano run tap-wootric-acme").splitlines()]
-    with Sandbox(acme, Clock(NOW)) as first, Sandbox(globex, Clock(NOW)) as second:
-        env = {**settings(first, "TAP_WOOTRIC_ACME"), **settings(second, "TAP_WOOTRIC_GLOBEX")}
-        env["TARGET_POSTGRES_SQLALCHEMY_URL"] = database.sqlalchemy_url
-
-        def extract(command: list[str]) -> None:
-            done = project.meltano(*command, env=env)
-            assert done.returncode == 0, done.stderr
-
-        for command in commands:
-            extract(command)
-        acme.end_users.update(acme.end_users.rows[1], int(first.clock()) * SECOND)
-        asked = len(first.requests)
-        extract(commands[0])
-        assert len(first.requests) - asked == 4
-        assert_holds(database, acme, "wootric_acme")
-        assert_holds(database, globex, "wootric_globex")
-
-        # The credentials of the extractor that the others inherit from do not stand in for missing ones.
-        requests = len(first.requests), len(second.requests)
-        others = {name: value for name, value in env.items() if not name.startswith("TAP_WOOTRIC_GLOBEX_CLIENT")}
-        done = project.meltano(*commands[1], env={**others, **settings(first)})
-        assert done.returncode == 1
-        assert "client_id is not set" in done.stderr
-        assert (len(first.requests), len(second.requests)) == requests
-
-
-@pytest.mark.parametrize("depth", [1, 3])
-def test_flattened_rows_load(depth: int, database: Database, tmp_path: Path) -> None:
-    config = {"flattening_enabled": True, "flattening_max_depth": depth}
+def test_flattened_rows_load(database: Database, load: Callable[[Run], None]) -> None:
     account = account_with_unusual_values()
+    flattening = {"flattening_enabled": True, "flattening_max_depth": 3}
     with Sandbox(account, Clock(NOW)) as sandbox:
-        full = tap(config={**sandbox.config, **config}, catalog=full_table("end_users", "responses"))
-        incremental = tap(config={**sandbox.config, **config}, state=tap(config={**sandbox.config, **config}).state)
-    (tmp_path / "target.json").write_text(
-        json.dumps({"sqlalchemy_url": database.sqlalchemy_url, "sanitize_null_text_characters": True})
-    )
-    for output in (full.out, incremental.out):
-        done = run(*target("target-postgres"), "--config", str(tmp_path / "target.json"), text=output)
-        assert done.returncode == 0, done.stderr
-    users = loaded(database, "end_users", "melty")
+        load(tap(config={**sandbox.config, **flattening}, catalog=full_table("end_users", "responses")))
+    users = loaded(database, "end_users")
     assert users.keys() == account.end_users.rows.keys()
     web_nps = account.end_users.rows[2].body["settings"]["web_nps"]
     assert users[2]["settings__web_nps"] == web_nps
