@@ -117,13 +117,13 @@ class KeysetReader:
             known: The ids of rows in that second that have been yielded already.
         """
         other = query.other_time_key
-        if query.is_of_one_second:
+        if not other or query.is_of_one_second:
             seconds = [query.range_of(key) for key in TIME_KEYS]
             may_enter = any(len(second) == 1 and second.gte >= self._settled_until for second in seconds)
             yield from self._read_ties(query, known, may_enter=may_enter)
         elif other == "created_at":
             yield from self._read_others(replace(query, sort_key=other), known)
-        elif other:
+        else:
             # A row that is updated twice at the same time may move back, by as much as commits may be late.
             start, settled = query.updated_at.gte, self._settled_until
             yield from self._read_others(replace(query, sort_key=other, updated_at=TimeRange(start, settled)), known)
