@@ -124,7 +124,7 @@ class ListProbe:
     def __init__(self, client: Probe, stream: ListStream) -> None:
         clock = client.rate_limiter.clock
         self.stream = stream
-        self.key: TimeKey = "updated_at" if "updated_at" in stream.sort_keys else "created_at"
+        self.key = stream.query_key
         self.sync_range = stream.range_from(clock.earlier(), clock.later())
         self.pages: dict[Query, list[Record]] = {}
         self.rows: dict[int, Record] = {}
