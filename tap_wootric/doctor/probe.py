@@ -143,7 +143,7 @@ class ListProbe:
         return self.pages[query]
 
     def ask(self, params: dict[str, Any]) -> list[Record]:
-        """Return the records in the response to a request of which nothing is kept. Raises what `Probe.ask` does."""
+        """Return the records in a response, and keep none of them. Raises what `Probe.ask` does."""
         return self.client.ask(self.stream, params)
 
     @property

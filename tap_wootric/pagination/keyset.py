@@ -84,10 +84,10 @@ class KeysetReader:
             rest = query.starting_at(page.last_second)
             known = page.ids_of_last_second() | (seen if rest == query else set())
             is_crowded = self._is_crowded(page, has_new=bool(new))
-            is_short = len(page.records) < usual_size
-            if not is_crowded and (is_short or not new) and not self._may_have_more(rest, known):
+            may_be_last = len(page.records) < usual_size or not new
+            if may_be_last and not is_crowded and not self._may_have_more(rest, known):
                 return
-            if is_crowded or not new:
+            if is_crowded or not new:  # The next page would begin with the same rows, and might show no others.
                 yield from self._read_second(rest.with_range(key, TimeRange.of_second(page.last_second)), known)
                 query, seen = query.starting_at(page.last_second + 1), set()
             else:
@@ -124,7 +124,7 @@ class KeysetReader:
         elif other == "created_at":
             yield from self._read_others(replace(query, sort_key=other), known)
         else:
-            # A row that is updated twice at the same time may move back, by as much as commits may be late.
+            # A row that two transactions update at once may move back, by at most as much as commits may be late.
             start, settled = query.updated_at.gte, self._settled_until
             yield from self._read_others(replace(query, sort_key=other, updated_at=TimeRange(start, settled)), known)
             recent = replace(query, updated_at=TimeRange(max(start, settled), END_OF_TIME))

@@ -235,9 +235,8 @@ class WootricStream(SdkStream):
         if self.bookmark and not self.is_full_table:
             # Another tap, another clock or a smaller lookback window may have set it too late.
             self.stream_state["replication_key_value"] = min(self.bookmark, self._latest_bookmark(sync_range))
-        self.table_version = (
-            int(time.time()) if self.is_full_table else None
-        )  # Not by the server's clock, which may be wrong once.
+        # By this machine's clock, as the SDK does it: a `Date` ahead of time would make later versions older.
+        self.table_version = int(time.time()) if self.is_full_table else None
         start = f"{timestamp_of_second(sync_range.start)}Z" if sync_range.start > 0 else "the first row"
         mode = "full-table sync" if self.is_full_table else f"incremental sync from {start}"
         self.logger.info("%s: %s", self.name, mode)

@@ -55,7 +55,7 @@ class ListStream(WootricStream):
         """The seconds that may lack rows, and that the next sync does not read again."""
         self._reader: KeysetReader | None = None
         self._is_first_sync = False
-        """Whether a first sync is under way, or goes on that was interrupted."""
+        """Whether a first sync is under way, or the rest of one that was interrupted."""
 
     @property
     @override
@@ -90,7 +90,7 @@ class ListStream(WootricStream):
         """Return whether a sync that starts at a Unix second is to read the last days again.
 
         That is the first one on a day (UTC): the last complete sync started at the bookmark plus the lookback window.
-        An interrupted first sync just goes on: it is itself what has read the rows before its bookmark.
+        The rest of an interrupted first sync rechecks nothing: the same sync has read the rows before its bookmark.
         """
         if self.query_key == "updated_at" or self.is_full_table or not self.bookmark:
             return False

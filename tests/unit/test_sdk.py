@@ -243,13 +243,14 @@ def test_the_evaluator_of_expressions_has_their_functions() -> None:
     assert evaluator.eval("md5('x')") == "9dd4e461268c8034f5c8564e155c67a6"
 
 
-def test_records_have_the_selected_fields_and_deselected_streams_have_all() -> None:
+def test_maps_see_the_selected_fields_and_all_of_a_deselected_stream() -> None:
     tap = make_tap()
     for stream in tap.streams.values():
         stream.metadata["properties", "updated_at"].inclusion = None
         stream.metadata["properties", "updated_at"].selected = False
     tap.streams["rows"].selected = True
-    fields = {name: [*schema["properties"]] for name, schema in tap.record_schemas.items()}
+    tap.setup_mapper()
+    fields = {name: [*maps[0].raw_schema["properties"]] for name, maps in tap.mapper.stream_maps.items()}
     assert fields == {"rows": ["id"], "others": ["id", "updated_at"]}
 
 
