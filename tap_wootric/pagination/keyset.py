@@ -34,6 +34,7 @@ from tap_wootric.pagination.query import (
     Query,
     TimeRange,
     UnprovenSecond,
+    WrongAnswerError,
     fetch_page,
 )
 from tap_wootric.pagination.ties import read_ties
@@ -69,9 +70,9 @@ class KeysetReader:
         again.
 
         Raises:
-            WrongAnswerError: The API does not filter or sort as it was asked to.
+            WrongAnswerError: The API does not filter or sort as it was asked to, or does not show rows that there are.
         """
-        key, seen = query.time_key, set[int]()
+        key, seen, has_rows = query.time_key, set[int](), False
         while query.range_of(key):
             usual_size = self.largest_page or PAGE_SIZE
             page = fetch_page(self._fetch, query)
@@ -79,15 +80,18 @@ class KeysetReader:
             new = [record for record in page.records if record["id"] not in seen]
             yield from new
             if not page.records:
+                if has_rows and self._has_more(query, set()):
+                    raise WrongAnswerError("an empty page came, although there are rows behind it")
                 return
+            has_rows = True
             rest = query.starting_at(page.last_second)
             known = page.ids_of_last_second() | (seen if rest == query else set())
             # A single row can't fill a page: no server puts one row on a page when it is asked for 50.
             is_crowded = page.is_of_one_second and len(page.records) > 1
-            is_short = len(page.records) < usual_size
-            if not is_crowded and (is_short or not new) and not self._has_more(rest, known):
+            may_be_last = len(page.records) < usual_size or not new
+            if may_be_last and not is_crowded and not self._has_more(rest, known):
                 return
-            if is_crowded or not new:
+            if is_crowded or not new:  # The next page would begin with the same rows, and might show no others.
                 yield from self._read_second(rest.with_range(key, TimeRange.of_second(page.last_second)), known)
                 query, seen = query.starting_at(page.last_second + 1), set()
             else:
@@ -108,14 +112,14 @@ class KeysetReader:
             known: The ids of rows in that second that have been yielded already.
         """
         other = query.other_time_key
-        if query.is_of_one_second:
+        if not other or query.is_of_one_second:
             seconds = [query.range_of(key) for key in TIME_KEYS]
             may_enter = any(len(second) == 1 and second.gte >= self._settled_until for second in seconds)
             yield from self._read_ties(query, known, may_enter=may_enter)
         elif other == "created_at":
             yield from self._read_others(replace(query, sort_key=other), known)
-        elif other:
-            # A row that is updated twice at the same time may move back, by as much as commits may be late.
+        else:
+            # A row that two transactions update at once may move back, by at most as much as commits may be late.
             start, settled = query.updated_at.gte, self._settled_until
             yield from self._read_others(replace(query, sort_key=other, updated_at=TimeRange(start, settled)), known)
             recent = replace(query, updated_at=TimeRange(max(start, settled), END_OF_TIME))

@@ -236,13 +236,14 @@ def test_expressions_that_do_not_fail_are_evaluated() -> None:
     assert [record and record["id"] for record in records] == [1, None, 3]
 
 
-def test_records_have_the_selected_fields_and_deselected_streams_have_all() -> None:
+def test_maps_see_the_selected_fields_and_all_of_a_deselected_stream() -> None:
     tap = make_tap()
     for stream in tap.streams.values():
         stream.metadata["properties", "updated_at"].inclusion = None
         stream.metadata["properties", "updated_at"].selected = False
     tap.streams["rows"].selected = True
-    fields = {name: [*schema["properties"]] for name, schema in tap.record_schemas.items()}
+    tap.setup_mapper()
+    fields = {name: [*maps[0].raw_schema["properties"]] for name, maps in tap.mapper.stream_maps.items()}
     assert fields == {"rows": ["id"], "others": ["id", "updated_at"]}
 
 
