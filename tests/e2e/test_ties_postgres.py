@@ -150,4 +150,4 @@ def test_with_indexes_a_bulk_insert_takes_two_requests_a_page_at_most(server_url
             fill(account.responses, ties, 0)
             reader = Reader(account, "responses")
             assert len(list(reader.read("created_at"))) == ties + 1
-            assert reader.requests <= 2.2 * (ties // PAGE_SIZE + 1) + 6
+            assert reader.requests <= 2.2 * (ties // PAGE_SIZE + 1) + 8
