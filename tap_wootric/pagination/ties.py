@@ -198,11 +198,11 @@ class _Reader:
             wider = replace(wider, sort_key=others[number % len(others)])
             rows = self.exact.rows
             # With these sizes, 30 pages show all rows in the first way, and half of them in each of the others.
-            smallest = (rows // LAST_PAGE + 1, *[rows // LAST_PAGE // 2] * 3)
+            smallest = (-(-rows // (LAST_PAGE - 1)), *[rows // LAST_PAGE // 2] * 3)
             sizes = [max(pair) for pair in zip(smallest, _SIZES[number % len(_SIZES)], strict=True)]
             yield replace(query, size=sizes[0])
             if self.created and not self.created.is_cut_off:
-                yield replace(self.created.query, size=max(sizes[0], self.created.rows // (LAST_PAGE - 1) + 1))
+                yield replace(self.created.query, size=max(sizes[0], -(-self.created.rows // (LAST_PAGE - 1))))
             yield replace(query, size=sizes[1], descending=True)
             yield replace(wider, size=sizes[2])
             yield replace(wider, size=sizes[3], descending=True)
