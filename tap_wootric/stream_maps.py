@@ -112,7 +112,7 @@ def _evaluate(evaluate: Callable[[Any], Any], node: ast.AST) -> Any:
     with suppress(Exception):
         value = evaluate(node)
         if type(value) is dict and (fields := [name for name in value if isinstance(name, _Field)]):  # A changed copy.
-            _ = [fields[0].owner[name] for name in value if value[name] is None or _did_you_mean(name, fields)]
+            fields[0].owner.look_up(name for name in value if value[name] is None or _did_you_mean(name, fields))
     return _UNKNOWN if value is None and not isinstance(node, ast.Constant) else value
 
 
@@ -120,14 +120,14 @@ def _compare(left: Any, right: Any) -> bool:
     """Look up the names that are compared with those of an object, and return True, so that all parts are evaluated."""
     names = right if isinstance(right, list | set | tuple) else [right]
     if isinstance(left, _Field):
-        _ = [left.owner[name] for name in names]
+        left.owner.look_up(names)
     elif isinstance(owner := getattr(right, "owner", right), _Object):
-        _ = owner[left]
+        owner.look_up([left])
     return True
 
 
 class _Object(dict[str, Any]):
-    """A made-up object with the fields of a schema, which notes as problems what else is read."""
+    """A made-up object with the fields of a schema, which notes each other name that is read as a problem."""
 
     def __init__(self, properties: _Json, kind: str, problems: list[str]) -> None:
         self.kind, self.problems = kind, problems
@@ -145,6 +145,11 @@ class _Object(dict[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ARG002
         return self[name]
+
+    def look_up(self, names: Iterable[str]) -> None:
+        """Read some names, so that those of no field are noted."""
+        for name in names:
+            self.get(name)
 
 
 class _Field(str):
