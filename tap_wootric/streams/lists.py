@@ -55,7 +55,7 @@ class ListStream(WootricStream):
         """The seconds that may lack rows, and that the next sync does not read again."""
         self._reader: KeysetReader | None = None
         self._is_first_sync = False
-        """Whether a first sync is under way, or goes on that was interrupted."""
+        """Whether a first sync is under way, or one that was interrupted continues."""
 
     @property
     @override
@@ -90,8 +90,8 @@ class ListStream(WootricStream):
     def _rechecks(self, now: int) -> bool:
         """Return whether a sync that starts at a Unix second is to read the last days again.
 
-        That is the first one on a day (UTC): the last complete sync started at the bookmark plus the lookback window.
-        An interrupted first sync just goes on: it is itself what has read the rows before its bookmark.
+        That is the first one of a day (UTC): the last complete sync started at the bookmark plus the lookback window.
+        An interrupted first sync just continues: it has read the rows before its bookmark itself, and lately.
         """
         if self._query_key == "updated_at" or self.is_full_table or not self.bookmark:
             return False
@@ -148,7 +148,7 @@ class ListStream(WootricStream):
         self._is_first_sync = False
         if bookmark and sync_range.start < unix_seconds(bookmark):
             self.logger.info(
-                "%s: read the last %s again (%s), as the API cannot be asked for notes, tags and other late changes",
+                "%s: read the last %s again (%s), because the API cannot say which rows have changed",
                 self.name,
                 counted(self.settings.recheck_days, "day"),
                 counted(rechecked, "row"),
@@ -169,11 +169,11 @@ class ListStream(WootricStream):
         if not self.is_full_table and time >= settled_until:
             consequence = "The next sync reads this second again"
         elif f"{timestamp_of_second(time)}Z" < read_until:
-            consequence = "An earlier sync has read this second, too"
+            consequence = "An earlier sync has already read this second"
         else:
             self._unproven.append(second)
-            consequence = "Reading goes on behind this second, but the stream counts as failed"
-        # Now, not at the end: a sync may be killed before, and the next one may start behind this second.
+            consequence = "The rest is still read, but the stream will fail at its end"
+        # Now, not at the end: a sync may be killed before that, and the next one may start after this second.
         self.logger.warning("%s: %s. %s", self.name, second, consequence)
 
     @override
@@ -186,7 +186,7 @@ class ListStream(WootricStream):
         if self.is_full_table:
             advice = "The target keeps the rows of earlier syncs"
         else:
-            advice = f"The next sync goes on behind {'it' if number == 1 else 'them'}"
+            advice = f"The next sync continues after {'it' if number == 1 else 'them'}"
         raise FatalAPIError(f"{self.name}: {self._unproven[0]}{others}. {advice}")
 
     @property
