@@ -93,9 +93,9 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         "start_date",
         th.DateTimeType,
         title="Start Date",
-        description="Date or time, such as 2024-01-01 or 2024-01-01T00:00:00Z, before which rows are skipped: end users "
-        "by their last update, responses and declines by their creation. By default, everything is read. nps_summary "
-        "and email_stats require it, as their first day.",
+        description="Date or time, such as 2024-01-01 or 2024-01-01T00:00:00Z, before which rows are skipped: end "
+        "users by their last update, responses and declines by their creation. By default, everything is read. "
+        "nps_summary and email_stats require it, as their first day.",
     ),
     th.Property(
         "lookback_window",

@@ -186,7 +186,7 @@ class ListStream(WootricStream):
         if self.is_full_table:
             advice = "The target keeps the rows of earlier syncs"
         else:
-            advice = f"The next sync continues after {'it' if number == 1 else 'them'}"
+            advice = f"The next sync continues after {'that second' if number == 1 else 'those seconds'}"
         raise FatalAPIError(f"{self.name}: {self._unproven[0]}{others}. {advice}")
 
     @property

@@ -323,7 +323,7 @@ def _one_page(monkeypatch: pytest.MonkeyPatch) -> None:
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the warnings about seconds, without the one that a stream failed."""
     texts = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    return [text for text in texts if "there may be more" in text and "Other streams" not in text]
+    return [text for text in texts if "there may be more" in text and "other streams" not in text]
 
 
 def synced(tap: Any) -> tuple[list[int], str]:
@@ -356,7 +356,7 @@ def test_an_unproven_second_fails_its_stream_once_and_blocks_no_sync(caplog: pyt
     first = declines(rows)
     ids, line = synced(first)
     assert line.startswith(f"declines: 100 rows created at {stamp(second)} were read, and there may be more: ")
-    assert line.endswith(". The next sync continues after it")
+    assert line.endswith(". The next sync continues after that second")
     assert len(ids) == 102
     assert {1, 2} <= {*ids}
     assert first.streams["declines"].bookmark == stamp(NOW - 300)
@@ -406,7 +406,9 @@ def test_several_unproven_seconds_are_one_line(caplog: pytest.LogCaptureFixture)
     rows = [row(100 * second + number, NOW - 10_000 + second) for second in range(3) for number in range(100)]
     ids, line = synced(declines(rows))
     assert sorted(ids) == list(range(300))
-    assert line.endswith(" (1 of 3 such seconds; the warnings name the others). The next sync continues after them")
+    assert line.endswith(
+        " (1 of 3 such seconds; the warnings name the others). The next sync continues after those seconds"
+    )
     assert len(warnings(caplog)) == 3
 
 
