@@ -33,7 +33,7 @@ class Effort:
     """
 
     def __init__(self, rate_limiter: RateLimiter, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+        self._clock = clock
         self._rate_limiter = rate_limiter
         self._began_at = clock()
         self._requests_before = rate_limiter.requests_sent
@@ -47,7 +47,7 @@ class Effort:
     @property
     def seconds(self) -> float:
         """The time in seconds."""
-        return self.clock() - self._began_at
+        return self._clock() - self._began_at
 
     @property
     def seconds_waited(self) -> int:

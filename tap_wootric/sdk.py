@@ -94,17 +94,6 @@ class SdkTap(Tap):
         """
         return dict(config)
 
-    @property
-    def record_schemas(self) -> dict[str, dict[str, Any]]:
-        """The JSON schemas of the records that stream maps transform, by stream; whole for deselected streams."""
-        # The function is private, and what the SDK itself registers with its mapper.
-        return {
-            name: get_selected_schema(name, stream.effective_schema, stream.mask)
-            if stream.selected
-            else stream.effective_schema
-            for name, stream in self.streams.items()
-        }
-
     def move_bookmarks(self) -> None:
         """Bring the state up to date. Called before each STATE, except for the first one of a sync."""
 
@@ -134,11 +123,14 @@ class SdkTap(Tap):
 
     @override
     def setup_mapper(self) -> None:
-        # Public. The SDK registers a deselected stream with an empty schema, and refuses a map for it, as the key is
-        # missing. And a map for all streams may fit only those that are selected.
+        # Public, but `get_selected_schema` is private: its result is what the SDK registers. For a deselected stream,
+        # that has no properties, and the SDK refuses a map, as the key is missing. So the stream is registered whole,
+        # and dropped if a map for all streams does not fit it.
         super(Tap, self).setup_mapper()
-        for name, schema in self.record_schemas.items():
-            stream = self.streams[name]
+        for name, stream in self.streams.items():
+            schema = stream.effective_schema
+            if stream.selected:
+                schema = get_selected_schema(name, schema, stream.mask)
             try:
                 self.mapper.register_raw_stream_schema(name, schema, stream.primary_keys)
             except StreamMapConfigError:

@@ -230,7 +230,7 @@ def environment_warnings(environment: Mapping[str, str], properties: Mapping[str
             continue
         if name in _RETIRED:
             yield f"Ignoring setting {variable}{_why_retired(name)}"
-        if similar := difflib.get_close_matches(name, properties, n=1):
+        elif similar := difflib.get_close_matches(name, properties, n=1):
             yield f"Ignoring unknown setting {variable}; did you mean {prefix}{similar[0].upper()}?"
 
 

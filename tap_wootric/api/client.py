@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import backoff
@@ -25,7 +25,6 @@ from tap_wootric.settings import Settings
 if TYPE_CHECKING:
     from backoff.types import Details
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ class Client:
 
     Args:
         settings: The API, and the credentials for it.
-        retry_policy: How long to wait, and how often callers of `request` are to try again; see `with_retries`.
+        retry_policy: How long to wait, and how often to try again. `request` leaves the latter to its callers.
         rate_limiter: Delays requests, and learns from the responses.
         session: Sends the requests.
         sleep: Sleeps for a number of seconds.
@@ -117,7 +116,7 @@ class Client:
         Raises:
             ApiUnavailableError: No token could be fetched.
         """
-        with_retries("Access token", self._auth_header, self.retry_policy)()
+        with_retries("Access token", self._auth_header, self.retry_policy)
 
     def request(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         """Send a GET request and return the response, whatever its status, except for 401.
@@ -199,12 +198,12 @@ def _session(settings: Settings) -> requests.Session:
 
 def with_retries(
     name: str,
-    function: Callable[_P, _T],
-    policy: RetryPolicy = PATIENT,
+    function: Callable[[], _T],
+    policy: RetryPolicy,
     *,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Callable[_P, _T]:
-    """Return a function that calls another, and calls it again after a transient error.
+) -> _T:
+    """Return what a function returns, which is called again after a transient error.
 
     These are lost connections, timeouts, responses that are cut off or garbled, and RetriableAPIError. Pauses grow
     exponentially, with jitter.
@@ -216,9 +215,11 @@ def with_retries(
         monotonic: Returns seconds that never jump.
 
     Raises:
-        ApiUnavailableError: From the returned function, if the API could not be reached, or issued no token.
-        FatalAPIError: From the returned function, if no attempt succeeded, or at once if the error is not transient.
+        ApiUnavailableError: The API could not be reached, or issued no token.
+        FatalAPIError: No attempt succeeded, or an error is not transient.
     """
+    started_at = monotonic()
+    attempts = 0
 
     def log_pause(details: Details) -> None:
         _logger.warning(
@@ -230,38 +231,32 @@ def with_retries(
             policy.max_attempts,
         )
 
-    def function_with_retries(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        started_at = monotonic()
-        attempts = 0
+    def attempt() -> _T:
+        nonlocal attempts
+        attempts += 1
+        return function()
 
-        def attempt() -> _T:
-            nonlocal attempts
-            attempts += 1
-            return function(*args, **kwargs)
+    def gives_up(error: Exception) -> bool:
+        is_over_budget = attempts >= policy.min_attempts and monotonic() - started_at > policy.budget_seconds
+        return is_over_budget or _is_final(error)
 
-        def gives_up(error: Exception) -> bool:
-            is_over_budget = attempts >= policy.min_attempts and monotonic() - started_at > policy.budget_seconds
-            return is_over_budget or _is_final(error)
-
-        try:
-            return backoff.on_exception(
-                backoff.expo,
-                _TRANSIENT_ERRORS,
-                max_tries=policy.max_attempts,
-                giveup=gives_up,
-                jitter=backoff.random_jitter,
-                on_backoff=log_pause,
-                logger=None,  # It would log URLs with their parameters.
-                factor=2,
-                max_value=_MAX_BACKOFF_SECONDS,
-            )(attempt)()
-        except (RetriableAPIError, requests.RequestException) as error:
-            message = f"{name}: {safe_message(error)}"
-            if attempts > 1:
-                message += f". Giving up after {monotonic() - started_at:.0f} s of retries"
-            raise (ApiUnavailableError if _concerns_all_paths(error) else FatalAPIError)(message) from error
-
-    return function_with_retries
+    try:
+        return backoff.on_exception(
+            backoff.expo,
+            _TRANSIENT_ERRORS,
+            max_tries=policy.max_attempts,
+            giveup=gives_up,
+            jitter=backoff.random_jitter,
+            on_backoff=log_pause,
+            logger=None,  # It would log URLs with their parameters.
+            factor=2,
+            max_value=_MAX_BACKOFF_SECONDS,
+        )(attempt)()
+    except (RetriableAPIError, requests.RequestException) as error:
+        message = f"{name}: {safe_message(error)}"
+        if attempts > 1:
+            message += f". Giving up after {monotonic() - started_at:.0f} s of retries"
+        raise (ApiUnavailableError if _concerns_all_paths(error) else FatalAPIError)(message) from error
 
 
 def _is_final(error: Exception) -> bool:

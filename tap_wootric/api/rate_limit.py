@@ -45,7 +45,7 @@ class Clock:
 
     Args:
         monotonic: Returns seconds that never jump.
-        local_time: Returns this machine's time in Unix seconds.
+        local_time: Returns this machine's time in Unix seconds. Also an attribute.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class RateLimiter:
     """Delays requests to endpoints that announced a limit; shared by all streams of a tap.
 
     Args:
-        clock: The clock, which `update` sets.
+        clock: The clock, which responses set.
         sleep: Sleeps for a number of seconds.
 
     Attributes:

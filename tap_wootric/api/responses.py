@@ -100,9 +100,11 @@ def _error_list_message(content: dict[str, Any], secrets: list[str]) -> str:
 
 def _secrets(request: requests.PreparedRequest) -> list[str]:
     """Return the token or the credentials that a request has sent, in case the API repeats them in an error."""
-    form = parse_qsl(request.body) if isinstance(request.body, str) else []
+    sent = parse_qsl(request.body) if isinstance(request.body, str) else []
+    if request.url and sent:  # A request for a token may name the account in its URL.
+        sent += parse_qsl(urlsplit(request.url).query)
     token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    return [secret for secret in (token, *(value for name, value in form if name != "grant_type")) if secret]
+    return [secret for secret in (token, *(value for name, value in sent if name != "grant_type")) if secret]
 
 
 def redact(text: str) -> str:

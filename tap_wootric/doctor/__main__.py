@@ -48,7 +48,7 @@ def _run(arguments: Sequence[str]) -> int:
         return _WRONG_OPTIONS
     signal.signal(signal.SIGINT, signal.default_int_handler)  # The SDK's handlers are for a sync.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    logging.disable(logging.WARNING)  # Those of a sync quote the API, and names of fields, which may be data.
+    logging.disable(logging.WARNING)  # A sync's quote the API and fields' names, which may be data.
     report = examine(tap, Probe(tap.settings, _report_progress))
     if options.format == "json":
         sys.stdout.write(f"{as_json(report)}\n")
@@ -85,8 +85,8 @@ def examine(tap: TapWootric, probe: Probe) -> Report:
     probe.unavailable = _token_problem(probe)
     streams = tap.discover_streams()
     lists = {stream.name: ListProbe(probe, stream) for stream in streams if isinstance(stream, ListStream)}
-    _report_progress("Checking which streams can be read")
-    accesses = [facts.access(stream, lists.get(stream.name), probe) for stream in streams]  # What matters most.
+    _report_progress("Checking which streams can be read")  # First, before other checks use up the requests.
+    accesses = [facts.access(stream, lists.get(stream.name), probe) for stream in streams]
     checks: list[Check] = []
     for access in accesses:
         checks.append(access)
@@ -97,7 +97,9 @@ def examine(tap: TapWootric, probe: Probe) -> Report:
     needed = [None, *(stream.name for stream in streams if stream.selected_by_default)]
     # Facts that are not known do not matter, as long as the stream can be read.
     bad = {"access": {Status.FAILED, Status.UNKNOWN}}
-    troubles = [one for one in checks if one.stream in needed and one.status in bad.get(one.id, {Status.FAILED})]
+    troubles = [
+        check for check in checks if check.stream in needed and check.status in bad.get(check.id, {Status.FAILED})
+    ]
     return Report(
         version=tap.plugin_version,
         api_url=tap.settings.api_url,

@@ -65,4 +65,4 @@ def _compare(row: Row, record: Record, schema: Mapping[str, Any], path: str) -> 
 
 def _types(value: Any) -> list[str]:
     """Return the type of a value and, if it is a list, those of its items."""
-    return [_JSON_TYPES[type(one)] for one in (value, *(value if isinstance(value, list) else ()))]
+    return [_JSON_TYPES[type(item)] for item in (value, *(value if isinstance(value, list) else ()))]

@@ -18,7 +18,7 @@ from typing_extensions import override
 from tap_wootric.api.client import Client, RetryPolicy
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import ApiUnavailableError, decode_response, safe_message
-from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeKey, TimeRange
+from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeKey, TimeRange, in_range
 from tap_wootric.records.timestamps import unix_seconds
 from tap_wootric.records.transform import Record, Row
 from tap_wootric.settings import Settings
@@ -124,7 +124,7 @@ class ListProbe:
     def __init__(self, client: Probe, stream: ListStream) -> None:
         clock = client.rate_limiter.clock
         self.stream = stream
-        self.key: TimeKey = "updated_at" if "updated_at" in stream.sort_keys else "created_at"
+        self.key = stream.query_key
         self.sync_range = stream.range_from(clock.earlier(), clock.later())
         self.pages: dict[Query, list[Record]] = {}
         self.rows: dict[int, Record] = {}
@@ -143,7 +143,7 @@ class ListProbe:
         return self.pages[query]
 
     def ask(self, params: dict[str, Any]) -> list[Record]:
-        """Return the records in the response to a request of which nothing is kept. Raises what `Probe.ask` does."""
+        """Return the records in a response, and keep none of them. Raises what `Probe.ask` does."""
         return self.client.ask(self.stream, params)
 
     @property
@@ -159,8 +159,7 @@ class ListProbe:
         for query, page in reversed(self.pages.items()):
             if query.page == 1 and len(page) < query.size and not _ids(query.select(later)) <= _ids(page):
                 found.add(len(page))
-            rows = [record for record in page if record.get(self.key)]
-            later += Query(self.key).with_range(self.key, settled).select(rows)
+            later += in_range([record for record in page if record.get(self.key)], self.key, settled)
         return found
 
     @property

@@ -9,8 +9,8 @@ leaves the list can only pull later rows forward, onto a page that has not been 
 its LIMIT, come short once, or put fewer rows on its pages than it was asked for. After a page with fewer rows than
 usual, a look at the other end of the rest tells: the list ends only if that shows nothing new, or at an empty page.
 
-A **crowded second** fills a whole page, and cannot be passed that way. A page counts as full if it has as many rows as
-the largest page so far.
+A **crowded second** fills a whole page, and cannot be passed that way. Since pages may come short, any page whose rows
+all share one second counts as full.
 
 - If the API filters and sorts the list by another time as well (end users), the rows of the second are read by that
   time, in the same way. Rows that are updated meanwhile leave a second of updates, but none enters it. In a second of
@@ -31,10 +31,10 @@ from tap_wootric.pagination.query import (
     PAGE_SIZE,
     TIME_KEYS,
     FetchPage,
-    Page,
     Query,
     TimeRange,
     UnprovenSecond,
+    WrongAnswerError,
     fetch_page,
 )
 from tap_wootric.pagination.ties import read_ties
@@ -70,9 +70,9 @@ class KeysetReader:
         again.
 
         Raises:
-            WrongAnswerError: The API does not filter or sort as it was asked to.
+            WrongAnswerError: The API does not filter or sort as it was asked to, or does not show rows that there are.
         """
-        key, seen = query.time_key, set[int]()
+        key, seen, has_rows = query.time_key, set[int](), False
         while query.range_of(key):
             usual_size = self.largest_page or PAGE_SIZE
             page = fetch_page(self._fetch, query)
@@ -80,34 +80,29 @@ class KeysetReader:
             new = [record for record in page.records if record["id"] not in seen]
             yield from new
             if not page.records:
+                if has_rows and self._has_more(query, set()):
+                    raise WrongAnswerError("an empty page came, although there are rows behind it")
                 return
+            has_rows = True
             rest = query.starting_at(page.last_second)
             known = page.ids_of_last_second() | (seen if rest == query else set())
-            is_crowded = self._is_crowded(page, has_new=bool(new))
-            is_short = len(page.records) < usual_size
-            if not is_crowded and (is_short or not new) and not self._may_have_more(rest, known):
+            # A single row can't fill a page: no server puts one row on a page when it is asked for 50.
+            is_crowded = page.is_of_one_second and len(page.records) > 1
+            may_be_last = len(page.records) < usual_size or not new
+            if may_be_last and not is_crowded and not self._has_more(rest, known):
                 return
-            if is_crowded or not new:
+            if is_crowded or not new:  # The next page would begin with the same rows, and might show no others.
                 yield from self._read_second(rest.with_range(key, TimeRange.of_second(page.last_second)), known)
                 query, seen = query.starting_at(page.last_second + 1), set()
             else:
                 query, seen = rest, known
 
-    def _is_crowded(self, page: Page, *, has_new: bool) -> bool:
-        """Return whether there may be more rows of the page's only second than the page has.
-
-        A single row can't fill a page: no server puts one row on a page when it is asked for 50.
-        """
-        may_be_full = len(page.records) >= self.largest_page or not has_new
-        return page.is_of_one_second and len(page.records) > 1 and may_be_full
-
-    def _may_have_more(self, rest: Query, known: set[int]) -> bool:
-        """Return whether the rest of a list may have rows that are not known, by a look at its other end.
-
-        Ties may come in the same order in both directions, so several known rows prove nothing about their second.
-        """
+    def _has_more(self, rest: Query, known: set[int]) -> bool:
+        """Return whether the rest of a list has rows that are not known, by a look at its other end."""
         page = fetch_page(self._fetch, replace(rest, descending=True))
-        return len(page.records) > 1 or any(record["id"] not in known for record in page.records)
+        if len(page.records) > 1 and all(record["id"] in known for record in page.records):
+            page = fetch_page(self._fetch, rest)  # Ties may come in the same order in both directions.
+        return any(record["id"] not in known for record in page.records)
 
     def _read_second(self, query: Query, known: set[int]) -> Iterator[Record]:
         """Yield the records of one second, once each and without those that are known.
@@ -117,14 +112,14 @@ class KeysetReader:
             known: The ids of rows in that second that have been yielded already.
         """
         other = query.other_time_key
-        if query.is_of_one_second:
+        if not other or query.is_of_one_second:
             seconds = [query.range_of(key) for key in TIME_KEYS]
             may_enter = any(len(second) == 1 and second.gte >= self._settled_until for second in seconds)
             yield from self._read_ties(query, known, may_enter=may_enter)
         elif other == "created_at":
             yield from self._read_others(replace(query, sort_key=other), known)
-        elif other:
-            # A row that is updated twice at the same time may move back, by as much as commits may be late.
+        else:
+            # A row that two transactions update at once may move back, by at most as much as commits may be late.
             start, settled = query.updated_at.gte, self._settled_until
             yield from self._read_others(replace(query, sort_key=other, updated_at=TimeRange(start, settled)), known)
             recent = replace(query, updated_at=TimeRange(max(start, settled), END_OF_TIME))

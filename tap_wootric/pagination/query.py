@@ -115,13 +115,7 @@ class Query:
     def select(self, records: list[Record]) -> list[Record]:
         """Return the records that are in the query's ranges; a time that is missing counts as in range."""
         for key in TIME_KEYS:
-            time_range = self.range_of(key)
-            if time_range == TimeRange():
-                continue
-            # A range without an end also has the last second there is.
-            end = "~" if time_range.lt >= END_OF_TIME else timestamp_of_second(time_range.lt)
-            start = timestamp_of_second(time_range.gte)
-            records = [row for row in records if not (time := row.get(key)) or start <= time[:SECOND_LENGTH] < end]
+            records = in_range(records, key, self.range_of(key))
         return records
 
 
@@ -209,6 +203,16 @@ def fetch_records(fetch: FetchPage, query: Query) -> list[Record]:
     """
     records = fetch(query)
     for key in TIME_KEYS:
-        if len(Query(key).with_range(key, query.range_of(key)).select(records)) < len(records):
+        if len(in_range(records, key, query.range_of(key))) < len(records):
             raise WrongAnswerError(f"rows came from outside the range of {key} that was asked for")
     return records
+
+
+def in_range(records: list[Record], key: TimeKey, time_range: TimeRange) -> list[Record]:
+    """Return the records whose time is in a range; a time that is missing counts as in range."""
+    if time_range == TimeRange():
+        return records
+    start = timestamp_of_second(time_range.gte)
+    # A range without an end also has the last second there is.
+    end = "~" if time_range.lt >= END_OF_TIME else timestamp_of_second(time_range.lt)
+    return [record for record in records if not (time := record.get(key)) or start <= time[:SECOND_LENGTH] < end]

@@ -81,7 +81,7 @@ def read_ties(
             return ""
         if reader.exact.is_cut_off:
             yield from reader.read_ends()
-            return f"there are more than {PAGE_SIZE * (LAST_PAGE - 1):,}"
+            return f"there are more than {reader.exact.largest_page * (LAST_PAGE - 1):,}"
     seen, counted = len(reader.exact.last_seen), reader.exact.rows
     return f"the API counts {counted:,}, and shows the others on no page" if seen < counted else "they kept changing"
 
@@ -197,14 +197,12 @@ class _Reader:
                 wider = wider.with_range(key, query.range_of(key).widened(number + 1))
             wider = replace(wider, sort_key=others[number % len(others)])
             rows = self.exact.rows
-            smallest = (
-                rows // LAST_PAGE + 1,
-                *[rows // LAST_PAGE // 2] * 3,
-            )  # 30 pages show all rows, or half of them.
+            # With these sizes, 30 pages show all rows in the first way, and half of them in each of the others.
+            smallest = (-(-rows // (LAST_PAGE - 1)), *[rows // LAST_PAGE // 2] * 3)
             sizes = [max(pair) for pair in zip(smallest, _SIZES[number % len(_SIZES)], strict=True)]
             yield replace(query, size=sizes[0])
             if self.created and not self.created.is_cut_off:
-                yield replace(self.created.query, size=max(sizes[0], self.created.rows // (LAST_PAGE - 1) + 1))
+                yield replace(self.created.query, size=max(sizes[0], -(-self.created.rows // (LAST_PAGE - 1))))
             yield replace(query, size=sizes[1], descending=True)
             yield replace(wider, size=sizes[2])
             yield replace(wider, size=sizes[3], descending=True)

@@ -33,7 +33,7 @@ from tap_wootric.records.transform import Record, RecordTransformer, Row
 from tap_wootric.sdk import SdkStream, StreamMapError
 from tap_wootric.settings import Settings
 
-SCHEMAS: SchemaDirectory = SchemaDirectory(schemas)
+_SCHEMAS = SchemaDirectory(schemas)
 
 _STREAM_ERRORS = (FatalAPIError, ConfigValidationError, StreamMapError)
 """Errors that concern one stream, apart from ApiUnavailableError. Any other error ends the sync."""
@@ -88,7 +88,7 @@ class WootricStream(SdkStream):
         """Load the schema that has the stream's name, as a plain attribute: the SDK looks it up for each record."""
         super().__init_subclass__()
         if hasattr(cls, "name"):
-            cls.schema = dict(SCHEMAS.get_schema(cls.name))
+            cls.schema = dict(_SCHEMAS.get_schema(cls.name))
 
     def __init__(self, tap: Tap, settings: Callable[[], Settings], client: Callable[[], Client]) -> None:
         super().__init__(tap)
@@ -118,6 +118,11 @@ class WootricStream(SdkStream):
     def bookmark(self) -> str | None:
         """The bookmark in the state."""
         return cast("str | None", self.stream_state.get("replication_key_value"))
+
+    @property
+    def start_date(self) -> int:
+        """The Unix second of the setting `start_date`, or `BEGINNING_OF_TIME`."""
+        return BEGINNING_OF_TIME if self.settings.start_date is None else self.settings.start_date
 
     # For subclasses to override
 
@@ -189,10 +194,13 @@ class WootricStream(SdkStream):
                 raise FatalAPIError(f"{self.name}: {self.path} returned a row without a usable {key}, the primary key")
         return records
 
-    @cached_property
-    def records_with_retries(self) -> Callable[[dict[str, Any]], list[Record]]:
-        """As `records`, but repeats a request after a transient error."""
-        return with_retries(self.name, self.records, self.client.retry_policy)
+    def records_with_retries(self, params: dict[str, Any]) -> list[Record]:
+        """As `records`, but repeats a request after a transient error.
+
+        Raises:
+            ApiUnavailableError, FatalAPIError: As with `with_retries`.
+        """
+        return with_retries(self.name, lambda: self.records(params), self.client.retry_policy)
 
     @cached_property
     def transformer(self) -> RecordTransformer:
@@ -227,17 +235,17 @@ class WootricStream(SdkStream):
         if self.bookmark and not self.is_full_table:
             # Another tap, another clock or a smaller lookback window may have set it too late.
             self.stream_state["replication_key_value"] = min(self.bookmark, self._latest_bookmark(sync_range))
-        self.table_version = int(time.time()) if self.is_full_table else None  # As the SDK does it.
+        # By this machine's clock, as the SDK does it: a `Date` ahead of time would make later versions older.
+        self.table_version = int(time.time()) if self.is_full_table else None
         start = f"{timestamp_of_second(sync_range.start)}Z" if sync_range.start > 0 else "the first row"
         mode = "full-table sync" if self.is_full_table else f"incremental sync from {start}"
         self.logger.info("%s: %s", self.name, mode)
-        rate_limiter = self.client.rate_limiter
         self.progress = Progress(
             name=self.name,
             logger=self.logger,
             start=sync_range.start,
             end=sync_range.now,
-            rate_limiter=rate_limiter,
+            rate_limiter=self.client.rate_limiter,
             path=self.path,
             forecast=self.forecast,
         )
@@ -264,17 +272,16 @@ class WootricStream(SdkStream):
         Raises:
             FatalAPIError: The bookmark is in the future.
         """
-        start_date = BEGINNING_OF_TIME if self.settings.start_date is None else self.settings.start_date
         bookmark = None if self.is_full_table else self.bookmark
         if not bookmark:
-            return SyncRange(start_date, now, latest + 1)
+            return SyncRange(self.start_date, now, latest + 1)
         if bookmark > self.bookmark_at(latest + SECONDS_PER_DAY):
             raise FatalAPIError(
                 f"{self.name}: the bookmark {bookmark} is in the future; correct the state, or omit it to read "
                 "everything again"
             )
         start = min(unix_seconds(normalize_timestamp(bookmark)), max(0, now - self.lookback_seconds))
-        return SyncRange(max(start_date, start), now, latest + 1)
+        return SyncRange(max(self.start_date, start), now, latest + 1)
 
     def _latest_bookmark(self, sync_range: SyncRange) -> str:
         """Return the bookmark of a sync that is complete. The next sync reads what lies behind it again."""

@@ -55,7 +55,7 @@ class ListStream(WootricStream):
         """The seconds that may lack rows, and that the next sync does not read again."""
         self._reader: KeysetReader | None = None
         self._is_first_sync = False
-        """Whether a first sync is under way, or one that was interrupted continues."""
+        """Whether a first sync is under way, or the rest of one that was interrupted."""
 
     @property
     @override
@@ -84,29 +84,28 @@ class ListStream(WootricStream):
         if not self._rechecks(now):
             return sync_range
         start = min(sync_range.start, max(0, now - self.settings.recheck_days * SECONDS_PER_DAY))
-        start_date = BEGINNING_OF_TIME if self.settings.start_date is None else self.settings.start_date
-        return replace(sync_range, start=max(start, start_date))
+        return replace(sync_range, start=max(self.start_date, start))
 
     def _rechecks(self, now: int) -> bool:
         """Return whether a sync that starts at a Unix second is to read the last days again.
 
-        That is the first one of a day (UTC): the last complete sync started at the bookmark plus the lookback window.
-        An interrupted first sync just continues: it has read the rows before its bookmark itself, and lately.
+        That is the first one on a day (UTC): the last complete sync started at the bookmark plus the lookback window.
+        The rest of an interrupted first sync rechecks nothing: the same sync has read the rows before its bookmark.
         """
-        if self._query_key == "updated_at" or self.is_full_table or not self.bookmark:
+        if self.query_key == "updated_at" or self.is_full_table or not self.bookmark:
             return False
         last_sync = unix_seconds(self.bookmark) + self.lookback_seconds
         is_first_on_day = last_sync // SECONDS_PER_DAY < now // SECONDS_PER_DAY
         return is_first_on_day and FIRST_SYNC not in self.stream_state and self.settings.recheck_days > 0
 
     @property
-    def _query_key(self) -> TimeKey:
+    def query_key(self) -> TimeKey:
         """The time that an incremental sync goes by."""
         return "updated_at" if "updated_at" in self.sort_keys else "created_at"
 
     def _query(self, sync_range: SyncRange) -> Query:
         """Return a query for the rows of a sync."""
-        query, key = Query("created_at", sort_keys=self.sort_keys), self._query_key
+        query, key = Query("created_at", sort_keys=self.sort_keys), self.query_key
         if self.is_full_table:  # Rows with times in the future belong to it, too.
             return query.with_range(key, TimeRange(sync_range.start))
         return replace(query, sort_key=key).with_range(key, TimeRange(sync_range.start, sync_range.until))
@@ -158,14 +157,14 @@ class ListStream(WootricStream):
     def move_bookmark(self) -> None:
         """Move the bookmark to the position, and mark it as that of a first sync until this is complete."""
         super().move_bookmark()
-        if self.bookmark and self._is_first_sync and self._query_key == "created_at":
+        if self.bookmark and self._is_first_sync and self.query_key == "created_at":
             self.stream_state[FIRST_SYNC] = True
         elif self.sync_range and not self.is_full_table:
             self.stream_state.pop(FIRST_SYNC, None)
 
     def _note_unproven(self, second: UnprovenSecond, read_until: str, settled_until: int) -> None:
         """Log that a second could not be proven complete. It is an error unless another sync has read it, or will."""
-        time = second.query.range_of(self._query_key).gte
+        time = second.query.range_of(self.query_key).gte
         if not self.is_full_table and time >= settled_until:
             consequence = "The next sync reads this second again"
         elif f"{timestamp_of_second(time)}Z" < read_until:

@@ -16,7 +16,7 @@ from singer_sdk.helpers.types import Context
 from singer_sdk.singerlib import Catalog
 
 from tap_wootric.messages import MessageWriter
-from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, expression_evaluator, is_worth_logging
+from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, is_worth_logging
 from tests.unit.fakes import messages
 
 UPDATES = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
@@ -236,20 +236,14 @@ def test_expressions_that_do_not_fail_are_evaluated() -> None:
     assert [record and record["id"] for record in records] == [1, None, 3]
 
 
-def test_the_evaluator_of_expressions_has_their_functions() -> None:
-    evaluator = expression_evaluator()
-    assert {"md5", "sha256", "int", "dict", "json", "datetime"} <= evaluator.functions.keys()
-    assert not {"record", "config", "open"} & evaluator.functions.keys()
-    assert evaluator.eval("md5('x')") == "9dd4e461268c8034f5c8564e155c67a6"
-
-
-def test_records_have_the_selected_fields_and_deselected_streams_have_all() -> None:
+def test_maps_see_the_selected_fields_and_all_of_a_deselected_stream() -> None:
     tap = make_tap()
     for stream in tap.streams.values():
         stream.metadata["properties", "updated_at"].inclusion = None
         stream.metadata["properties", "updated_at"].selected = False
     tap.streams["rows"].selected = True
-    fields = {name: [*schema["properties"]] for name, schema in tap.record_schemas.items()}
+    tap.setup_mapper()
+    fields = {name: [*maps[0].raw_schema["properties"]] for name, maps in tap.mapper.stream_maps.items()}
     assert fields == {"rows": ["id"], "others": ["id", "updated_at"]}
 
 

@@ -246,7 +246,7 @@ def retried(function: Callable[..., Any], time: FakeTime, policy: RetryPolicy = 
 
     def call(*args: Any, **kwargs: Any) -> Any:
         with patch("time.sleep", time.sleep):  # The one that backoff calls.
-            return with_retries("responses", function, policy, monotonic=time.monotonic)(*args, **kwargs)
+            return with_retries("responses", lambda: function(*args, **kwargs), policy, monotonic=time.monotonic)
 
     return call
 

@@ -161,9 +161,6 @@ def test_a_second_is_waited_for_by_both_clocks_for_two_seconds_at_most(ahead: fl
 @pytest.mark.parametrize("headers", [{}, limit(1, SERVER_TIME + 30)])
 def test_an_endpoint_without_a_limit_or_with_requests_left_is_not_slowed_down(headers: dict[str, str]) -> None:
     assert slept_after(response(headers=headers)) == []
-
-
-def test_a_limit_applies_to_its_own_endpoint_only() -> None:
     assert slept_after(response(headers=limit(0, SERVER_TIME + 30)), endpoint="/v1/end_users") == []
 
 

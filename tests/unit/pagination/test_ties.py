@@ -107,49 +107,45 @@ def lists(draw: st.DrawFn) -> TiedList:
     )
 
 
-MANY_EXAMPLES = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+MANY_EXAMPLES = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
-@pytest.fixture(scope="module")
-def _few_readings() -> Iterator[None]:
-    """Give up soon: what is promised does not depend on how often a second is read."""
+def read_briefly(tied: TiedList, query: Query) -> tuple[list[int], list[UnprovenSecond]]:
+    """As `read_on`, but give up soon: what is promised does not depend on how often a second is read."""
     with patch.object(ties, "_MAX_READINGS", 6):
-        yield
+        return read_on(tied, query)
 
 
-@pytest.mark.usefixtures("_few_readings")
 @MANY_EXAMPLES
 @given(lists())
 def test_an_unchanged_row_is_read_or_there_is_an_error(tied: TiedList) -> None:
     tied_ids = {row.id for row in tied.rows if int(row.updated) == SECOND}
     before = {row.id for row in tied.rows}
-    read_ids, unproven = read_on(tied, incremental(tied))
+    read_ids, unproven = read_briefly(tied, incremental(tied))
     lost = before - tied.changed - set(read_ids)
     assert not lost or unproven
     assert lost <= tied_ids  # The reading goes on behind their second.
 
 
-@pytest.mark.usefixtures("_few_readings")
 @MANY_EXAMPLES
 @given(lists())
 def test_a_full_table_has_every_remaining_row_or_there_is_an_error(tied: TiedList) -> None:
-    read_ids, unproven = read_on(tied, full_table(tied))
+    read_ids, unproven = read_briefly(tied, full_table(tied))
     lost = [row for row in tied.rows if row.id not in read_ids]
     assert not lost or unproven
     assert {int(row.created) for row in lost} <= {SECOND}
 
 
-@pytest.mark.usefixtures("_few_readings")
 @MANY_EXAMPLES
 @given(lists())
 def test_responses_lose_no_row_without_an_error(tied: TiedList) -> None:
-    read_ids, unproven = read_on(tied, responses(tied))
+    read_ids, unproven = read_briefly(tied, responses(tied))
     lost = [row for row in tied.rows if row.id not in read_ids]
     assert not lost or unproven
     assert {int(row.created) for row in lost} <= {SECOND}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 59), unique=True, max_size=60), min_size=1, max_size=4), st.data())
 def test_no_order_that_hypothesis_finds_loses_a_row_without_an_error(
     plans: list[list[int]], data: st.DataObject
@@ -233,7 +229,7 @@ def test_a_full_table_reads_a_created_second_that_cannot_be_counted(count: int) 
 def test_a_full_table_gives_up_if_rows_are_rewritten_faster_than_they_are_read() -> None:
     rows = [Row(number, TIE, SECOND + number) for number in range(1, 1_701)]
     tied = TiedList(rows, adversary.stable, random.Random(4), leave=100)
-    _, [unproven] = read_on(tied, full_table(tied))
+    _, [unproven] = read_briefly(tied, full_table(tied))
     assert " rows created at 2023-11-14T22:13:20Z" in str(unproven)
     assert tied.requests < 2_000
 

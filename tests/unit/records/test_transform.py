@@ -133,7 +133,6 @@ def test_an_object_has_all_its_fields_and_where_it_is_flattened_a_null_has_them_
         ("user_id", Decimal("7.0"), 7),
         ("email", 5, "5"),
         ("properties", "a text", {"_raw": "a text"}),
-        ("properties", None, None),
     ],
 )
 def test_a_value_of_another_type_is_converted(field: str, sent: object, expected: object) -> None:
