@@ -46,7 +46,7 @@ format: environment ## Format the code, and apply the linter's fixes
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
-bench: environment ## Compare the speed with singer-io's tap in half an hour; with ARGS=--quick in two minutes
+bench: environment ## Compare the speed with singer-io's tap in fifteen minutes; with ARGS=--quick in two
 	$(RUN) python -m tools benchmark $(ARGS)
 
 docs: environment ## Write the generated parts of the documentation, meltano.yml and the plugin files

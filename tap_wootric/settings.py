@@ -93,25 +93,26 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         "start_date",
         th.DateTimeType,
         title="Start Date",
-        description="Skip end users last updated before this date or time, and responses and declines created before "
-        "it, for example 2024-01-01 or 2024-01-01T00:00:00Z. By default, everything is read. Required by nps_summary "
-        "and email_stats, as their first day.",
+        description="Date or time, such as 2024-01-01 or 2024-01-01T00:00:00Z, before which rows are skipped: end "
+        "users by their last update, responses and declines by their creation. By default, everything is read. "
+        "nps_summary and email_stats require it, as their first day.",
     ),
     th.Property(
         "lookback_window",
         th.IntegerType(minimum=0, maximum=365 * SECONDS_PER_DAY),
         default=300,
         title="Lookback Window",
-        description="How many seconds before the last sync's start to read again, because a row can become visible "
-        "some time after its own timestamp.",
+        description="How many seconds before the last sync's start to read again, because a row can appear some time "
+        "after its own timestamp.",
     ),
     th.Property(
         "recheck_days",
         th.IntegerType(minimum=0, maximum=36_500),
         default=30,
         title="Recheck Days",
-        description="How many days of responses and declines the first sync of a day (UTC) reads again. The API cannot "
-        "be asked which of them have changed: notes, tags and other late changes arrive that way. 0 for never.",
+        description="How many days of responses and declines the first sync of each day (UTC) reads again, because the "
+        "API cannot say which of them have changed. Notes, tags and other late changes arrive that way. 0 turns it "
+        "off.",
     ),
     th.Property(
         "request_timeout",
@@ -309,7 +310,7 @@ def _start_date_errors(config: Mapping[str, Any], now: float) -> Iterator[str]:
             f"{_not('start_date', config['start_date'])}"
         )
     elif unix_seconds(normalize_timestamp(config["start_date"])) > now + SECONDS_PER_DAY:
-        yield f"start_date is in the future, and nothing would be read: {_shown(config['start_date'])}"
+        yield f"start_date is in the future, so nothing would be read: {_shown(config['start_date'])}"
 
 
 def _not(name: str, value: object) -> str:

@@ -69,7 +69,7 @@ def clock(client: Client) -> Check:
         return Check("clock", None, Status.OK, seconds, "The API's clock and this machine's agree.")
     ahead = "ahead of" if seconds > 0 else "behind"
     status = Status.WARNING if abs(seconds) > NOTED_DIFFERENCE_SECONDS else Status.OK
-    message = f"The API's clock is {duration(abs(seconds))} {ahead} this machine's; the tap allows for both."
+    message = f"The API's clock is {duration(abs(seconds))} {ahead} this machine's; the tap copes with that."
     return Check("clock", None, status, seconds, message)
 
 
@@ -170,7 +170,7 @@ def _inability(listed: ListProbe, key: TimeKey, verb: str, error: Exception) -> 
     message = f"The API does not {verb} by {_TIMES[key]}: {plain_message(error)}"
     if key == listed.key:
         return Status.FAILED, False, f"{message}."
-    return Status.WARNING, False, f"{message}. Full tables need it, and seconds with more rows than a page."
+    return Status.WARNING, False, f"{message}. Full-table syncs need it, and so do seconds with more rows than a page."
 
 
 def heeds_updated(listed: ListProbe) -> Fact:
@@ -257,4 +257,4 @@ def late_changes(listed: ListProbe) -> Fact:
     if not changed:
         return Status.UNKNOWN, None, "No row that was seen has notes or tags."
     seen = f"{len(unmoved):,} of {counted(len(changed), 'row')} with notes or tags have updated_at equal to created_at"
-    return Status.OK, value, f"{seen}: such changes {'need not' if unmoved else 'may'} move it."
+    return Status.OK, value, f"{seen}: such changes {'do not always' if unmoved else 'may'} move it."

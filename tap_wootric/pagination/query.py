@@ -191,7 +191,7 @@ def fetch_page(fetch: FetchPage, query: Query) -> Page:
     second = timestamp_of_second(query.range_of(key).gte)
     seconds = [second := stamp[:SECOND_LENGTH] if stamp else second for stamp in stamps]
     if seconds != sorted(seconds, reverse=query.descending):
-        raise WrongAnswerError(f"rows that were to be sorted by {key} came in another order")
+        raise WrongAnswerError(f"rows that were requested sorted by {key} came in another order")
     return Page(records, seconds)
 
 

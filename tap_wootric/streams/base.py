@@ -324,7 +324,7 @@ class WootricStream(SdkStream):
             raise error
         self.write_state()
         self._keep_or_raise(error)
-        self.logger.warning("%s. Other streams go on", self.error_line)
+        self.logger.warning("%s. Continuing with the other streams", self.error_line)
 
     def _keep_or_raise(self, error: Exception) -> None:
         """Keep an error that only concerns this stream, and raise any other."""

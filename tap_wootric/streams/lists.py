@@ -147,7 +147,7 @@ class ListStream(WootricStream):
         self._is_first_sync = False
         if bookmark and sync_range.start < unix_seconds(bookmark):
             self.logger.info(
-                "%s: read the last %s again (%s), as the API cannot be asked for notes, tags and other late changes",
+                "%s: read the last %s again (%s), because the API cannot say which rows have changed",
                 self.name,
                 counted(self.settings.recheck_days, "day"),
                 counted(rechecked, "row"),
@@ -168,11 +168,11 @@ class ListStream(WootricStream):
         if not self.is_full_table and time >= settled_until:
             consequence = "The next sync reads this second again"
         elif f"{timestamp_of_second(time)}Z" < read_until:
-            consequence = "An earlier sync has read this second, too"
+            consequence = "An earlier sync has already read this second"
         else:
             self._unproven.append(second)
-            consequence = "Reading goes on behind this second, but the stream counts as failed"
-        # Now, not at the end: a sync may be killed before, and the next one may start behind this second.
+            consequence = "The rest is still read, but the stream will fail at its end"
+        # Now, not at the end: a sync may be killed before that, and the next one may start after this second.
         self.logger.warning("%s: %s. %s", self.name, second, consequence)
 
     @override
@@ -185,7 +185,7 @@ class ListStream(WootricStream):
         if self.is_full_table:
             advice = "The target keeps the rows of earlier syncs"
         else:
-            advice = f"The next sync goes on behind {'it' if number == 1 else 'them'}"
+            advice = f"The next sync continues after {'that second' if number == 1 else 'those seconds'}"
         raise FatalAPIError(f"{self.name}: {self._unproven[0]}{others}. {advice}")
 
     @property

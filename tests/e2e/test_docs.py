@@ -95,8 +95,8 @@ def test_the_request_in_the_documentation_is_the_one_that_is_made() -> None:
         tap(config=sandbox.config)
         (request, *_) = sandbox.pages("responses")
     shown = dict(parse_qsl(urlsplit(target).query))
-    assert {name: request.query[name] for name in shown if not name.startswith("updated")} == {
-        name: value for name, value in shown.items() if not name.startswith("updated")
+    assert {name: request.query[name] for name in shown if not name.startswith("created")} == {
+        name: value for name, value in shown.items() if not name.startswith("created")
     }
     assert request.query.keys() == shown.keys()
 

@@ -166,7 +166,7 @@ def test_an_api_that_does_not_sort_is_refused() -> None:
         run = checked(tap(config=sandbox.config))
     assert run.status == 1
     [error] = run.errors
-    assert error.startswith("end_users: rows that were to be sorted by updated_at came in another order")
+    assert error.startswith("end_users: rows that were requested sorted by updated_at came in another order")
     assert len(run.records("responses")) == 1
 
 

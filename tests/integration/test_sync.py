@@ -88,7 +88,7 @@ def test_a_second_that_cannot_be_proven_complete_fails_its_stream_once_and_block
     at = in_utc(second * SECOND)
     assert error.startswith(f"{stream}: ")
     assert f"created at {at} were read, and there may be more: " in error
-    assert error.endswith(". The next sync goes on behind it")
+    assert error.endswith(". The next sync continues after that second")
     assert not again.of_type("RECORD")
     assert full_error.endswith(". The target keeps the rows of earlier syncs")
     assert {message["stream"] for message in full.of_type("ACTIVATE_VERSION")} == {*LISTS} - {stream}

@@ -49,7 +49,7 @@ def test_valid_settings_have_no_errors(changed: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
-        ({"start_date": "2023-11-16"}, "start_date is in the future, and nothing would be read: '2023-11-16'"),
+        ({"start_date": "2023-11-16"}, "start_date is in the future, so nothing would be read: '2023-11-16'"),
         (
             {"start_date": "20230101"},
             "start_date must be a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z, not '20230101'",

@@ -175,7 +175,7 @@ def test_a_stream_that_fails_says_so_at_once_and_keeps_its_error_for_the_report(
         "segments: the account may not read it (403 Reason for /v1/responses): deselect it, or ask Wootric for access"
     )
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert warnings == [f"{stream.error_line}. Other streams go on"]
+    assert warnings == [f"{stream.error_line}. Continuing with the other streams"]
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:

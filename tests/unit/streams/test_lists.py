@@ -262,8 +262,9 @@ def test_a_recheck_is_one_line_with_its_days_and_rows(days: int, caplog: pytest.
     rows = [row(1, NOW - 13 * 3_600), row(2, NOW - 12 * 3_600), row(3, NOW - 60)]
     assert read(make_tap(serving(rows), state={"responses": YESTERDAY}, recheck_days=days), "responses") == [1, 2, 3]
     [line] = [message for message in caplog.messages if "again" in message]
-    assert line.startswith(
-        f"responses: read the last {days} day{'s'[: days > 1]} again (2 rows), as the API cannot be "
+    assert line == (
+        f"responses: read the last {days} day{'s'[: days > 1]} again (2 rows), "
+        "because the API cannot say which rows have changed"
     )
 
 
@@ -321,7 +322,7 @@ def _one_page(monkeypatch: pytest.MonkeyPatch) -> None:
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the warnings about seconds, without the one that a stream failed."""
     texts = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    return [text for text in texts if "there may be more" in text and "Other streams" not in text]
+    return [text for text in texts if "there may be more" in text and "other streams" not in text]
 
 
 def synced(tap: Any) -> tuple[list[int], str]:
@@ -354,12 +355,12 @@ def test_an_unproven_second_fails_its_stream_once_and_blocks_no_sync(caplog: pyt
     first = declines(rows)
     ids, line = synced(first)
     assert line.startswith(f"declines: 100 rows created at {stamp(second)} were read, and there may be more: ")
-    assert line.endswith(". The next sync goes on behind it")
+    assert line.endswith(". The next sync continues after that second")
     assert len(ids) == 102
     assert {1, 2} <= {*ids}
     assert first.streams["declines"].bookmark == stamp(NOW - 300)
     [warning] = warnings(caplog)
-    assert warning.endswith("Reading goes on behind this second, but the stream counts as failed")
+    assert warning.endswith("The rest is still read, but the stream will fail at its end")
     assert synced(declines(rows, state=first.state)) == ([], "")
 
 
@@ -369,7 +370,7 @@ def test_an_unproven_second_of_a_recheck_is_only_a_warning(caplog: pytest.LogCap
     ids, line = synced(declines(rows, state={"declines": YESTERDAY}))
     assert (len(ids), line) == (100, "")
     [warning] = warnings(caplog)
-    assert warning.endswith("An earlier sync has read this second, too")
+    assert warning.endswith("An earlier sync has already read this second")
 
 
 @pytest.mark.usefixtures("_one_page")
@@ -404,7 +405,9 @@ def test_several_unproven_seconds_are_one_line(caplog: pytest.LogCaptureFixture)
     rows = [row(100 * second + number, NOW - 10_000 + second) for second in range(3) for number in range(100)]
     ids, line = synced(declines(rows))
     assert sorted(ids) == list(range(300))
-    assert line.endswith(" (1 of 3 such seconds; the warnings name the others). The next sync goes on behind them")
+    assert line.endswith(
+        " (1 of 3 such seconds; the warnings name the others). The next sync continues after those seconds"
+    )
     assert len(warnings(caplog)) == 3
 
 
