@@ -11,6 +11,7 @@ import pytest
 from tap_wootric.pagination.keyset import KeysetReader
 from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeKey, TimeRange, UnprovenSecond
 from tap_wootric.streams import STREAMS
+from tap_wootric.streams.lists import ListStream
 from tests import postgres
 from tests.api_reader import ApiReader
 from tests.database import DatabaseAccount, DatabaseTable, Options
@@ -76,7 +77,9 @@ class Reader(ApiReader):
 
     def __init__(self, account: DatabaseAccount, stream: str = "end_users", **switches: Any) -> None:
         super().__init__(account, stream, **switches)
-        self._sort_keys = STREAMS[stream].sort_keys
+        stream_class = STREAMS[stream]
+        assert issubclass(stream_class, ListStream)
+        self._sort_keys = stream_class.sort_keys
 
     def read(self, sort_key: TimeKey) -> Iterator[int]:
         """Yield the ids of all rows, and check that they are proven complete."""
@@ -91,6 +94,7 @@ class Reader(ApiReader):
 def test_all_rows_of_a_bulk_insert_are_read(account: DatabaseAccount, ties: int, others: int) -> None:
     for stream, sort_keys in LISTS.items():
         table = account.tables[stream]
+        assert isinstance(table, DatabaseTable)
         fill(table, ties, others)
         ids = sorted(table.rows)
         for sort_key in sort_keys:
