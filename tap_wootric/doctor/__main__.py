@@ -24,8 +24,7 @@ from tap_wootric.tap import TapWootric
 _READABLE, _UNREADABLE, _WRONG_OPTIONS, _INTERRUPTED = 0, 1, 2, 130
 """The exit statuses. 130 is what shells report after SIGINT."""
 
-_TOKEN_SECONDS = 25.0
-"""How long to try to get a token. An unreachable host is reported within 30 seconds."""
+_TOKEN_SECONDS = 25.0  # An unreachable host is reported within 30 seconds.
 
 
 def main() -> None:
@@ -84,16 +83,18 @@ def examine(tap: TapWootric, probe: Probe) -> Report:
     tap.client = probe
     _report_progress("Checking the credentials")
     probe.unavailable = _token_problem(probe)
-    checks, lists, needed = list[Check](), list[ListProbe](), list[str | None]([None])
-    for stream in tap.discover_streams():
-        _report_progress(f"Checking {stream.name}")
-        if isinstance(stream, ListStream):
-            lists.append(ListProbe(probe, stream))
-            checks += facts.list_checks(lists[-1])
-        else:
-            checks.append(facts.access(stream.name, probe.ask, stream, stream.sample_params()))
-        needed += [stream.name] * stream.selected_by_default
+    streams = tap.discover_streams()
+    lists = {stream.name: ListProbe(probe, stream) for stream in streams if isinstance(stream, ListStream)}
+    _report_progress("Checking which streams can be read")
+    accesses = [facts.access(stream, lists.get(stream.name), probe) for stream in streams]  # What matters most.
+    checks: list[Check] = []
+    for access in accesses:
+        checks.append(access)
+        if listed := lists.get(str(access.stream)):
+            _report_progress(f"Checking {access.stream}")
+            checks += facts.list_checks(listed, is_readable=access.status is Status.OK)
     checks = [facts.credentials(probe, tap.settings, probe.unavailable), facts.clock(probe), *checks]
+    needed = [None, *(stream.name for stream in streams if stream.selected_by_default)]
     # Facts that are not known do not matter, as long as the stream can be read.
     bad = {"access": {Status.FAILED, Status.UNKNOWN}}
     troubles = [one for one in checks if one.stream in needed and one.status in bad.get(one.id, {Status.FAILED})]
@@ -101,7 +102,7 @@ def examine(tap: TapWootric, probe: Probe) -> Report:
         version=tap.plugin_version,
         api_url=tap.settings.api_url,
         checks=checks,
-        estimate=estimate_costs(lists, tap.settings.recheck_days),
+        estimate=estimate_costs(lists.values(), tap.settings.recheck_days),
         advice=_advice(troubles),
         is_readable=not troubles,
     )

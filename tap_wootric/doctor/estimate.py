@@ -75,7 +75,7 @@ def _rechecked_rows(listed: ListProbe, days: int) -> float:
     if recent < len(newest) or not newest:
         return recent
     as_lately = min(rows, recent * (now - start) / max(1, now - min(newest)))
-    # The samples of a forecast are longer than the days, and the newest rows may be of a few hours.
+    # The forecast's samples may span months, and the newest rows hours.
     return math.sqrt(spread.rows_after(start) * as_lately) if spread else as_lately
 
 

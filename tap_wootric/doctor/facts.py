@@ -19,7 +19,7 @@ from tap_wootric.api.client import Client
 from tap_wootric.api.rate_limit import NOTED_DIFFERENCE_SECONDS
 from tap_wootric.doctor.estimate import count_rows
 from tap_wootric.doctor.fields import KINDS, differences
-from tap_wootric.doctor.probe import ListProbe, NotAskedError, is_refusal, plain_message, seconds_of
+from tap_wootric.doctor.probe import ListProbe, NotAskedError, Probe, is_refusal, plain_message, seconds_of
 from tap_wootric.doctor.report import Check, Status, duration
 from tap_wootric.pagination.query import (
     LAST_PAGE,
@@ -34,18 +34,16 @@ from tap_wootric.pagination.query import (
 from tap_wootric.progress import counted
 from tap_wootric.records.timestamps import DATE_LENGTH, timestamp_of_second, unix_seconds
 from tap_wootric.settings import Settings
+from tap_wootric.streams.base import WootricStream
 
 Fact = tuple[Status, Any, str]
 """What a fact means for the tap, its value, and one sentence."""
 
 _TIMES: dict[TimeKey, str] = {"created_at": "creation time", "updated_at": "update time"}
 _YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
-_AGREEING_SECONDS = 5
-"""The API sends whole seconds, and its response takes a while."""
-_SORTED_SECONDS = 7
-"""So many different seconds on a page are in order by chance once in 5,040 times."""
-_WITNESSES = 3
-"""So many rows do not leave a range all at once, between two requests."""
+_AGREEING_SECONDS = 5  # The API sends whole seconds, and its response takes a while.
+_SORTED_SECONDS = 7  # So many different seconds on a page are in order by chance once in 5,040 times.
+_WITNESSES = 3  # So many rows do not leave a range all at once, between two requests.
 _SHOWN_NAMES = 5
 _NO_ROWS = "There are no rows that show it."
 
@@ -75,20 +73,24 @@ def clock(client: Client) -> Check:
     return Check("clock", None, status, seconds, message)
 
 
-def access(stream: str, read: Callable[..., object], *arguments: Any) -> Check:
-    """Return whether the account can read a stream, given a function that reads some rows."""
+def access(stream: WootricStream, listed: ListProbe | None, probe: Probe) -> Check:
+    """Return whether the account can read a stream, which may be a list."""
+    name = stream.name
     try:
-        read(*arguments)
+        if listed:
+            listed.fetch(listed.query(listed.key))
+        else:
+            probe.ask(stream, stream.sample_params())
     except (NotAskedError, FatalAPIError) as error:
-        reason = plain_message(error).removeprefix(f"{stream}: ")
+        reason = plain_message(error).removeprefix(f"{name}: ")
         if is_refusal(error):
-            return Check("access", stream, Status.FAILED, value=False, message=f"The account cannot read it: {reason}.")
-        return Check("access", stream, Status.UNKNOWN, None, f"{stream} could not be read: {reason}.")
-    return Check("access", stream, Status.OK, value=True, message="The account can read it.")
+            return Check("access", name, Status.FAILED, value=False, message=f"The account cannot read it: {reason}.")
+        return Check("access", name, Status.UNKNOWN, None, f"{name} could not be read: {reason}.")
+    return Check("access", name, Status.OK, value=True, message="The account can read it.")
 
 
-def list_checks(listed: ListProbe) -> Iterator[Check]:
-    """Yield the checks of a list. They are the same, whether or not it can be read."""
+def list_checks(listed: ListProbe, *, is_readable: bool = True) -> Iterator[Check]:
+    """Yield the other checks of a list. They are the same, whether or not it can be read."""
     name, keys = listed.stream.name, [key for key in _TIMES if key in listed.stream.sort_keys]
     facts: dict[str, Callable[[ListProbe], Fact]]
     facts = {f"filters_{key.removesuffix('_at')}": partial(filters, key=key) for key in keys}
@@ -98,10 +100,8 @@ def list_checks(listed: ListProbe) -> Iterator[Check]:
     facts |= {"short_pages": short_pages, "rows": rows, "rate_limit": rate_limit, "latency": latency, "fields": fields}
     if "notes" in listed.stream.schema["properties"]:
         facts["late_changes"] = late_changes
-    access_check = access(name, listed.fetch, listed.query(listed.key))
-    yield access_check
     for check_id, fact in facts.items():
-        if access_check.status is not Status.OK:
+        if not is_readable:
             yield Check(check_id, name, Status.UNKNOWN, None, "The list cannot be read.")
             continue
         try:

@@ -91,7 +91,7 @@ class _ObjectTransformer:
         self._converters: dict[str, tuple[type | None, _Convert]] = {}
         self._deselected = schema["properties"].keys() - effective_schema["properties"].keys() - {EXTRA_FIELDS}
         self._nulls: Record = {}
-        """The object if it has no values."""
+        self._flattened: set[str] = set()
         for name, field in schema["properties"].items():
             if name in self._deselected or name == EXTRA_FIELDS:
                 continue
@@ -112,9 +112,13 @@ class _ObjectTransformer:
             else:
                 self._converters[name] = _converter(field)
 
+    def nulls(self) -> Record:
+        """Return the object without values. It is not shared: a stream map may change it."""
+        return {**self._nulls, **{name: self._objects[name].nulls() for name in self._flattened}}
+
     def transform(self, row: Row) -> tuple[Record, dict[str, Any]]:
         """Return the object in the structure of its schema, and the fields and values that do not fit there."""
-        record = self._nulls.copy()
+        record = self.nulls()
         extra_fields: dict[str, Any] = {}
         converters = self._converters
         for name, value in row.items():

@@ -125,8 +125,7 @@ def test_an_api_that_does_not_answer_is_reported_within_half_a_minute(*, is_sile
 
 def test_an_output_that_is_not_utf_8_gets_ascii() -> None:
     with Sandbox(Account(3, 3, declines=3)) as sandbox:
-        env = {"PYTHONIOENCODING": "ascii"}
-        run = tap(config=sandbox.config, env=env, runner="tap_wootric.doctor")
+        run = tap(config=sandbox.config, env={"PYTHONIOENCODING": "ascii"}, runner="tap_wootric.doctor")
     assert run.out.endswith(READY)
     assert "+ access" in run.out
     assert "\x1b" not in run.out

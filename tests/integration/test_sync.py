@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -311,15 +310,6 @@ def test_a_state_is_written_at_least_every_500_records_and_at_the_end() -> None:
 
 
 # Catalogs and the SDK's settings
-
-
-def test_records_are_emitted_even_if_batches_are_configured(tmp_path: Path) -> None:
-    batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": tmp_path.as_uri()}}
-    with Sandbox(Account(70), Clock(NOW)) as sandbox:
-        run = sync(sandbox, settings={"batch_config": batches})
-    assert len(run.records("end_users")) == 70
-    assert not run.of_type("BATCH")
-    assert "Ignoring unknown setting batch_config" in run.log
 
 
 def test_streams_and_fields_can_be_deselected_at_every_depth() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -13,3 +15,13 @@ def _signal_handlers() -> Iterator[None]:
     yield
     for signum, handler in handlers.items():
         signal.signal(signum, handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail at the first look-up of a host: no unit test needs one."""
+
+    def look_up(host: object, *_arguments: object, **_options: object) -> NoReturn:
+        pytest.fail(f"A test looked up {host}")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)

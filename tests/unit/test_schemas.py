@@ -31,15 +31,11 @@ def types(field: dict[str, Any]) -> list[str]:
     return field["type"] if isinstance(field["type"], list) else [field["type"]]
 
 
-def test_every_stream_has_a_schema_and_every_schema_a_stream() -> None:
-    assert SCHEMAS.keys() == STREAMS.keys()
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_a_schema_is_a_valid_json_schema_of_an_object(name: str) -> None:
-    Draft7Validator.check_schema(SCHEMAS[name])
-    assert SCHEMAS[name]["type"] == "object"
-    assert STREAMS[name].schema == SCHEMAS[name]
+def test_every_stream_has_a_valid_json_schema_of_an_object() -> None:
+    assert {name: stream.schema for name, stream in STREAMS.items()} == SCHEMAS
+    for schema in SCHEMAS.values():
+        Draft7Validator.check_schema(schema)
+        assert schema["type"] == "object"
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -54,11 +50,9 @@ def test_the_key_is_never_null_and_every_other_property_may_be(name: str) -> Non
     assert never_null == [*STREAMS[name].primary_keys]
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if stream.replication_key])
 def test_the_replication_key_is_a_property_with_a_date_or_time(name: str) -> None:
-    replication_key = STREAMS[name].replication_key
-    if replication_key is not None:
-        assert SCHEMAS[name]["properties"][replication_key]["format"] in {"date", "date-time"}
+    assert SCHEMAS[name]["properties"][STREAMS[name].replication_key]["format"] in {"date", "date-time"}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import signal
 from collections.abc import Iterable, Mapping
@@ -13,14 +12,11 @@ import pytest
 import singer_sdk
 from singer_sdk import Stream, Tap
 from singer_sdk.exceptions import StreamMapConfigError
-from singer_sdk.helpers._state import StateWriter
 from singer_sdk.helpers.types import Context
-from singer_sdk.mapper import CustomStreamMap, PluginMapper
-from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import Catalog
 
 from tap_wootric.messages import MessageWriter
-from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, expression_evaluator, is_worth_logging
+from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError, is_worth_logging
 from tests.unit.fakes import messages
 
 UPDATES = ["2025-01-01T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-02T00:00:00Z"]
@@ -77,9 +73,6 @@ class FakeTap(SdkTap):
         self.calls.append(("prepare_config", dict(config), validate))
         return {**config, "given": "prepared"}
 
-    def move_bookmarks(self) -> None:
-        self.calls.append("move_bookmarks")
-
     def on_signal(self, signum: int) -> None:
         self.calls.append(("on_signal", signum))
 
@@ -92,48 +85,6 @@ def make_tap(**config: Any) -> Any:
 
 def types(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [message["type"] for message in messages(capsys.readouterr().out)]
-
-
-@pytest.mark.parametrize(
-    ("owner", "name", "parameters"),
-    [
-        (Tap, "_validate_config", "self, *, raise_errors"),
-        (Tap, "_handle_termination", "self, signum, frame"),
-        (Tap, "sync_all", "self"),
-        (Tap, "run_connection_test", "self"),
-        (Tap, "setup_mapper", "self"),
-        (Stream, "sync", "self, context"),
-        (Stream, "_increment_stream_state", "self, latest_record, *, context"),
-        (Stream, "_write_state_message", "self"),
-        (Stream, "_write_activate_version_message", "self, full_table_version"),
-        (Stream, "get_batch_config", "self, config"),
-        (StateWriter, "__init__", "self, message_writer"),
-        (StateWriter, "write_state", "self, state"),
-        (PluginBase, "setup_mapper", "self"),
-        (PluginMapper, "register_raw_stream_schema", "self, stream_name, schema, key_properties"),
-        (CustomStreamMap, "_eval", "self, expr, expr_parsed, record, property_name"),
-    ],
-)
-def test_the_methods_still_have_their_names_and_parameters(owner: type, name: str, parameters: str) -> None:
-    signature = inspect.signature(getattr(owner, name))
-    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
-    plain = [
-        parameter
-        if parameter.default is inspect.Parameter.empty
-        else parameter.replace(default=inspect.Parameter.empty)
-        for parameter in plain
-    ]
-    assert str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty)) == f"({parameters})"
-
-
-@pytest.mark.parametrize("base", [Tap, Stream])
-def test_every_method_that_overrides_one_of_the_sdk_is_marked(base: type) -> None:
-    ours = SdkTap if base is Tap else SdkStream
-    names = {name for parent in base.__mro__ for name in vars(parent)}  # `hasattr` would evaluate class properties.
-    for name, member in vars(ours).items():
-        function = member.fget if isinstance(member, property) else member
-        if inspect.isfunction(function) and name != "__init__":
-            assert (name in names) == hasattr(function, "__override__"), name
 
 
 def test_the_sdk_uses_the_prepared_config_and_adds_the_defaults() -> None:
@@ -172,13 +123,6 @@ def test_records_do_not_move_the_bookmark_even_if_they_are_out_of_order() -> Non
     assert tap.state == {"bookmarks": {"rows": {}}}
 
 
-def test_the_state_manager_moves_the_bookmark_without_progress_markers() -> None:
-    stream = make_tap().streams["rows"]
-    for timestamp in UPDATES[:2]:
-        stream.state_manager.increment_state({"updated_at": timestamp}, replication_key="updated_at")
-        assert stream.stream_state == {"replication_key": "updated_at", "replication_key_value": timestamp}
-
-
 def test_a_state_that_is_the_same_as_the_last_one_is_written_if_records_came_in_between(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -193,26 +137,20 @@ def test_a_stream_that_fails_writes_its_state_and_the_others_go_on_if_the_error_
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    tap = FakeTap()
-    tap.streams["others"].error = error = ValueError("unreadable")  # type: ignore[attr-defined]
+    tap: Any = FakeTap()
+    tap.streams["others"].error = error = ValueError("unreadable")
     tap.sync_all()
-    assert tap.streams["others"].handled == [error]  # type: ignore[attr-defined]
+    assert tap.streams["others"].handled == [error]
     written = messages(capsys.readouterr().out)
     assert [message["type"] for message in written][:6] == ["SCHEMA", "RECORD", "RECORD", "STATE", "RECORD", "STATE"]
     assert sum(message.get("stream") == "rows" for message in written) == 4
     assert "An unhandled error occurred while syncing 'others'" in caplog.messages
     assert worth_logging(caplog) == []
-
-
-def test_any_other_error_ends_the_sync() -> None:
-    tap = FakeTap()
-    tap.streams["others"].error = KeyError("unknown")  # type: ignore[attr-defined]
+    tap.streams["others"].error = KeyError("not handled")
     with pytest.raises(KeyError):
         tap.sync_all()
-
-
-def test_without_records_no_state_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    make_tap().streams["rows"].write_state()
+    capsys.readouterr()
+    tap.streams["rows"].write_state()  # No record came since the last one.
     assert types(capsys) == []
 
 
@@ -254,13 +192,7 @@ def worth_logging(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_the_sdks_lines_are_worth_logging_at_debug_only(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     make_tap().sync_all()
-    for line in (
-        "Skipping parse of env var settings...",
-        "Beginning sync of 'rows' in incremental mode",
-        "Starting incremental sync of 'rows' with bookmark value: None",
-        "Skipping deselected stream 'others'.",
-    ):
-        assert line in caplog.messages
+    assert "Beginning sync of 'rows' in incremental mode" in caplog.messages
     assert sum(message.startswith("METRIC") for message in caplog.messages) == 2
     assert worth_logging(caplog) == []
     caplog.set_level(logging.DEBUG)
@@ -279,37 +211,29 @@ def mapped(stream_map: Any) -> list[dict[str, Any] | None]:
 
 
 @pytest.mark.parametrize(
-    ("stream_map", "error"),
+    ("field", "expression", "error"),
     [
-        ({"extra": "int(updated_at)"}, r"the expression for rows\.extra failed on a record \(ValueError\)"),
-        ({"extra": "md5(config['salt'])"}, r"the expression for rows\.extra failed on a record \(KeyError: 'salt'\)"),
-        ({"extra": "{'a': 1}[updated_at]"}, r"the expression for rows\.extra failed on a record \(KeyError\)"),
-        ({"extra": "md5(unknown)"}, r"the expression for rows\.extra failed on a record \(NameNotDefined: unknown\)"),
-        ({"extra": "nofunc(id)"}, r"the expression for rows\.extra failed on a record \(FunctionNotDefined: nofunc\)"),
-        ({"extra": "id.none"}, r"the expression for rows\.extra failed on a record \(AttributeDoesNotExist: none\)"),
-        (
-            {"extra": "fake.ipv5()"},
-            r"the expression for rows\.extra failed on a record \(AttributeDoesNotExist: ipv5\)",
-        ),
-        ({"extra": "lambda: 1"}, r"the expression for rows\.extra failed on a record \(FeatureNotAvailable\)"),
-        ({"__filter__": "int(updated_at)"}, r"the expression for rows\.__filter__ failed on a record \(ValueError\)"),
+        ("extra", "int(updated_at)", "ValueError"),
+        ("extra", "md5(config['salt'])", "KeyError: 'salt'"),
+        ("extra", "{'a': 1}[updated_at]", "KeyError"),
+        ("extra", "md5(unknown)", "NameNotDefined: unknown"),
+        ("extra", "nofunc(id)", "FunctionNotDefined: nofunc"),
+        ("extra", "fake.ipv5()", "AttributeDoesNotExist: ipv5"),
+        ("extra", "lambda: 1", "FeatureNotAvailable"),
+        ("__filter__", "int(updated_at)", "ValueError"),
     ],
 )
-def test_an_expression_that_fails_is_named_without_values_of_the_record(stream_map: Any, error: str) -> None:
-    with pytest.raises(StreamMapError, match=f"^stream_maps: {error}$"):
-        mapped(stream_map)
+def test_an_expression_that_fails_is_named_without_values_of_the_record(
+    field: str, expression: str, error: str
+) -> None:
+    with pytest.raises(StreamMapError) as raised:
+        mapped({field: expression})
+    assert str(raised.value) == f"stream_maps: the expression for rows.{field} failed on a record ({error})"
 
 
 def test_expressions_that_do_not_fail_are_evaluated() -> None:
     records = mapped({"id": "id + 1", "__filter__": "id != 1"})
     assert [record and record["id"] for record in records] == [1, None, 3]
-
-
-def test_the_evaluator_of_expressions_has_their_functions() -> None:
-    evaluator = expression_evaluator()
-    assert {"md5", "sha256", "int", "dict", "json", "datetime"} <= evaluator.functions.keys()
-    assert not {"record", "config", "open"} & evaluator.functions.keys()
-    assert evaluator.eval("md5('x')") == "9dd4e461268c8034f5c8564e155c67a6"
 
 
 def test_records_have_the_selected_fields_and_deselected_streams_have_all() -> None:

@@ -54,36 +54,19 @@ def test_valid_settings_have_no_errors(changed: dict[str, Any]) -> None:
             {"start_date": "20230101"},
             "start_date must be a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z, not '20230101'",
         ),
-        (
-            {"start_date": "12:30"},
-            "start_date must be a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z, not '12:30'",
-        ),
         ({"start_date": 20230101}, "start_date must be a string, not 20230101; put it in quotes"),
         (
             {"start_date": "2023-01-01\n"},
             "start_date contains a non-printable character, such as a line break: '2023-01-01\\n'",
         ),
         ({"recheck_days": True}, "recheck_days must be a whole number of days between 0 and 36500, not true"),
-        ({"recheck_days": 36_501}, "recheck_days must be a whole number of days between 0 and 36500, not 36501"),
         ({"recheck_days": [SECRET]}, "recheck_days must be a whole number of days between 0 and 36500, not a list"),
         ({"recheck_days": {}}, "recheck_days must be a whole number of days between 0 and 36500, not an object"),
         (
             {"lookback_window": "300"},
             "lookback_window must be a whole number of seconds between 0 and 31536000, not '300'",
         ),
-        ({"lookback_window": -1}, "lookback_window must be a whole number of seconds between 0 and 31536000, not -1"),
-        ({"request_timeout": 0}, "request_timeout must be a whole number of seconds between 1 and 3600, not 0"),
         ({"user_agent": "日本"}, "user_agent must contain ASCII characters only, not '日本'"),
-        ({"client_secret": [SECRET]}, "client_secret must be a string; put it in quotes"),
-        (
-            {"client_secret": f"{SECRET}\n"},
-            "client_secret contains a non-printable character, such as a line break",
-        ),
-        (
-            {"client_secret": f"{SECRET}\ud800"},
-            "client_secret contains a non-printable character, such as a line break",
-        ),
-        ({"client_id": 12345678}, "client_id must be a string; put it in quotes"),
         ({"client_secret": " "}, "client_secret is empty: set client_id and client_secret, or username and password"),
         ({"username": "ada"}, "Set either client_id and client_secret or username and password, not both"),
         ({"account_token": SECRET}, "account_token must start with NPS-"),
@@ -105,15 +88,12 @@ def test_a_mistake_is_one_line_with_the_value_unless_it_is_a_secret(changed: dic
     ("url", "shown"),
     [
         ("api.wootric.eu", "api.wootric.eu"),
-        ("https://", "https://"),
         (f"https://{'a' * 70}.com", f"https://{'a' * 51}…"),
         ("https://api.wootric.com:port", "https://api.wootric.com:port"),
         (f"https://user:{SECRET}@api.wootric.com/wootric", "https://…@api.wootric.com/wootric"),
         (f"https://user:{SECRET}/@{SECRET}?@api.wootric.com", "https://…@api.wootric.com"),
-        (f"user:{SECRET}@api.wootric.com", "…@api.wootric.com"),
         (f"https://api.wootric.com?access_token={SECRET}", "https://api.wootric.com?…"),
         (f"https://api.wootric.com/#{SECRET}", "https://api.wootric.com/?…"),
-        (f"https://api.wootric.com?a={SECRET}@b", "https://…@b"),
         (f"{SECRET}://{SECRET}@api.wootric.com", "…@api.wootric.com"),
         (f"https://api.wootric.com?next=https://{SECRET}", "https://api.wootric.com?…"),
     ],
@@ -126,9 +106,17 @@ def test_a_url_is_shown_without_what_may_be_secret_in_it(url: str, shown: str) -
 
 
 @pytest.mark.parametrize("name", ["client_id", "client_secret", "username", "password", "account_token"])
-@pytest.mark.parametrize("value", [[SECRET], f"{SECRET}\n", {SECRET: SECRET}])
-def test_a_secret_is_never_shown(name: str, value: object) -> None:
-    assert not any(SECRET in line for line in errors(**{name: value}))
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ([SECRET], "must be a string; put it in quotes"),
+        (12345678, "must be a string; put it in quotes"),
+        (f"{SECRET}\n", "contains a non-printable character, such as a line break"),
+        (f"{SECRET}\ud800", "contains a non-printable character, such as a line break"),
+    ],
+)
+def test_a_secret_is_never_shown(name: str, value: object, error: str) -> None:
+    assert errors(**{name: value}) == [f"{name} {error}"]
 
 
 def test_mistakes_are_reported_together() -> None:
@@ -156,7 +144,6 @@ def test_nulls_and_empty_strings_count_as_not_set_except_for_credentials() -> No
 def test_the_sdk_sees_the_start_date_in_utc() -> None:
     config = settings.with_utc_start_date({"start_date": "2024-01-01T01:00:00+01:00", "region": "eu"})
     assert config == {"start_date": "2024-01-01T00:00:00Z", "region": "eu"}
-    assert settings.with_utc_start_date({}) == {}
 
 
 @pytest.mark.parametrize(
@@ -191,8 +178,7 @@ def test_the_password_grant_and_a_user_agent_are_accepted() -> None:
     config = {"username": "ada", "password": SECRET, "user_agent": "ours/2", **DEFAULTS}
     typed = Settings.from_config(config, default_user_agent="tap-wootric/1.2.3")
     assert typed.credentials == {"username": "ada", "password": SECRET}
-    assert (typed.start_date, typed.account_token) == (None, None)
-    assert typed.user_agent == "ours/2"
+    assert (typed.start_date, typed.account_token, typed.user_agent) == (None, None, "ours/2")
 
 
 @pytest.mark.parametrize("name", ["lookback_window", "recheck_days", "request_timeout"])

@@ -17,7 +17,8 @@ OK, WARNING, FAILED, UNKNOWN = Status.OK, Status.WARNING, Status.FAILED, Status.
 
 def checks(made: Account, name: str = "responses", **switches: Any) -> dict[str, Check]:
     """Return the checks of a list of the sandbox, which may have some switches set."""
-    return by_id([*facts.list_checks(listed(FakeServer(made, **switches), name))])
+    one = listed(FakeServer(made, **switches), name)
+    return by_id([facts.access(one.stream, one, one.client), *facts.list_checks(one)])
 
 
 @pytest.mark.parametrize("name", ["end_users", "responses", "declines"])
@@ -170,7 +171,8 @@ def test_a_list_that_cannot_be_read(
     monkeypatch.setattr(probe, "_POLICY", RetryPolicy(1, 0, 1))
     server = FakeServer(account(5))
     server.answers["/v1/responses"] = status, content
-    access, *others = facts.list_checks(listed(server))
+    one = listed(server)
+    access, *others = facts.access(one.stream, one, one.client), *facts.list_checks(one, is_readable=False)
     assert (access.status, access.value) == (found, False if found is FAILED else None)
     assert words in access.message
     assert "Ada" not in access.message

@@ -58,7 +58,7 @@ def test_an_account_that_can_be_read_exits_with_0(
     assert run(monkeypatch) == 0
     printed = capsys.readouterr()
     assert printed.out.endswith("Ready: `meltano run tap-wootric target-postgres`\n")
-    assert printed.err.startswith("Checking the credentials ...\nChecking end_users ...\n")
+    assert printed.err.startswith("Checking the credentials ...\nChecking which streams can be read ...\n")
 
 
 @pytest.mark.parametrize(

@@ -80,11 +80,11 @@ class TiedList:
         assert 1 <= query.page <= LAST_PAGE
         self.requests += 1
         self.now += 0.2
-        created, updated = query.created_at, query.updated_at
+        (created, created_end), (updated, updated_end) = (
+            (time_range.gte, time_range.lt) for time_range in (query.created_at, query.updated_at)
+        )
         rows = [
-            row
-            for row in self.rows
-            if created.gte <= row.created < created.lt and updated.gte <= row.updated < updated.lt
+            row for row in self.rows if created <= row.created < created_end and updated <= row.updated < updated_end
         ]
         records = [row.record() for row in page_of(query, self.sort(query, rows, self.rng))]
         self._change()

@@ -82,7 +82,7 @@ def accounts(draw: st.DrawFn) -> Account:
 
 
 @WAYS
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     account=accounts(),
     shuffle_ties=st.booleans(),
@@ -101,7 +101,7 @@ def test_each_row_of_an_unchanged_list_is_read_exactly_once(
 
 
 @WAYS
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     account=accounts(),
     changes=st.sampled_from([CHANGES_PER_REQUEST, {"deletes": 3}, {"updates": 0.3}]),
@@ -118,7 +118,7 @@ def test_an_unchanged_row_is_read_although_others_change_at_every_request(
 
 
 @WAYS
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     account=accounts(),
     short_pages=st.sampled_from([0, 0.1, 0.4]),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tap_wootric.pagination import ties
 from tap_wootric.pagination.keyset import KeysetReader
 from tap_wootric.pagination.query import (
     LAST_PAGE,
@@ -20,7 +22,6 @@ from tap_wootric.pagination.query import (
     TimeRange,
     UnprovenSecond,
 )
-from tap_wootric.pagination.ties import read_ties
 from tap_wootric.records.transform import Record
 from tests.unit.pagination import adversary
 from tests.unit.pagination.adversary import SECOND, TIE, Row, Sort, TiedList
@@ -51,10 +52,12 @@ MAY_HIDE_ROWS = {"rotated by 3 from page 2 on", "rotated by 20 from page 2 on"}
 """Orders that hide rows in all lists of a few rows. No database is known to have them."""
 
 
-def tied_rows(ties: int, *, others: int = 0, earlier_in_second: int = 0, rng: random.Random | None = None) -> list[Row]:
+def tied_rows(
+    count: int, *, others: int = 0, earlier_in_second: int = 0, rng: random.Random | None = None
+) -> list[Row]:
     """Rows with equal timestamps, with rows before them in that second, and others before and after it."""
     rng = rng or random.Random(0)
-    timestamps = [(SECOND + 0.1, SECOND + 0.1)] * earlier_in_second + [(TIE, TIE)] * ties
+    timestamps = [(SECOND + 0.1, SECOND + 0.1)] * earlier_in_second + [(TIE, TIE)] * count
     for _ in range(others):
         created = SECOND - 1 - rng.random() * DAY_SECONDS
         updated = created + (SECOND - 1 - created) * rng.random()
@@ -90,9 +93,9 @@ def read_on(tied: TiedList, query: Query) -> tuple[list[int], list[UnprovenSecon
 @st.composite
 def lists(draw: st.DrawFn) -> TiedList:
     rng = random.Random(draw(st.integers(0, 2**32)))
-    ties = draw(st.integers(45, 180) | st.sampled_from([50, 51, 99, 100, 101, 150]))
+    count = draw(st.integers(45, 180) | st.sampled_from([50, 51, 99, 100, 101, 150]))
     rows = tied_rows(
-        ties, others=draw(st.sampled_from([0, 0, 10, 200])), earlier_in_second=draw(st.integers(0, 2)), rng=rng
+        count, others=draw(st.sampled_from([0, 0, 10, 100])), earlier_in_second=draw(st.integers(0, 2)), rng=rng
     )
     return TiedList(
         rows,
@@ -104,7 +107,13 @@ def lists(draw: st.DrawFn) -> TiedList:
     )
 
 
-MANY_EXAMPLES = settings(deadline=None, max_examples=250, suppress_health_check=[HealthCheck.too_slow])
+MANY_EXAMPLES = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+
+
+def read_briefly(tied: TiedList, query: Query) -> tuple[list[int], list[UnprovenSecond]]:
+    """As `read_on`, but give up soon: what is promised does not depend on how often a second is read."""
+    with patch.object(ties, "_MAX_READINGS", 6):
+        return read_on(tied, query)
 
 
 @MANY_EXAMPLES
@@ -112,7 +121,7 @@ MANY_EXAMPLES = settings(deadline=None, max_examples=250, suppress_health_check=
 def test_an_unchanged_row_is_read_or_there_is_an_error(tied: TiedList) -> None:
     tied_ids = {row.id for row in tied.rows if int(row.updated) == SECOND}
     before = {row.id for row in tied.rows}
-    read_ids, unproven = read_on(tied, incremental(tied))
+    read_ids, unproven = read_briefly(tied, incremental(tied))
     lost = before - tied.changed - set(read_ids)
     assert not lost or unproven
     assert lost <= tied_ids  # The reading goes on behind their second.
@@ -121,7 +130,7 @@ def test_an_unchanged_row_is_read_or_there_is_an_error(tied: TiedList) -> None:
 @MANY_EXAMPLES
 @given(lists())
 def test_a_full_table_has_every_remaining_row_or_there_is_an_error(tied: TiedList) -> None:
-    read_ids, unproven = read_on(tied, full_table(tied))
+    read_ids, unproven = read_briefly(tied, full_table(tied))
     lost = [row for row in tied.rows if row.id not in read_ids]
     assert not lost or unproven
     assert {int(row.created) for row in lost} <= {SECOND}
@@ -130,13 +139,13 @@ def test_a_full_table_has_every_remaining_row_or_there_is_an_error(tied: TiedLis
 @MANY_EXAMPLES
 @given(lists())
 def test_responses_lose_no_row_without_an_error(tied: TiedList) -> None:
-    read_ids, unproven = read_on(tied, responses(tied))
+    read_ids, unproven = read_briefly(tied, responses(tied))
     lost = [row for row in tied.rows if row.id not in read_ids]
     assert not lost or unproven
     assert {int(row.created) for row in lost} <= {SECOND}
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 59), unique=True, max_size=60), min_size=1, max_size=4), st.data())
 def test_no_order_that_hypothesis_finds_loses_a_row_without_an_error(
     plans: list[list[int]], data: st.DataObject
@@ -155,10 +164,10 @@ def test_no_order_that_hypothesis_finds_loses_a_row_without_an_error(
     assert sorted(read_ids) == [*range(1, 61)] or unproven
 
 
-@pytest.mark.parametrize("ties", [60, 75, 114, 260])
+@pytest.mark.parametrize("count", [60, 114])
 @pytest.mark.parametrize("name", [*ORDERS])
-def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(name: str, ties: int) -> None:
-    tied = TiedList(tied_rows(ties, others=ties, earlier_in_second=1), ORDERS[name])
+def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(name: str, count: int) -> None:
+    tied = TiedList(tied_rows(count, others=count, earlier_in_second=1), ORDERS[name])
     if name in NEVER_COMPLETE:
         _, [unproven] = read_on(tied, incremental(tied))
         assert "22:13:20Z were read, and there may be more" in str(unproven)
@@ -167,13 +176,13 @@ def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(na
         assert sorted(read_ids) == [row.id for row in tied.rows] or (hidden and name in MAY_HIDE_ROWS)
 
 
-@pytest.mark.parametrize("ties", [60, 99, 110, 160, 210, 260, 310, 390, 445, 700, 749, 1_010, 1_450])
+@pytest.mark.parametrize("count", [60, 99, 160, 700, 1_450])
 @pytest.mark.parametrize("order", [adversary.stable, adversary.reversible])
 @pytest.mark.parametrize("query", [incremental, full_table, responses])
-def test_ties_in_a_stable_order_take_two_requests_a_page_at_most(ties: int, order: Sort, query: Any) -> None:
-    tied = TiedList(tied_rows(ties), order)
-    assert len(read(tied, query(tied))) == ties
-    assert tied.requests <= 2.2 * (ties // PAGE_SIZE + 1) + 6
+def test_ties_in_a_stable_order_take_two_requests_a_page_at_most(count: int, order: Sort, query: Any) -> None:
+    tied = TiedList(tied_rows(count), order)
+    assert len(read(tied, query(tied))) == count
+    assert tied.requests <= 2.2 * (count // PAGE_SIZE + 1) + 6
 
 
 def test_a_row_that_a_rotated_page_hides_is_found_from_the_other_end() -> None:
@@ -193,9 +202,9 @@ def test_end_users_hidden_in_every_order_by_time_are_found_by_email() -> None:
     assert sorted(read(tied, incremental(tied, (*TIME_KEYS, "email")))) == [*range(1, 161)]
 
 
-@pytest.mark.parametrize("ties", [120, 700])
-def test_updates_at_every_request_do_not_prevent_the_proof(ties: int) -> None:
-    tied = TiedList(tied_rows(ties, others=100), adversary.rotated, random.Random(1), leave=1)
+@pytest.mark.parametrize("count", [120, 700])
+def test_updates_at_every_request_do_not_prevent_the_proof(count: int) -> None:
+    tied = TiedList(tied_rows(count, others=100), adversary.rotated, random.Random(1), leave=1)
     before = {row.id for row in tied.rows}
     read_ids = read(tied, incremental(tied))
     assert before - tied.changed - set(read_ids) == set()
@@ -208,9 +217,9 @@ def test_a_full_table_keeps_rows_whose_update_times_go_back() -> None:
     assert set(read(tied, full_table(tied))) == {row.id for row in tied.rows}
 
 
-@pytest.mark.parametrize("ties", [1_700, 4_000])
-def test_a_full_table_reads_a_created_second_that_cannot_be_counted(ties: int) -> None:
-    rows = [Row(number, TIE, SECOND + 10 * number) for number in range(1, ties + 1)]
+@pytest.mark.parametrize("count", [1_700, 4_000])
+def test_a_full_table_reads_a_created_second_that_cannot_be_counted(count: int) -> None:
+    rows = [Row(number, TIE, SECOND + 10 * number) for number in range(1, count + 1)]
     tied = TiedList(rows, adversary.shuffled, random.Random(3), leave=0.5, max_lag=250)
     read_ids = read(tied, full_table(tied))
     assert set(read_ids) == {row.id for row in tied.rows}
@@ -220,7 +229,7 @@ def test_a_full_table_reads_a_created_second_that_cannot_be_counted(ties: int) -
 def test_a_full_table_gives_up_if_rows_are_rewritten_faster_than_they_are_read() -> None:
     rows = [Row(number, TIE, SECOND + number) for number in range(1, 1_701)]
     tied = TiedList(rows, adversary.stable, random.Random(4), leave=100)
-    _, [unproven] = read_on(tied, full_table(tied))
+    _, [unproven] = read_briefly(tied, full_table(tied))
     assert " rows created at 2023-11-14T22:13:20Z" in str(unproven)
     assert tied.requests < 2_000
 
@@ -238,7 +247,7 @@ def test_a_row_that_enters_is_not_mistaken_for_a_hidden_one() -> None:
     reasons = list[str]()
 
     def read_all() -> Iterator[Record]:
-        reasons.append((yield from read_ties(fetch, query, set(), PAGE_SIZE, may_enter=True)))
+        reasons.append((yield from ties.read_ties(fetch, query, set(), PAGE_SIZE, may_enter=True)))
 
     assert len(list(read_all())) == 60
     assert reasons != [""]
@@ -271,26 +280,24 @@ def rotated_in_reverse(rows_moved: int) -> Sort:
     return sort
 
 
-@pytest.mark.parametrize("ties", [1_500, 1_600])
-@pytest.mark.parametrize(
-    "order", [adversary.stable, adversary.reversible, adversary.shuffled, adversary.hiding(1), rotated_in_reverse(100)]
-)
+@pytest.mark.parametrize("count", [1_500])
+@pytest.mark.parametrize("order", [adversary.reversible, adversary.hiding(1), rotated_in_reverse(100)])
 @pytest.mark.parametrize("query", [incremental, full_table, responses])
 def test_more_ties_than_can_be_counted_are_an_error_in_any_order_and_do_not_stop_the_reading(
-    ties: int, order: Sort, query: Any
+    count: int, order: Sort, query: Any
 ) -> None:
-    tied = TiedList([*tied_rows(ties), Row(ties + 1, TIE + 10, TIE + 10)], order)
+    tied = TiedList([*tied_rows(count), Row(count + 1, TIE + 10, TIE + 10)], order)
     read_ids, [error] = read_on(tied, query(tied))
     assert str(error).startswith(f"{len(read_ids) - 1:,} rows ")
     assert str(error).endswith(" were read, and there may be more: there are more than 1,450")
     assert len(set(read_ids)) == len(read_ids) >= PAGE_SIZE * LAST_PAGE
-    assert read_ids[-1] == ties + 1
+    assert read_ids[-1] == count + 1
 
 
-def reached(ties: int, order: Sort, sort_keys: tuple[SortKey, ...] = TIME_KEYS) -> tuple[int, int]:
+def reached(count: int, order: Sort, sort_keys: tuple[SortKey, ...] = TIME_KEYS) -> tuple[int, int]:
     """Return how many of some tied rows were read, and in how many requests."""
     rng = random.Random(0)
-    rows = [Row(number, TIE, TIE, f"{rng.random()}@example.com") for number in range(1, ties + 1)]
+    rows = [Row(number, TIE, TIE, f"{rng.random()}@example.com") for number in range(1, count + 1)]
     tied = TiedList(rows, order)
     query = Query(sort_keys[0], sort_keys=sort_keys)
     read_ids, [_] = read_on(tied, query)
@@ -301,19 +308,17 @@ END_USERS: tuple[SortKey, ...] = (*TIME_KEYS, "email")
 
 
 @pytest.mark.parametrize(
-    ("ties", "order", "sort_keys", "rows", "requests"),
+    ("count", "order", "sort_keys", "rows", "requests"),
     [
-        (2_900, adversary.reversible, END_USERS, 2_900, 320),
         (2_900, adversary.stable, END_USERS, 2_900, 320),  # By e-mail in both directions.
         (5_000, adversary.reversible, END_USERS, 4_000, 320),
-        (5_000, adversary.stable, END_USERS, 3_500, 320),
         (4_000, adversary.reversible, ("created_at",), 3_000, 200),
     ],
 )
 def test_as_many_ties_are_read_as_all_lists_show(
-    ties: int, order: Sort, sort_keys: tuple[SortKey, ...], rows: int, requests: int
+    count: int, order: Sort, sort_keys: tuple[SortKey, ...], rows: int, requests: int
 ) -> None:
-    came, sent = reached(ties, order, sort_keys)
+    came, sent = reached(count, order, sort_keys)
     assert came >= rows
     assert sent <= requests
 

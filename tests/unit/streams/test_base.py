@@ -83,12 +83,6 @@ def test_during_a_sync_the_bookmark_follows_the_position(position: str, bookmark
     assert stream.bookmark == bookmark
 
 
-def test_a_stream_that_has_not_been_read_has_no_bookmark_to_move() -> None:
-    tap = make_tap()
-    tap.move_bookmarks()
-    assert not any(tap.state["bookmarks"].values())
-
-
 def test_a_sync_that_fails_early_forgets_the_position_of_the_one_before() -> None:
     stream = synced()
     assert stream.position
@@ -121,22 +115,6 @@ def test_bookmarks_go_by_the_clock_that_is_behind_and_ranges_end_by_the_one_that
     [*stream.get_records(None)]
     assert tap.client.requests[0][1]["updated[lt]"] == max(NOW, NOW + seconds) + 1
     assert stream.bookmark == stamp(min(NOW, NOW + seconds) - 300)
-
-
-@pytest.mark.parametrize(
-    ("date", "server_is_at"),
-    [
-        ("Fri, 31 Dec 9999 23:59:59 GMT", NOW),
-        ("not a date", NOW),
-        ("Wed, 15 Jan 2025 07:00:00", NOW - 3_600),
-        ("Wed, 15 Jan 2025 07:00:00 -0000", NOW - 3_600),
-    ],
-)
-def test_a_date_that_cannot_be_right_is_ignored_and_one_without_a_zone_is_in_utc(date: str, server_is_at: int) -> None:
-    tap = make_tap(serving([]))
-    tap.client.date = date
-    [*tap.streams["end_users"].get_records(None)]
-    assert tap.streams["end_users"].bookmark == stamp(server_is_at - 300)
 
 
 def test_a_bookmark_more_than_a_day_after_the_later_clock_is_refused() -> None:
