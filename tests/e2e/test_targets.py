@@ -18,32 +18,36 @@ import pytest
 import yaml
 
 from tests.postgres import Database
-from tests.programs import Project, meltano_yml, run, settings, uvx
+from tests.programs import run, uvx
 from tests.tap import Run, full_table, tap
 from tools.docs import DOCS, block
 from tools.sandbox import Account, Sandbox
-from tools.sandbox.account import NOW
+from tools.sandbox.account import NOW, SECOND
 from tools.sandbox.server import Clock
 
 
 @pytest.fixture(scope="module")
 def runs() -> list[Run]:
-    """A first sync, one after a change, and a full-table one after a deletion; 60 end users and 60 responses."""
+    """A first sync, one that reads the last 30 days again, and a full-table one after a deletion."""
     account = Account(60, 60)
+    again = account.responses.insert(int(NOW - 5 * 86_400) * SECOND)
+    assert again.id == 61
     with Sandbox(account, Clock(NOW)) as sandbox:
-        first = tap(config=sandbox.config)
-        account.responses.update(account.responses.rows[7], int(sandbox.clock() * 1_000_000))
-        second = tap(config=sandbox.config, state=first.state)
+        first = tap(config=sandbox.config, now=sandbox.clock())
+        sandbox.clock.advance(86_400)
+        second = tap(config=sandbox.config, state=first.state, now=sandbox.clock())
         account.responses.delete(account.responses.rows[5])
-        return [first, second, tap(config=sandbox.config, catalog=full_table("end_users", "responses"))]
+        catalog = full_table("end_users", "responses")
+        return [first, second, tap(config=sandbox.config, catalog=catalog, now=sandbox.clock())]
 
 
 def test_singer_check_tap_accepts_the_output(runs: list[Run]) -> None:
-    for output, rows in zip(runs, (120, 3, 119), strict=True):
-        checked = run(*uvx("singer-tools~=0.4", "singer-check-tap"), text=output.out)
-        assert checked.returncode == 0, checked.stderr
-        assert output.out.count('"RECORD"') == rows
-        assert f"{rows} record messages" in checked.stdout
+    output = "".join(output.out for output in runs)
+    checked = run(*uvx("singer-tools~=0.4", "singer-check-tap"), text=output)
+    assert checked.returncode == 0, checked.stderr
+    rows = output.count('"RECORD"')
+    assert rows > 120 + 119
+    assert f"{rows} record messages" in checked.stdout
 
 
 def test_a_field_of_an_object_can_be_emptied_as_the_documentation_says() -> None:
@@ -125,13 +129,13 @@ def test_targets_do_with_rows_what_the_documentation_says(
         assert json.loads(done.stdout.splitlines()[-1]) == output.state
         return Counter(int(row["id"]) for row in target.read(tmp_path))
 
-    assert load(first) == Counter(range(1, 61))
+    assert load(first) == Counter(range(1, 62))
     counts = load(second)
     came = Counter(record["id"] for record in second.records("responses"))
-    assert came[7] == 1
+    assert came[61] == 1
     assert {
-        "replaces the old one": Counter(range(1, 61)),
-        "is appended": Counter(range(1, 61)) + came,
+        "replaces the old one": Counter(range(1, 62)),
+        "is appended": Counter(range(1, 62)) + came,
         "**overwrites the whole file**": came,
     }[again] == counts
     load(full)
@@ -148,32 +152,23 @@ def test_files_with_a_timestamp_in_their_names_keep_what_earlier_runs_of_target_
     command = uvx(name.replace(" ", "=="), "target-csv")
     (tmp_path / "config.json").write_text(block("file_naming_scheme"))
     for output in (first, last):
-        time.sleep(1)  # The names have seconds.
         done = run(*command, "--config", "config.json", cwd=tmp_path, text=output.out)
         assert done.returncode == 0, done.stderr
+        time.sleep(1)  # The names have seconds.
     files = [*tmp_path.glob("responses-*.csv")]
     assert len(files) == 2
     assert len(_read_files(tmp_path)) == len(first.records("responses")) + len(last.records("responses"))
 
 
-@pytest.mark.parametrize("through", ["the tap", "Meltano"])
-def test_the_stream_maps_of_the_documentation_remove_personal_data(through: str, project: Project) -> None:
+def test_the_stream_maps_of_the_documentation_remove_personal_data() -> None:
     account = Account(60, 60)
     account.end_users.rows[5].body["email"] = None
     account.responses.rows[5].body["notes"] = ["a note on a person"]
     config = yaml.safe_load(block("stream_map_config:\n"))["config"]
     salt = config["stream_map_config"]["salt"]
     with Sandbox(account, Clock(NOW)) as sandbox:
-        if through == "Meltano":
-            content = meltano_yml()
-            content["plugins"]["extractors"][0]["config"] = config
-            (project.folder / "meltano.yml").write_text(yaml.safe_dump(content))
-            done = project.meltano("invoke", "tap-wootric", env=settings(sandbox))
-            assert done.returncode == 0, done.stderr
-            output = Run(0, "".join(line for line in done.stdout.splitlines(keepends=True) if line[0] == "{"), "")
-        else:
-            output = tap(config={**sandbox.config, **config})
-            assert output.status == 0, output.log
+        output = tap(config={**sandbox.config, **config})
+    assert output.status == 0, output.log
     users = {record["id"]: record for record in output.records("end_users")}
     assert users.keys() == account.end_users.rows.keys()
     for row in account.end_users.rows.values():

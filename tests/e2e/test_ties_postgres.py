@@ -89,7 +89,7 @@ class Reader(ApiReader):
         assert not unproven
 
 
-@pytest.mark.parametrize(("ties", "others"), [(60, 0), (213, 300), (700, 0), (1_440, 0)])
+@pytest.mark.parametrize(("ties", "others"), [(213, 300), (700, 0)])
 def test_all_rows_of_a_bulk_insert_are_read(account: DatabaseAccount, ties: int, others: int) -> None:
     for stream, sort_keys in LISTS.items():
         table = getattr(account, stream)
@@ -99,11 +99,8 @@ def test_all_rows_of_a_bulk_insert_are_read(account: DatabaseAccount, ties: int,
             assert sorted(Reader(account, stream).read(sort_key)) == ids
 
 
-@pytest.mark.parametrize("ties", [75, 300])
-def test_no_row_that_stays_is_lost_while_others_are_updated_at_every_request(
-    account: DatabaseAccount, ties: int
-) -> None:
-    fill(account.end_users, ties, 300)
+def test_no_row_that_stays_is_lost_while_others_are_updated_at_every_request(account: DatabaseAccount) -> None:
+    fill(account.end_users, 300, 300)
     before = account.end_users.versions()
     read_ids = set(Reader(account, updates=1).read("updated_at"))
     after = account.end_users.versions()
@@ -132,20 +129,17 @@ def test_a_full_table_keeps_rows_that_a_long_transaction_rewrites_meanwhile(acco
     assert read_ids == table.rows.keys()
 
 
-@pytest.mark.parametrize("is_full", [False, True])
-def test_the_command_reads_all_rows_of_a_bulk_insert(account: DatabaseAccount, *, is_full: bool) -> None:
+def test_the_command_reads_all_rows_of_a_bulk_insert(account: DatabaseAccount) -> None:
     fill(account.end_users, 300, 0)
     with Sandbox(account, Clock(NOW)) as sandbox:
-        synced = tap(
-            config={**sandbox.config, "start_date": "2000-01-01"},
-            catalog=full_table("end_users") if is_full else selecting("end_users"),
-        )
-    assert synced.status == 0, synced.log
-    assert sorted(record["id"] for record in synced.records("end_users")) == sorted(account.end_users.rows)
+        for catalog in (selecting("end_users"), full_table("end_users")):
+            synced = tap(config=sandbox.config, catalog=catalog)
+            assert synced.status == 0, synced.log
+            assert sorted(record["id"] for record in synced.records("end_users")) == sorted(account.end_users.rows)
 
 
 def test_with_indexes_a_bulk_insert_takes_two_requests_a_page_at_most(server_url: str) -> None:
-    for ties in (60, 213, 700, 1_400):
+    for ties in (60, 700):
         with postgres.database(server_url) as database, DatabaseAccount(database.url) as account:
             fill(account.responses, ties, 0)
             reader = Reader(account, "responses")
