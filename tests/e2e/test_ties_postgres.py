@@ -84,7 +84,8 @@ class Reader(ApiReader):
         """Yield the ids of all rows, and check that they are proven complete."""
         unproven = list[UnprovenSecond]()
         reader = KeysetReader(self.fetch, unproven.append, settled_until=int(NOW) - 300)
-        query = Query(sort_key, sort_keys=self._sort_keys).with_range(sort_key, TimeRange(lt=int(NOW) + 1_000))
+        until = TimeRange(lt=int(NOW) + 1)  # As in a sync, later updates leave the range.
+        query = Query(sort_key, sort_keys=self._sort_keys).with_range(sort_key, until)
         yield from (record["id"] for record in reader.read(query))
         assert not unproven
 
