@@ -27,7 +27,7 @@ _MAX_RESET_AGE_SECONDS = 2.0
 _LOGGED_WAIT_SECONDS = 5.0
 """Waits from this length on are logged."""
 _MAX_SLEEP_UNTIL_SECONDS = 2.0
-"""A second further ahead comes from a row stamped in the future, which is not worth waiting for."""
+"""A second further ahead comes from a row stamped in the future, or from a wrong clock: not worth waiting for."""
 _CLOCK_SAMPLES = 20
 """How many of the latest `Date` headers tell the time. A wrong one is forgotten after that many responses."""
 _PLAUSIBLE_DATES = range(1_388_534_400, 4_102_444_800)
@@ -139,9 +139,10 @@ class RateLimiter:
         return limit / seconds if limit > 0 and seconds > 0 else None
 
     def sleep_until(self, unix_second: int) -> None:
-        """Sleep until a second has begun by both clocks, but at most 2 seconds."""
-        now = min(self.clock.server_time(), self.clock.local_time())
-        self._sleep(min(max(0.0, unix_second - now), _MAX_SLEEP_UNTIL_SECONDS))
+        """Sleep until a second has begun by both clocks, if that takes at most 2 seconds."""
+        seconds = unix_second - min(self.clock.server_time(), self.clock.local_time())
+        if 0 < seconds <= _MAX_SLEEP_UNTIL_SECONDS:
+            self._sleep(seconds)
 
     def _learn_window(self, endpoint: str, response: requests.Response) -> None:
         """Learn how many requests the endpoint accepts in how many seconds: at the start, the reset is furthest off."""

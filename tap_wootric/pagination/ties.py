@@ -56,6 +56,10 @@ _SIZES = (
 size have them elsewhere."""
 
 
+_LAST_PAGE_LOOKS = 3
+"""How often at most to ask for the last page again: it may have come short, or had rows behind it that left since."""
+
+
 def read_ties(
     fetch: FetchPage, query: Query, known: set[int], largest_page: int, *, may_enter: bool
 ) -> Generator[Record, None, str]:
@@ -238,10 +242,13 @@ class _Reader:
                 number = min(2 * last, LAST_PAGE)
             else:
                 number = (last + empty) // 2
-        if last:  # It may have come short, or had rows behind it that have left since.
+        for _ in range(_LAST_PAGE_LOOKS if last else 0):
+            before = rows_on_last
             rows, new = self._ask(replace(way, page=last))
             yield from new
-            rows_on_last = max(rows_on_last, rows)
+            rows_on_last = max(before, rows)
+            if rows == before:
+                break
         tally.count(way, _Count(self._requests, max(0, last - 1), way.size, rows_on_last))
         return last
 

@@ -168,7 +168,7 @@ class ListStream(WootricStream):
         if not self.is_full_table and time >= settled_until:
             consequence = "The next sync reads this second again"
         elif f"{timestamp_of_second(time)}Z" < read_until:
-            consequence = "An earlier sync has already read this second"
+            consequence = "It lies before the bookmark, and the next recheck reads it again"
         else:
             self._unproven.append(second)
             consequence = "The rest is still read, but the stream will fail at its end"
