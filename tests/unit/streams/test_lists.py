@@ -370,7 +370,7 @@ def test_an_unproven_second_of_a_recheck_is_only_a_warning(caplog: pytest.LogCap
     ids, line = synced(declines(rows, state={"declines": YESTERDAY}))
     assert (len(ids), line) == (100, "")
     [warning] = warnings(caplog)
-    assert warning.endswith("An earlier sync has already read this second")
+    assert warning.endswith("It lies before the bookmark, and the next recheck reads it again")
 
 
 @pytest.mark.usefixtures("_one_page")
