@@ -20,7 +20,7 @@ def environment() -> dict[str, str]:
 
     Bytecode is written: without it, the SDK imports slowly.
     """
-    dropped = ("TAP_WOOTRIC_", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    dropped = ("ARGS", "TAP_WOOTRIC_", "PYTHONDONTWRITEBYTECODE", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
 
 
