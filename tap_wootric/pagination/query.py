@@ -50,9 +50,6 @@ class TimeRange:
         """Return the range with some seconds more at each end."""
         return TimeRange(max(BEGINNING_OF_TIME, self.gte - seconds), min(END_OF_TIME, self.lt + seconds))
 
-    def __contains__(self, second: int) -> bool:
-        return self.gte <= second < self.lt
-
     def __len__(self) -> int:
         return max(0, self.lt - self.gte)
 

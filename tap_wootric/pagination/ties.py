@@ -243,12 +243,11 @@ class _Reader:
             else:
                 number = (last + empty) // 2
         for _ in range(_LAST_PAGE_LOOKS if last else 0):
-            before = rows_on_last
             rows, new = self._ask(replace(way, page=last))
             yield from new
-            rows_on_last = max(before, rows)
-            if rows == before:
+            if rows == rows_on_last:
                 break
+            rows_on_last = max(rows_on_last, rows)
         tally.count(way, _Count(self._requests, max(0, last - 1), way.size, rows_on_last))
         return last
 

@@ -64,8 +64,10 @@ class AccountReader(ApiReader):
     def is_unproven(self, row: Row) -> bool:
         """Return whether a row is in a second that the reader could not prove complete."""
         return any(
-            row.created // SECOND in second.query.created_at and row.updated // SECOND in second.query.updated_at
+            time_range.gte <= row_time // SECOND < time_range.lt
             for second in self.unproven
+            for time_range, row_time in ((second.query.created_at, row.created), (second.query.updated_at, row.updated))
+            if len(time_range) == 1
         )
 
 
@@ -166,7 +168,11 @@ def list_of(seconds: list[int | None]) -> FetchPage:
     places = [next(second for second in seconds[number:] if second is not None) for number in range(len(seconds))]
 
     def fetch(query: Query) -> list[Record]:
-        shown = [record for record, place in zip(records, places, strict=True) if place in query.updated_at]
+        shown = [
+            record
+            for record, place in zip(records, places, strict=True)
+            if query.updated_at.gte <= place < query.updated_at.lt
+        ]
         return shown[(query.page - 1) * query.size : query.page * query.size]
 
     return fetch
