@@ -55,7 +55,6 @@ _SIZES = (
 """Rows a page, for the four ways to read a list in each round. Rows hide at the borders of pages, and pages of another
 size have them elsewhere."""
 
-
 _LAST_PAGE_LOOKS = 3
 """How often at most to ask for the last page again: it may have come short, or had rows behind it that left since."""
 

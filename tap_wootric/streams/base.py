@@ -251,11 +251,9 @@ class WootricStream(SdkStream):
         )
         not_in_schema = {*self.needed_fields}.difference(self.effective_schema["properties"])
         for record in self.read(sync_range, self.progress):
-            yield (
-                {name: value for name, value in record.items() if name not in not_in_schema}
-                if not_in_schema
-                else record
-            )
+            for name in not_in_schema:
+                del record[name]
+            yield record
         self.progress.done(self.position)
         self.position = f"{timestamp_of_second(sync_range.now)}Z"
         self.move_bookmark()

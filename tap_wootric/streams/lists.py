@@ -55,7 +55,7 @@ class ListStream(WootricStream):
         """The seconds that may lack rows, and that the next sync does not read again."""
         self._reader: KeysetReader | None = None
         self._is_first_sync = False
-        """Whether a first sync is under way, or the rest of one that was interrupted."""
+        """Whether this sync is the first, or resumes an interrupted first sync."""
 
     @property
     @override

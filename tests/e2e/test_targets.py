@@ -28,7 +28,7 @@ from tools.sandbox.server import Clock
 
 @pytest.fixture(scope="module")
 def runs() -> list[Run]:
-    """A first sync, one that reads the last 30 days again, and a full-table one after a deletion."""
+    """A first sync, a sync that reads the last 30 days again, and a full-table sync after a deletion."""
     account = Account(60, 60)
     again = account.responses.insert(int(NOW - 5 * 86_400) * SECOND)
     assert again.id == 61
