@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import requests
@@ -131,9 +132,7 @@ class ListStream(WootricStream):
                     self.client.rate_limiter.sleep_until(time_range.lt)
             return self.records_with_retries(parameters(query))
 
-        def note_unproven(second: UnprovenSecond) -> None:
-            self._note_unproven(second, read_until=bookmark, settled_until=settled_until)
-
+        note_unproven = partial(self._note_unproven, read_until=bookmark, settled_until=settled_until)
         self._reader = KeysetReader(fetch, note_unproven, settled_until)
         rechecked = 0
         try:
