@@ -11,6 +11,7 @@ from typing import NoReturn
 import requests
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
+from tap_wootric.api.redact import redact_logs, redact_stderr
 from tap_wootric.api.responses import safe_message
 from tap_wootric.messages import TargetClosedError, discard_stdout
 from tap_wootric.sdk import is_worth_logging
@@ -25,10 +26,12 @@ def main() -> None:
     """Run the SDK's command, with one line instead of a traceback for errors that its user can fix."""
     sys.setrecursionlimit(_RECURSION_LIMIT)
     os.set_blocking(sys.stdout.fileno(), True)  # Writing to a full pipe would fail, or write half a message.
+    redact_stderr()
     logging.getLogger("urllib3").setLevel(logging.INFO)  # Its debug lines contain the parameters of URLs.
     cli = TapWootric.cli  # This sets up logging.
     for handler in logging.getLogger().handlers:
         handler.addFilter(is_worth_logging)
+    redact_logs()
     try:
         cli()
     except Terminated as termination:

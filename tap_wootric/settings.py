@@ -37,6 +37,8 @@ _SECRETS = {*GRANTS[0], *GRANTS[1], "account_token"}
 _MAX_VALUE_LENGTH = 60
 """Characters of a value that an error quotes."""
 
+_LOOPBACK = re.compile(r"(.+\.)?localhost|127(\.\d+){3}|::1")
+
 _REGION_PREFIXES = {"NPS-EU-": "eu", "NPS-AU-": "au"}
 """The account tokens of these regions start with these (documented); all others belong to us."""
 
@@ -204,9 +206,27 @@ def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: flo
 
 
 def warnings(config: Mapping[str, Any], properties: Mapping[str, Any]) -> list[str]:
-    """Return one line for each setting that has no effect."""
+    """Return one line for each setting that has no effect, or that shows the credentials to others."""
     unknown = [name for name in config if name not in properties]
-    return [f"Ignoring {'' if name in _RETIRED else 'unknown '}setting {name}{_why_retired(name)}" for name in unknown]
+    lines = [f"Ignoring {'' if name in _RETIRED else 'unknown '}setting {name}{_why_retired(name)}" for name in unknown]
+    url = urlsplit(config.get("api_url", ""))
+    if url.scheme == "http" and not _LOOPBACK.fullmatch(url.hostname or ""):
+        lines.append("api_url begins with http://, so the credentials and all rows are sent unencrypted; use https://")
+    return lines
+
+
+def secrets(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the credentials and all texts of `stream_map_config`, such as salts, in settings or in the environment."""
+    names = {*_SECRETS, "stream_map_config"}
+    values = [value for name, value in config.items() if name.lower().removeprefix("tap_wootric_") in names]
+    while values:
+        match values.pop():
+            case str() as text:
+                yield text
+            case Mapping() as mapping:
+                values += mapping.values()
+            case list() as items:
+                values += items
 
 
 def environment_errors(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> list[str]:

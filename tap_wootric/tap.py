@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from io import StringIO
+from pathlib import Path
 from typing import IO, Any, ClassVar, NoReturn, cast
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
@@ -20,6 +22,7 @@ from tap_wootric import catalog as catalogs
 from tap_wootric import settings, stream_maps
 from tap_wootric import state as states
 from tap_wootric.api.client import HASTY, Client
+from tap_wootric.api.redact import hide
 from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.messages import MessageWriter
 from tap_wootric.progress import Effort, log_total
@@ -213,6 +216,7 @@ class TapWootric(SdkTap):
         Raises:
             ConfigValidationError: A setting is wrong, and `validate` is set.
         """
+        hide(settings.secrets(config))
         set_config = settings.without_empty(config)
         if not validate:
             return set_config
@@ -251,7 +255,7 @@ class TapWootric(SdkTap):
     @classmethod
     @override
     def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> Any:
-        """Read the config files.
+        """Read the config files, and warn of those that others may read.
 
         Raises:
             ConfigValidationError: A file is missing, or it is not a JSON object.
@@ -259,9 +263,15 @@ class TapWootric(SdkTap):
         if any("{" in path for path in value):
             raise _config_error("--config expects the path of a file or ENV, not the settings themselves")
         try:
-            return super().cb_config(ctx, param, value)
+            options = super().cb_config(ctx, param, value)
         except (OSError, TypeError, ValueError) as error:
             raise _config_error(f"Invalid --config file: {error}") from error
+        hide(settings.secrets(options.config))
+        for path in (path for path in value if path != "ENV"):
+            mode = Path(path).stat().st_mode
+            if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
+                cls.logger.warning("Other users may read %s (mode %o): run chmod 600", path, stat.S_IMODE(mode))
+        return options
 
     @classmethod
     @override

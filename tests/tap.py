@@ -85,6 +85,7 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
         for option, content in (("--config", config), ("--state", state), ("--catalog", catalog)):
             if content is not None:
                 file = folder / f"{option[2:]}.json"
+                file.touch(0o600)
                 file.write_text(json.dumps(content))
                 line += [option, str(file)]
         out, log = folder / "out", folder / "log"

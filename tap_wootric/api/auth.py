@@ -13,6 +13,7 @@ import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.rate_limit import RateLimiter
+from tap_wootric.api.redact import hide
 from tap_wootric.api.responses import decode_response
 from tap_wootric.settings import API_URLS, Settings
 
@@ -104,6 +105,8 @@ class WootricAuthenticator:
         self._rate_limiter.learn(TOKEN_PATH, response)
         self._raise_if_rejected(response)
         content = decode_response(response)
+        if isinstance(content, dict):
+            hide(value for name, value in content.items() if name.endswith("_token") and isinstance(value, str))
         token = content.get("access_token") if isinstance(content, dict) else None
         if not isinstance(token, str) or not _HEADER_VALUE.fullmatch(token):
             raise RetriableAPIError(f"The response of {TOKEN_PATH} has no usable access_token", response)

@@ -19,7 +19,7 @@ from urllib3.exceptions import NewConnectionError
 
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.rate_limit import RateLimiter
-from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, causes, safe_message
+from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, causes, safe_message, status_line
 from tap_wootric.settings import Settings
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Client:
             response = self._send(path, params)
         if response.status_code != requests.codes.unauthorized:
             return response
-        times = f"{response.status_code} {response.reason} for {path}, {1 + len(_FRESH_TOKEN_PAUSES_SECONDS)} times"
+        times = f"{status_line(response.status_code)} for {path}, {1 + len(_FRESH_TOKEN_PAUSES_SECONDS)} times"
         if self._has_been_accepted:
             raise AccessDeniedError(f"{times} in a row, while other requests are accepted")
         raise ApiUnavailableError(

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
+from tap_wootric.api.redact import redact_line
 from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize
 
 _ACCESS_DENIED_STATUSES = (requests.codes.forbidden, requests.codes.not_found)
 _MAX_ERROR_LIST_LENGTH = 200
 """Characters of the API's own error messages that are quoted."""
-_EMAIL_ADDRESS = re.compile(r"\S+@\S+")
 _JSON_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=parse_number)
 
 
@@ -50,7 +50,7 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
     """
     status = response.status_code
     path = urlsplit(response.url).path
-    message = f"{status} {response.reason} for {path}"
+    message = f"{status_line(status)} for {path}"
     if response.is_redirect:
         target = urlsplit(urljoin(response.url, response.headers["location"]))
         raise FatalAPIError(f"{message}: the API redirects to {target.scheme}://{target.netloc}; check api_url")
@@ -61,7 +61,7 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
     if response.ok and not is_error_list:
         raise RetriableAPIError(f"{message}, but the body is not JSON", response)
     if is_error_list:
-        message += f": {_error_list_message(content, _secrets(response.request))}"
+        message += f": {_error_list_message(content)}"
     if response.ok or status >= requests.codes.server_error or status == requests.codes.too_many_requests:
         raise RetriableAPIError(message, response)
     raise AccessDeniedError(message) if status in _ACCESS_DENIED_STATUSES else FatalAPIError(message)
@@ -87,29 +87,18 @@ def _decode_leniently(content: bytes) -> Any:
     return None
 
 
-def _error_list_message(content: dict[str, Any], secrets: list[str]) -> str:
-    """Return the messages of an error list, without some secrets; the rest of its body may hold a customer's data."""
+def _error_list_message(content: dict[str, Any]) -> str:
+    """Return the messages of an error list, without secrets; the rest of its body may hold a customer's data."""
     listed = content.get("errors")
     errors = [error for error in listed if isinstance(error, dict)] if isinstance(listed, list) else []
     parts = [[error.get("status"), error.get("message")] for error in errors]
     text = "; ".join(": ".join(str(part) for part in error if part) for error in parts)
-    for secret in secrets:
-        text = text.replace(secret, "…")
-    return redact(text)[:_MAX_ERROR_LIST_LENGTH] or "error_list"
+    return redact_line(text, _MAX_ERROR_LIST_LENGTH) or "error_list"
 
 
-def _secrets(request: requests.PreparedRequest) -> list[str]:
-    """Return the token or the credentials that a request has sent, in case the API repeats them in an error."""
-    sent = parse_qsl(request.body) if isinstance(request.body, str) else []
-    if request.url and sent:  # A request for a token may name the account in its URL.
-        sent += parse_qsl(urlsplit(request.url).query)
-    token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    return [secret for secret in (token, *(value for name, value in sent if name != "grant_type")) if secret]
-
-
-def redact(text: str) -> str:
-    """Return text from the API that is safe to log: on one line, and without e-mail addresses."""
-    return _EMAIL_ADDRESS.sub("…", " ".join(text.split()))
+def status_line(status: int) -> str:
+    """Return a status with its standard phrase, such as `404 Not Found`. The server's own phrase may say anything."""
+    return f"{status} {http.client.responses.get(status, '')}".rstrip()
 
 
 def safe_message(error: BaseException) -> str:

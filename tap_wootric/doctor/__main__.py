@@ -10,9 +10,11 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
+from tap_wootric.api.redact import redact, redact_stderr
 from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.doctor import facts
 from tap_wootric.doctor.estimate import estimate_costs
@@ -37,6 +39,7 @@ def main() -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     """Run the command, and return its exit status."""
+    redact_stderr()
     _show_warnings()
     options = _parse(arguments)
     try:
@@ -94,6 +97,7 @@ def examine(tap: TapWootric, probe: Probe) -> Report:
             _report_progress(f"Checking {access.stream}")
             checks += facts.list_checks(listed, is_readable=access.status is Status.OK)
     checks = [facts.credentials(probe, tap.settings, probe.unavailable), facts.clock(probe), *checks]
+    checks = [replace(check, message=redact(check.message)) for check in checks]
     needed = [None, *(stream.name for stream in streams if stream.selected_by_default)]
     # Facts that are not known do not matter, as long as the stream can be read.
     bad = {"access": {Status.FAILED, Status.UNKNOWN}}
@@ -102,7 +106,7 @@ def examine(tap: TapWootric, probe: Probe) -> Report:
     ]
     return Report(
         version=tap.plugin_version,
-        api_url=tap.settings.api_url,
+        api_url=redact(tap.settings.api_url),
         checks=checks,
         estimate=estimate_costs(lists.values(), tap.settings.recheck_days),
         advice=_advice(troubles),

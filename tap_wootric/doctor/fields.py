@@ -1,4 +1,4 @@
-"""Which fields of a stream's rows differ from its schema. Pure; it keeps names and JSON types, and never a value."""
+"""Which fields of a stream's rows differ from its schema. It keeps names and JSON types, and never a value."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from tap_wootric.api.redact import redact
 from tap_wootric.records.transform import EXTRA_FIELDS, Record, RecordTransformer, Row
 
 KINDS = {
@@ -17,7 +18,7 @@ KINDS = {
 }
 """How a field may differ from the schema, and how people are told."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 """What names of the API's own fields look like. Any other name may be a customer's data."""
 _MAX_NAMES = 50
 """More names than this are no fields of an API."""
@@ -54,7 +55,8 @@ def _compare(row: Row, record: Record, schema: Mapping[str, Any], path: str) -> 
     for name, value in row.items():
         field = schema["properties"].get(name)
         if field is None or name == EXTRA_FIELDS:
-            yield "unknown", f"{path}{name if _NAME.fullmatch(name) else '(hidden)'}", value
+            is_shown = _NAME.fullmatch(name) and redact(name) == name
+            yield "unknown", f"{path}{name if is_shown else '(hidden)'}", value
         elif "properties" in field and isinstance(value, dict):
             yield from _compare(value, record[name], field, f"{path}{name}.")
         elif value is not None and record[name] is None:

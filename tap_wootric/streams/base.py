@@ -18,7 +18,8 @@ from typing_extensions import override
 
 from tap_wootric import schemas
 from tap_wootric.api.client import Client, with_retries
-from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, decode_response, redact, safe_message
+from tap_wootric.api.redact import redact_line
+from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, decode_response, safe_message
 from tap_wootric.messages import TargetClosedError
 from tap_wootric.pagination.query import BEGINNING_OF_TIME
 from tap_wootric.progress import Progress, RequestsAfter
@@ -34,6 +35,8 @@ from tap_wootric.sdk import SdkStream, StreamMapError
 from tap_wootric.settings import Settings
 
 _SCHEMAS = SchemaDirectory(schemas)
+
+_MAX_FIELD_NAME_LENGTH = 60
 
 _STREAM_ERRORS = (FatalAPIError, ConfigValidationError, StreamMapError)
 """Errors that concern one stream, apart from ApiUnavailableError. Any other error ends the sync."""
@@ -212,7 +215,8 @@ class WootricStream(SdkStream):
 
     def _log_unexpected_field(self, field: str, is_in_schema: bool) -> None:  # noqa: FBT001 - A callback's argument.
         reason = "has a value of an unexpected type" if is_in_schema else "is not in the schema"
-        self.logger.warning("%s: the field %s %s; it goes into extra_fields", self.name, redact(field), reason)
+        shown = redact_line(field, _MAX_FIELD_NAME_LENGTH)
+        self.logger.warning("%s: the field %s %s; it goes into extra_fields", self.name, shown, reason)
 
     # A sync
 

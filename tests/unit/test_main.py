@@ -19,13 +19,15 @@ from tap_wootric.tap import FailedStreamsError, InvalidInputError, TapWootric
 
 
 @pytest.fixture(autouse=True)
-def _settings_of_the_process() -> Iterator[None]:
+def _settings_of_the_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore what the command changes for the whole process."""
+    monkeypatch.setattr(sys.stderr, "write", sys.stderr.write)
     limit, filters = sys.getrecursionlimit(), {handler: [*handler.filters] for handler in logging.getLogger().handlers}
     yield
     sys.setrecursionlimit(limit)
     for handler, kept in filters.items():
         handler.filters = kept
+        vars(handler).pop("format", None)
 
 
 def run(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,10 +166,8 @@ def failing(**errors: requests.Response | Exception) -> Answer:
 
 
 def denied(stream: str, status: int = 403) -> str:
-    return (
-        f"{stream}: the account may not read it ({status} Reason for /v1/responses): deselect it, or ask Wootric for "
-        "access"
-    )
+    shown = {403: "403 Forbidden", 404: "404 Not Found"}[status]
+    return f"{stream}: the account may not read it ({shown} for /v1/responses): deselect it, or ask Wootric for access"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +176,7 @@ def denied(stream: str, status: int = 403) -> str:
         ({"declines": response(403, {})}, [denied("declines")]),
         (
             {"declines": response(404, {}), "end_users": response(400, {})},
-            [denied("declines", 404), "end_users: 400 Reason for /v1/responses"],
+            [denied("declines", 404), "end_users: 400 Bad Request for /v1/responses"],
         ),
     ],
 )

@@ -35,7 +35,7 @@ def response(status: int = 200, content: Any = None, headers: Mapping[str, str] 
     """Return a response with JSON content, or with bytes as they are; its `Date` is SERVER_TIME unless given."""
     answer = requests.Response()
     answer.status_code = status
-    answer.reason = {200: "OK", 401: "Unauthorized", 429: "Too Many Requests"}.get(status, "Reason")
+    answer.reason = "The server's own words"
     answer.url = f"{API_URL}/v1/responses?email=ada%40example.com"
     answer.request = requests.Request("GET", answer.url).prepare()
     answer.headers.update({"Date": formatdate(SERVER_TIME, usegmt=True), **(headers or {})})

@@ -156,9 +156,9 @@ def test_whether_notes_and_tags_move_updated_at() -> None:
 @pytest.mark.parametrize(
     ("status", "content", "found", "words"),
     [
-        (403, {}, FAILED, "The account cannot read it: 403 Reason for /v1/responses."),
+        (403, {}, FAILED, "The account cannot read it: 403 Forbidden for /v1/responses."),
         (404, {}, FAILED, "The account cannot read it: 404"),
-        (400, {"type": "error_list", "errors": [{"message": "Ada"}]}, FAILED, "400 Reason for /v1/responses (error"),
+        (400, {"type": "error_list", "errors": [{"message": "Ada"}]}, FAILED, "Bad Request for /v1/responses (error"),
         (200, [{"score": 1}], FAILED, "without a usable id"),
         (500, {"type": "error_list", "errors": [{"message": "Ada"}]}, UNKNOWN, "responses could not be read: 500"),
         (200, b"<html>Ada</html>", UNKNOWN, "the body is not JSON"),

@@ -68,7 +68,7 @@ def test_an_account_that_can_be_read_exits_with_0(
             {"/v1/declines": (403, {}), "/v1/responses": (404, {})},
             "Not ready: responses and declines cannot be read. Ask Wootric for access, or deselect: `meltano select ",
         ),
-        ({"/v1/declines": (503, {})}, "Try again later: declines could not be read: 503 Reason for /v1/declines."),
+        ({"/v1/declines": (503, {})}, "Try again later: declines could not be read: 503 Service Unavailable for"),
         ({"/v1/declines": (200, [{"id": 1, "created_at": 0}] * 9)}, "Not ready: declines: The API does not filter by "),
         ({"/oauth/token": (401, {})}, "Not ready: Wootric rejected the credentials (401 from api.example.test): check"),
         ({"/oauth/token": requests.ConnectionError()}, "Not ready: Access token: The API could not be reached"),

@@ -156,7 +156,7 @@ def test_a_full_table_that_fails_is_not_activated_and_writes_its_state(capsys: p
         return serving(rows)(path, params) if "created[gte]" not in params else response(400, {})
 
     tap = make_tap(answer, catalog=full_table("end_users"))
-    with pytest.raises(FailedStreamsError, match=r"^end_users: 400 Reason for /v1/responses$"):
+    with pytest.raises(FailedStreamsError, match=r"^end_users: 400 Bad Request for /v1/responses$"):
         tap.sync_all()
     types = [message["type"] for message in messages(capsys.readouterr().out)]
     assert types.count("RECORD") == 50
@@ -172,7 +172,8 @@ def test_a_stream_that_fails_says_so_at_once_and_keeps_its_error_for_the_report(
     stream.sync()
     assert isinstance(stream.error, AccessDeniedError)
     assert stream.error_line == (
-        "segments: the account may not read it (403 Reason for /v1/responses): deselect it, or ask Wootric for access"
+        "segments: the account may not read it (403 Forbidden for /v1/responses): deselect it, or ask Wootric for "
+        "access"
     )
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == [f"{stream.error_line}. Continuing with the other streams"]

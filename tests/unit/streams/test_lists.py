@@ -433,5 +433,5 @@ def test_an_unproven_second_is_reported_even_if_another_error_ends_the_stream(
     if isinstance(error, Exception):
         assert line == "Wootric rejected the credentials"
     else:
-        assert line.startswith(f"declines: 400 Reason for /v1/responses. Also: {unproven}")
+        assert line.startswith(f"declines: 400 Bad Request for /v1/responses. Also: {unproven}")
     assert unproven in warnings(caplog)[0]
