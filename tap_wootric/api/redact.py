@@ -85,7 +85,7 @@ def _forms(secret: str) -> Iterator[str]:
     yield from (in_json, in_json.replace("/", "\\/"), json.dumps(in_json)[1:-1], html.escape(secret))
     yield from (secret, repr(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
     data = secret.encode("utf-8", "surrogatepass")
-    yield from (quote(data), quote(data, safe=""), quote_plus(data))
+    yield from (quote(data), quote(data, safe=""), quote_plus(data), b64encode(data).decode())
     for shift in range(3):
         encoded = b64encode(bytes(shift) + data).decode()[(8 * shift + 5) // 6 : 8 * (shift + len(data)) // 6]
         yield from (encoded, encoded.translate({ord("+"): "-", ord("/"): "_"}))

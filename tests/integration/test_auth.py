@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from urllib.parse import quote
+
 import pytest
 
 from tests.tap import tap
@@ -74,3 +78,21 @@ def test_wrong_credentials_end_the_sync_at_once_with_one_line() -> None:
     assert "Traceback" not in run.log
     assert wrong not in run.log
     assert len(sandbox.requests) == 1
+
+
+def test_no_line_shows_secrets_or_addresses_that_the_api_repeats() -> None:
+    salt = "salt/of the maps"
+    secrets = [CLIENT_ID, CLIENT_SECRET, "sandbox-token-1", salt]
+    texts = [*secrets, *(base64.b64encode(secret.encode()).decode() for secret in secrets), "ada@example.com"]
+    texts += [quote(text, safe="") for text in texts]
+    failure = {"type": "error_list", "errors": [{"message": text.upper() + "\x1b[31m"} for text in texts]}
+    fields = json.dumps({f"\x9b{text}": text for text in texts})[1:-1]
+    with Sandbox(Account(60)) as sandbox:
+        sandbox.rewrite = lambda text: json.dumps(failure) if text == "[]" else text.replace("[{", f"[{{{fields}, ", 1)
+        config = {**sandbox.config, "stream_map_config": {"salt": salt}}
+        run = tap(config=config, env={"TAP_WOOTRIC_LOGLEVEL": "DEBUG"}, sleepless=True)
+    assert run.status == 1
+    assert len(run.records("end_users")) == 60
+    assert run.log.count("end_users: the field …") == len({*texts})
+    assert [text for text in texts if text[:12].lower() in run.log.lower()] == []
+    assert {char for char in run.log if not char.isprintable()} == {"\n"}

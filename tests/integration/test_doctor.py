@@ -76,10 +76,10 @@ def test_no_output_has_anything_of_a_customer_or_the_account() -> None:
     account = Account(60, 60, declines=60, emails=30)
     for row in account.responses.rows.values():
         row.body["new_field"] = {"persona_color": "secret-value"}
-        row.body["persona of ada@example.com"] = "secret-value"
+        row.body["persona of ada@example.com"] = row.body["persona_salt"] = "secret-value"
     with Sandbox(account) as sandbox:
         sandbox.rewrite = lambda text: text.replace("is not a parameter", "secret-account ada@example.com")
-        config = {**sandbox.config, "account_token": "NPS-secret-token"}
+        config = {**sandbox.config, "account_token": "NPS-secret-token", "stream_map_config": {"salt": "persona_salt"}}
         runs = [doctor("--format", output, config=config) for output in ("json", "text")]
         sandbox.fault = lambda path, _number: "403" if path == "/v1/responses" else ""
         runs.append(doctor(config=config))

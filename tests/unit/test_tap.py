@@ -390,7 +390,9 @@ def test_the_command_reports_settings_in_lines_of_its_own() -> None:
     ]
 
 
-def test_a_config_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_a_config_file_that_cannot_be_read_is_refused_and_one_that_others_may_read_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file = tmp_path / "config.json"
     for path, error in (
         (str(file), "Invalid --config file: "),
@@ -400,4 +402,9 @@ def test_a_config_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
             TapWootric.cb_config(None, None, (path,))
         assert raised.value.errors[0].startswith(error)
     file.write_text(json.dumps(CONFIG))
+    file.chmod(0o640)
     assert TapWootric.cb_config(None, None, (str(file), "ENV")).config == CONFIG
+    assert caplog.messages == [f"Other users may read {file} (mode 640): run chmod 600"]
+    file.chmod(0o600)
+    TapWootric.cb_config(None, None, (str(file),))
+    assert len(caplog.messages) == 1
