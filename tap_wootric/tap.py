@@ -266,11 +266,13 @@ class TapWootric(SdkTap):
             options = super().cb_config(ctx, param, value)
         except (OSError, TypeError, ValueError) as error:
             raise _config_error(f"Invalid --config file: {error}") from error
-        hide(settings.secrets(options.config))
-        for path in (path for path in value if path != "ENV"):
+        secrets = [*settings.secrets(options.config)]
+        hide(secrets)
+        for path in (path for path in value if path != "ENV" and secrets):
             mode = Path(path).stat().st_mode
             if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
-                cls.logger.warning("Other users may read %s (mode %o): run chmod 600", path, stat.S_IMODE(mode))
+                advice = "run chmod 600, or umask 077 before the program that writes it"
+                cls.logger.warning("Other users may read %s (mode %o): %s", path, stat.S_IMODE(mode), advice)
         return options
 
     @classmethod
