@@ -106,7 +106,7 @@ class WootricAuthenticator:
         self._raise_if_rejected(response)
         content = decode_response(response)
         if isinstance(content, dict):
-            hide(value for name, value in content.items() if name.endswith("_token") and isinstance(value, str))
+            hide(value for name, value in content.items() if name.endswith("token") and isinstance(value, str))
         token = content.get("access_token") if isinstance(content, dict) else None
         if not isinstance(token, str) or not _HEADER_VALUE.fullmatch(token):
             raise RetriableAPIError(f"The response of {TOKEN_PATH} has no usable access_token", response)

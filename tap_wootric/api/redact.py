@@ -38,7 +38,7 @@ def hide(secrets: Iterable[str]) -> None:
     """Let `redact` hide secrets from now on."""
     for secret in secrets:
         if len(secret) >= _MIN_SECRET_LENGTH:
-            for form in _forms(secret):
+            for form in _forms(secret[:_MAX_LENGTH]):
                 pattern = re.escape(form[:_PREFIX_LENGTH])
                 pattern = pattern if len(form) >= _PREFIX_LENGTH else rf"(?<![\w-]){pattern}(?![\w-])"
                 _secrets[form] = re.compile(pattern, re.IGNORECASE)
@@ -53,7 +53,7 @@ def redact(text: str) -> str:
 
 def redact_line(text: str, max_length: int) -> str:
     """Return the beginning of a text, redacted and on one line."""
-    return redact(" ".join(text[:_MAX_LENGTH].split()))[:max_length]
+    return " ".join(redact(text).split())[:max_length]
 
 
 def redact_stderr() -> None:
@@ -95,10 +95,12 @@ def _hidden(text: str) -> str:
     """Return a text with a mask for each e-mail address and each secret."""
     spans = [match.span() for match in _EMAIL_ADDRESS.finditer(text)]
     for form, pattern in list(_secrets.items()):  # A copy: another thread may receive a token.
-        for match in pattern.finditer(text):
+        end = 0
+        while match := pattern.search(text, end):
             start = match.start()
             pairs = zip(text[start : start + len(form)].lower(), form.lower(), strict=False)
-            spans.append((start, start + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))))
+            end = max(match.end(), start + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+            spans.append((start, end))
     characters = [*text]
     for start, end in spans:
         characters[start:end] = _MASK * (end - start)
