@@ -197,20 +197,12 @@ def test_settings_without_effect_are_warned_about() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("url", "is_warned_about"),
-    [
-        ("http://api.wootric.com", True),
-        ("HTTP://127.evil.example", True),
-        ("https://api.wootric.com", False),
-        ("http://127.0.0.1:8080", False),
-        ("http://LOCALHOST", False),
-        ("http://[::1]/api", False),
-    ],
-)
-def test_an_url_without_encryption_is_warned_about_except_on_this_machine(url: str, *, is_warned_about: bool) -> None:
-    lines = settings.warnings({**VALID, "api_url": url}, PROPERTIES)
-    assert [line.split(",")[0] for line in lines] == ["api_url begins with http://"] * is_warned_about
+def test_an_url_without_encryption_is_warned_about_except_on_this_machine() -> None:
+    for url in ("http://api.wootric.com", "HTTP://127.evil.example"):
+        [line] = settings.warnings({**VALID, "api_url": url}, PROPERTIES)
+        assert line.startswith("api_url begins with http://, so the credentials")
+    for url in ("https://api.wootric.com", "http://127.0.0.1:8080", "http://LOCALHOST", "http://[::1]/api"):
+        assert settings.warnings({**VALID, "api_url": url}, PROPERTIES) == []
 
 
 def test_secrets_are_found_in_wrong_settings_and_in_the_environment_too() -> None:
