@@ -18,17 +18,30 @@ from tap_wootric import settings
 
 _MAX_LENGTH = 20_000
 """Characters that are shown of a text. The time to redact it grows with them."""
-_MIN_SECRET_LENGTH = 6
+_MIN_SECRET_LENGTH, _MAX_SECRET_LENGTH = 6, 2_000
 _PREFIX_LENGTH = 12
 """Longer secrets are hidden wherever they begin with so many characters, shorter ones as whole words only."""
 _MASK = "…"
 
 _CHARACTER = r"\\\w|[^\s\"<>()\[\]{},;/\\?&|=@…]"
 """One of an e-mail address, or an escape of JSON, which is hidden as a whole."""
-_EMAIL_ADDRESS = re.compile(rf'(?:(?:{_CHARACTER}){{1,64}}|"[^"@\n]{{1,64}}")@\[?(?:{_CHARACTER})+')
+_EMAIL_ADDRESS = re.compile(rf'(?:(?:{_CHARACTER}){{1,64}}|(\\?)"[^"@\n\\]{{1,64}}\1")@\[?(?:{_CHARACTER})+')
 """It also matches the credentials in a URL. Without its limits, the time would grow with the square of the length."""
 _ESCAPED_WORD = re.compile(rf"(?:{_CHARACTER}|@|&#?\w{{1,8}};)+")
 _JSON_ESCAPE = re.compile(r"\\u([0-9a-f]{4})", re.IGNORECASE)
+
+_ESCAPES: tuple[Callable[[str], str], ...] = (
+    str,
+    quote,
+    quote_plus,
+    html.escape,
+    lambda text: quote(text, safe=""),
+    lambda text: repr(text)[1:-1],
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    lambda text: text.replace("/", "\\/"),
+)
+"""How URLs, HTML, Python and JSON write a text. `redact` also decodes words, but a secret may itself look escaped."""
 
 _secrets: dict[str, re.Pattern[str]] = {}
 """The forms that secrets take, each with the pattern of its beginning."""
@@ -38,7 +51,7 @@ def hide(secrets: Iterable[str]) -> None:
     """Let `redact` hide secrets from now on."""
     for secret in secrets:
         if len(secret) >= _MIN_SECRET_LENGTH:
-            for form in _forms(secret[:_MAX_LENGTH]):
+            for form in {*_forms(secret[:_MAX_SECRET_LENGTH])}:
                 pattern = re.escape(form[:_PREFIX_LENGTH])
                 pattern = pattern if len(form) >= _PREFIX_LENGTH else rf"(?<![\w-]){pattern}(?![\w-])"
                 _secrets[form] = re.compile(pattern, re.IGNORECASE)
@@ -81,11 +94,9 @@ def _log_line(format_record: Callable[[logging.LogRecord], str], record: logging
 
 def _forms(secret: str) -> Iterator[str]:
     """Yield a secret as it is, escaped, and in base64 without the characters that depend on its neighbors."""
-    in_json = json.dumps(secret)[1:-1]
-    yield from (in_json, in_json.replace("/", "\\/"), json.dumps(in_json)[1:-1], html.escape(secret))
-    yield from (secret, repr(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-    data = secret.encode("utf-8", "surrogatepass")
-    yield from (quote(data), quote(data, safe=""), quote_plus(data), b64encode(data).decode())
+    data = secret.encode("utf-8", "replace")
+    yield from (outer(inner(data.decode())) for outer in _ESCAPES for inner in _ESCAPES)
+    yield b64encode(data).decode()
     for shift in range(3):
         encoded = b64encode(bytes(shift) + data).decode()[(8 * shift + 5) // 6 : 8 * (shift + len(data)) // 6]
         yield from (encoded, encoded.translate({ord("+"): "-", ord("/"): "_"}))

@@ -46,7 +46,8 @@ def in_base64(text: str) -> str:
         quote,
         quote_plus,
         lambda secret: quote(secret, safe="").lower(),
-        lambda secret: quote(quote_plus(secret)),
+        lambda secret: quote(json.dumps(secret)),
+        lambda secret: html.escape(json.dumps(secret)),
         lambda secret: "".join(f"%{byte:02X}" for byte in secret.encode()),
         in_base64,
         lambda secret: in_base64(f"user:{secret}:"),
@@ -54,7 +55,7 @@ def in_base64(text: str) -> str:
         lambda secret: quote(base64.urlsafe_b64encode(secret.encode())),
         lambda secret: f"{secret[:5]}\x00\u200b{secret[5:]}",
     ],
-    ids=range(20),
+    ids=range(21),
 )
 @pytest.mark.parametrize("secret", [SECRET, TOKEN])
 def test_a_secret_is_hidden_however_it_is_written(secret: str, write: Callable[[str], str]) -> None:
