@@ -271,8 +271,8 @@ class TapWootric(SdkTap):
         for path in (path for path in value if path != "ENV" and secrets):
             mode = Path(path).stat().st_mode
             if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
-                advice = "run chmod 600, or umask 077 before the program that writes it"
-                cls.logger.warning("Other users may read %s (mode %o): %s", path, stat.S_IMODE(mode), advice)
+                mode = stat.S_IMODE(mode)
+                cls.logger.warning("Other users may read %s (mode %o): run chmod 600, or set umask 077", path, mode)
         return options
 
     @classmethod

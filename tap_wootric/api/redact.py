@@ -72,18 +72,15 @@ def redact_line(text: str, max_length: int) -> str:
 def redact_stderr() -> None:
     """Let everything on stderr pass `redact`, errors about options, too, and hide the secrets of the environment."""
     hide(settings.secrets(os.environ))
-    setattr(sys.stderr, "write", partial(_write, sys.stderr.write))  # noqa: B010 - To mypy, methods are not assignable.
+    write = sys.stderr.write  # Click tries whether it takes bytes.
+    setattr(sys.stderr, "write", lambda text: write(redact(text) if isinstance(text, str) else text))  # noqa: B010
 
 
 def redact_logs() -> None:
     """Let the lines of all handlers pass `redact`, with exceptions and structured fields."""
     for logger in [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]:
         for handler in logger.handlers:
-            setattr(handler, "format", partial(_log_line, handler.format))  # noqa: B010 - As above.
-
-
-def _write(write: Callable[[str], int], text: str) -> int:
-    return write(redact(text) if isinstance(text, str) else text)  # Click finds out whether it may write bytes.
+            setattr(handler, "format", partial(_log_line, handler.format))  # noqa: B010 - To mypy, methods are not assignable.
 
 
 def _log_line(format_record: Callable[[logging.LogRecord], str], record: logging.LogRecord) -> str:
@@ -122,10 +119,8 @@ def _redacted_word(match: re.Match[str]) -> str:
     """Return a word, or a mask if there is something to hide in it once it is decoded, up to three times."""
     word = match[0]
     for _ in range(3):
-        decoded = _JSON_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), html.unescape(unquote(word)))
-        if decoded == word:
-            break
-        word = decoded
-        if _hidden(word) != word:
+        before = word
+        word = _JSON_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), html.unescape(unquote(word)))
+        if word != before and _hidden(word) != word:
             return _MASK
     return match[0]

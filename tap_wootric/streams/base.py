@@ -37,7 +37,6 @@ from tap_wootric.settings import Settings
 _SCHEMAS = SchemaDirectory(schemas)
 
 _MAX_FIELD_NAME_LENGTH = 60
-
 _STREAM_ERRORS = (FatalAPIError, ConfigValidationError, StreamMapError)
 """Errors that concern one stream, apart from ApiUnavailableError. Any other error ends the sync."""
 
@@ -215,8 +214,8 @@ class WootricStream(SdkStream):
 
     def _log_unexpected_field(self, field: str, is_in_schema: bool) -> None:  # noqa: FBT001 - A callback's argument.
         reason = "has a value of an unexpected type" if is_in_schema else "is not in the schema"
-        shown = redact_line(field, _MAX_FIELD_NAME_LENGTH)
-        self.logger.warning("%s: the field %s %s; it goes into extra_fields", self.name, shown, reason)
+        name = redact_line(field, _MAX_FIELD_NAME_LENGTH)
+        self.logger.warning("%s: the field %s %s; it goes into extra_fields", self.name, name, reason)
 
     # A sync
 

@@ -404,8 +404,7 @@ def test_a_config_file_that_cannot_be_read_is_refused_and_one_that_others_may_re
     file.write_text(json.dumps(CONFIG))
     file.chmod(0o640)
     assert TapWootric.cb_config(None, None, (str(file), "ENV")).config == CONFIG
-    advice = "run chmod 600, or umask 077 before the program that writes it"
-    assert caplog.messages == [f"Other users may read {file} (mode 640): {advice}"]
+    assert caplog.messages == [f"Other users may read {file} (mode 640): run chmod 600, or set umask 077"]
     file.chmod(0o600)
     TapWootric.cb_config(None, None, (str(file),))
     assert len(caplog.messages) == 1
