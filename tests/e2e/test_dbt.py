@@ -68,7 +68,8 @@ def response_rates(account: Account, zone: tzinfo = UTC) -> dict[str, tuple[Deci
 
 def to_follow_up(account: Account) -> set[int]:
     rows = account.responses.rows.values()
-    return {row.id for row in rows if nps([row])[0] == -100 and not row.body["completed"]}
+    detractors = [row for row in rows if scores({row.id: [row]}).get(row.id) == (-100, 1)]
+    return {row.id for row in detractors if not row.body["completed"]}
 
 
 def test_a_project_with_the_package_finds_the_metrics_in_postgresql(

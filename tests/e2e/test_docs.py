@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
