@@ -76,7 +76,7 @@ def nps(rows: Iterable[Row]) -> tuple[Decimal, int]:
         and (row.body.get("metric") or (row.body.get("survey") or {}).get("metric", "NPS")) == "NPS"
     ]
     promoters, detractors = sum(score >= 9 for score in scores), sum(score <= 6 for score in scores)
-    return rounded_ratio(100 * (promoters - detractors), len(scores)), len(scores)
+    return rounded_ratio(100 * (promoters - detractors), max(1, len(scores))), len(scores)
 
 
 def rounded_ratio(dividend: int, divisor: int) -> Decimal:
