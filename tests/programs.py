@@ -45,7 +45,7 @@ def target(name: str) -> list[str]:
 
 def meltano(*arguments: str) -> list[str]:
     """Return the command line of Meltano, in the version of the workflow that extracts."""
-    (package,) = re.findall(r"^meltano.*", (REQUIREMENTS / "extract.in").read_text(), re.MULTILINE)
+    (package,) = re.findall(r"^meltano\[.*", (REQUIREMENTS / "extract.in").read_text(), re.MULTILINE)
     return uvx(package, "meltano", *arguments)
 
 
