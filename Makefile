@@ -9,11 +9,14 @@ endif
 # With its path, because make 3.81 of macOS does not search the exported PATH.
 UV := $(or $(MISSING_UV),uv)
 RUN := $(UV) run
+# Without the name of an index, so that each installer uses its own.
+LOCK := $(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes \
+  --no-annotate --no-emit-index-url
 # Trust the system's certificates, like git and pip: a company's proxy may have its own.
 export UV_SYSTEM_CERTS ?= true
 
 CHECKS := check-format check-lint check-types check-imports check-spelling check-dependencies check-workflows check-schemas
-.PHONY: help demo sandbox plugin test coverage check $(CHECKS) check-imports format bench docs build environment
+.PHONY: help demo sandbox plugin test coverage check $(CHECKS) check-imports format bench docs lock build environment
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +53,10 @@ bench: environment ## Compare the speed with singer-io's tap in fifteen minutes;
 
 docs: environment ## Write the generated parts of the documentation, meltano.yml and the plugin files
 	$(RUN) python -m tools docs
+
+lock: $(MISSING_UV) ## Renew the locked, hashed requirements of the workflows
+	cd .github/requirements && $(LOCK) build.in --output-file build.txt
+	cd .github/requirements && $(LOCK) extract.in ../../pyproject.toml --output-file extract.txt
 
 build: $(MISSING_UV) ## Build the wheel and the sdist into dist/
 	$(UV) build

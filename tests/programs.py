@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 from tools import ROOT, environment
 from tools.sandbox import Sandbox
 
+REQUIREMENTS = ROOT / ".github" / "requirements"
 _TIMEOUT_SECONDS = 300
 
 
@@ -43,9 +45,16 @@ def target(name: str) -> list[str]:
 
 def meltano(*arguments: str) -> list[str]:
     """Return the command line of Meltano, in the version of the workflow that extracts."""
-    workflow = (ROOT / ".github" / "workflows" / "extract.yml").read_text()
-    (package,) = re.findall(r"uvx --from '(.*?)' meltano run", workflow)
+    (package,) = re.findall(r"^meltano\[.*", (REQUIREMENTS / "extract.in").read_text(), re.MULTILINE)
     return uvx(package, "meltano", *arguments)
+
+
+def path_with(folder: Path, name: str, line: list[str]) -> str:
+    """Write a script that runs a command line, and return a PATH on which it comes first."""
+    folder.mkdir()
+    (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(line)} "$@"\n')
+    (folder / name).chmod(0o755)
+    return f"{folder}{os.pathsep}{path()}"
 
 
 def run(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from tests import postgres
 from tests.programs import Project
+from tools import ROOT
+from tools.docs import repository, version
 
 _HERE = Path(__file__).parent
 
@@ -60,3 +63,18 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(plugins: Path, tmp_path: Path) -> Project:
     """A project in which the plugins of meltano.yml are installed."""
     return Project(tmp_path, plugins)
+
+
+@pytest.fixture
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Stand in for GitHub: an environment in which git finds a release of this repository at its URL."""
+    folder = tmp_path_factory.mktemp("github") / "repository"
+    for command in (
+        ["clone", "--quiet", "--bare", str(ROOT), str(folder)],
+        ["-C", str(folder), "tag", f"v{version()}"],
+    ):
+        subprocess.run(["git", *command], check=True)  # noqa: S607 - As a shell finds it.
+    env = {"GIT_CONFIG_COUNT": "2"}
+    for number, url in enumerate((f"{repository()}.git", repository())):
+        env |= {f"GIT_CONFIG_KEY_{number}": f"url.file://{folder}.insteadOf", f"GIT_CONFIG_VALUE_{number}": url}
+    return env

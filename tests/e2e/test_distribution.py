@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
-from tests.programs import run
+from tests.programs import REQUIREMENTS, path_with, plugin, run
 from tests.tap import Run, catalog_of, seen
 from tools import ROOT
 from tools.docs import repository
@@ -62,7 +63,6 @@ def release_step(name: str) -> str:
 
 def test_a_release_takes_its_notes_from_the_changelog_and_needs_the_same_version_everywhere(tmp_path: Path) -> None:
     files = {
-        "dist/tap_wootric-1.2.3-py3-none-any.whl": "",
         "CHANGELOG.md": "## 1.2.4 (unreleased)\n\nNew.\n\n## 1.2.3 (2026-12-01)\n\nOld.\n\n## 1.2.2 (2026-11-01)\n",
         "plugin/tap-wootric.yml": f"pip_url: git+{repository()}.git@v1.2.3\n",
     }
@@ -83,15 +83,44 @@ def test_a_release_takes_its_notes_from_the_changelog_and_needs_the_same_version
         (tmp_path / "hidden").rename(tmp_path / name)
 
 
-def test_a_release_goes_to_pypi_only_under_the_name_of_ones_own_project(tmp_path: Path) -> None:
-    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
-    assert jobs["publish"]["if"] == "vars.PYPI_PROJECT != ''"
+def test_a_release_is_built_once_and_under_the_name_of_ones_own_project(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "Makefile").write_text("build:\n\t@echo $$SETUPTOOLS_SCM_PRETEND_VERSION\n")
-    env = {"GITHUB_REF_NAME": "v1.2.3", "PYPI_PROJECT": "acme-tap-wootric"}
-    done = run("bash", "-c", release_step("Build under the project's name"), cwd=tmp_path, env=env)
-    assert done.stdout == "1.2.3\n"
-    assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["name"] == "acme-tap-wootric"
+    env = {"PATH": path_with(tmp_path / "bin", "hatchling", ["echo"]), "GITHUB_REF_NAME": "v1.2.3"}
+    for given, name in (("", "tap-wootric"), ("acme-tap-wootric", "acme-tap-wootric")):
+        done = run("bash", "-c", release_step("Build"), cwd=tmp_path, env={**env, "PYPI_PROJECT": given})
+        assert done.stdout == "build\n"
+        assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["name"] == name
+
+
+def test_the_jobs_that_may_publish_run_no_code_of_packages() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    publishing = [name for name, job in jobs.items() if "permissions" in job or "environment" in job]
+    assert publishing == ["release", "publish"]
+    steps = [step for name in publishing for step in jobs[name]["steps"]]
+    assert {step["uses"].partition("@")[0] for step in steps if "uses" in step} == {
+        "actions/download-artifact",
+        "actions/attest-build-provenance",
+        "pypa/gh-action-pypi-publish",
+    }
+    (command,) = [step["run"] for step in steps if "run" in step]
+    assert command.startswith("gh release create ")
+    assert jobs["publish"]["if"] == "vars.PYPI_PROJECT != ''"
+
+
+@pytest.mark.parametrize("name", ["build", "extract"])
+def test_the_workflows_install_hashed_packages_that_meet_the_requirements(name: str) -> None:
+    locked = (REQUIREMENTS / f"{name}.txt").read_text()
+    entries = re.findall(r"^([\w-]+)==([\w.]+)(?: ; .+)? ((?:\\\n    --hash=sha256:\w{64} ?)+)$", locked, re.MULTILINE)
+    assert len(entries) == len(re.findall(r"^[^ #]", locked, re.MULTILINE))
+    assert "://" not in locked
+    versions = {package: version for package, version, _ in entries}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = project["build-system"]["requires"]
+    assert {*needed} == {*re.findall(r"^h.+", (REQUIREMENTS / "build.in").read_text(), re.MULTILINE)}
+    if name == "extract":
+        needed += [*project["project"]["dependencies"], plugin("loaders", "target-postgres")["pip_url"]]
+    for requirement in map(Requirement, needed):
+        assert requirement.specifier.contains(versions[requirement.name]), f"{requirement}: run make lock"
 
 
 def test_the_wheel_works_in_an_empty_environment(built: Path, tmp_path: Path) -> None:

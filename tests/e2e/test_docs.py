@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -98,21 +97,6 @@ def test_the_request_in_the_documentation_is_the_one_that_is_made() -> None:
     shown = dict(parse_qsl(urlsplit(target).query))
     times = {"created[gte]": "SECOND", "created[lt]": "NOW"}
     assert {**request.query, **times} == shown
-
-
-@pytest.fixture
-def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Stand in for GitHub: an environment in which git finds a release of this repository at its URL."""
-    folder = tmp_path_factory.mktemp("github") / "repository"
-    for command in (
-        ["clone", "--quiet", "--bare", str(ROOT), str(folder)],
-        ["-C", str(folder), "tag", f"v{version()}"],
-    ):
-        subprocess.run(["git", *command], check=True)  # noqa: S607 - As a shell finds it.
-    env = {"GIT_CONFIG_COUNT": "2"}
-    for number, url in enumerate((f"{repository()}.git", repository())):
-        env |= {f"GIT_CONFIG_KEY_{number}": f"url.file://{folder}.insteadOf", f"GIT_CONFIG_VALUE_{number}": url}
-    return env
 
 
 @pytest.fixture

