@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import yaml
 from tests.postgres import Database
 from tests.programs import run, uvx
 from tests.tap import Run, full_table, tap
-from tools.docs import DOCS, block
+from tools.docs import DOCS, PLUGINS, block
 from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import NOW, SECOND
 from tools.sandbox.server import Clock
@@ -37,7 +37,7 @@ def runs() -> list[Run]:
         sandbox.clock.advance(86_400)
         second = tap(config=sandbox.config, state=first.state, now=sandbox.clock())
         account.responses.delete(account.responses.rows[5])
-        catalog = full_table("end_users", "responses")
+        catalog = full_table("end_users", "responses", "survey_templates")
         return [first, second, tap(config=sandbox.config, catalog=catalog, now=sandbox.clock())]
 
 
@@ -68,6 +68,37 @@ class Tried:
     settings: dict[str, Any]
     read: Callable[[Path], list[Mapping[str, Any]]]
 
+    def load(self, folder: Path, outputs: list[Run]) -> Iterator[list[Mapping[str, Any]]]:
+        """Load the outputs one by one, and yield the responses after each."""
+        for output in outputs:
+            done = run(*self.command, "--config", "config.json", cwd=folder, text=output.out)
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout.splitlines()[-1]) == output.state
+            yield self.read(folder)
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """A target whose warehouse is emulated in the process that loads; see `emulators`."""
+
+    packages: list[str]
+    emulator: str
+    settings: dict[str, Any]
+
+    def load(self, folder: Path, outputs: list[Run]) -> Iterator[list[Mapping[str, Any]]]:
+        """Load the outputs one by one, and yield the responses after each."""
+        package, *others = self.packages
+        files = [f"{number}.jsonl" for number, _ in enumerate(outputs)]
+        for file, output in zip(files, outputs, strict=True):
+            (folder / file).write_text(output.out)
+        script = str(Path(__file__).with_name("emulators.py"))
+        options = [f"--with={other}" for other in others]
+        done = run(*uvx(package, *options, "python", script, self.emulator, "config.json", *files), cwd=folder)
+        assert done.returncode == 0, done.stderr
+        printed = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [line for line in printed if isinstance(line, dict)] == [output.state for output in outputs]
+        yield from (line for line in printed if isinstance(line, list))
+
 
 def _read_files(folder: Path) -> list[Mapping[str, Any]]:
     rows: list[Mapping[str, Any]] = []
@@ -80,14 +111,14 @@ def _read_files(folder: Path) -> list[Mapping[str, Any]]:
 def _read_duckdb(folder: Path) -> list[Mapping[str, Any]]:
     code = (
         "import duckdb; connection = duckdb.connect('x.duckdb');"
-        "print([row[0] for row in connection.sql('SELECT id FROM responses').fetchall()])"
+        "print([row[0] for row in connection.sql('SELECT id FROM wootric.responses').fetchall()])"
     )
     done = run(*uvx("duckdb<1.3", "python", "-c", code), cwd=folder)
     assert done.returncode == 0, done.stderr
     return [{"id": number} for number in json.loads(done.stdout)]
 
 
-def tried(name: str, database: Database) -> Tried:
+def tried(name: str, database: Database) -> Tried | Emulated:
     """Return a target, by its name in the documentation's table."""
     url = urlsplit(database.url)
     package = "==".join(re.split(r"[ ,]", name)[:2])
@@ -97,21 +128,32 @@ def tried(name: str, database: Database) -> Tried:
 
     schema = {"default_target_schema": "wootric"}
     connection = {"host": url.hostname, "port": url.port or 5432, "user": url.username, "dbname": url.path[1:]}
-    duckdb = {"filepath": "x.duckdb", "default_target_schema": "main"}
-    return {
+    snowflake = {"account": "x", "user": "x", "password": "x", "database": "WAREHOUSE"}
+    aws = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "aws_region": "us-east-1", "aws_bucket": "wootric"}
+    s3 = {"format": {"format_type": "jsonl"}, "cloud_provider": {"cloud_provider_type": "aws", "aws": aws}}
+    targets: dict[str, Tried | Emulated] = {
         "meltanolabs-target-postgres": Tried(
             uvx(package, "target-postgres"), {"sqlalchemy_url": database.sqlalchemy_url, **schema}, read_table
         ),
         "pipelinewise-target-postgres": Tried(
             uvx(package, "target-postgres"), {**connection, "password": url.password or "-", **schema}, read_table
         ),
-        "target-duckdb": Tried(uvx(package, "--with=duckdb<1.3", "target-duckdb"), duckdb, _read_duckdb),
+        "meltanolabs-target-snowflake": Emulated([package, "fakesnow==0.12.1"], "snowflake", {**snowflake, **schema}),
+        "target-duckdb": Tried(
+            uvx(package, "--with=duckdb<1.3", "target-duckdb"), {"filepath": "x.duckdb", **schema}, _read_duckdb
+        ),
+        "plinxore-target-s3": Emulated([package, "moto[s3]~=5.1"], "s3", s3),
         "target-jsonl": Tried(uvx(package, "target-jsonl"), {}, _read_files),
         "meltanolabs-target-csv": Tried(uvx(package, "target-csv"), {}, _read_files),
-    }[name.split(maxsplit=1)[0]]
+    }
+    return targets[name.split(maxsplit=1)[0]]
 
 
-TARGETS = re.findall(r"^\| (\S*target-.+?) \| (.+?) \| (.+?) \|$", (DOCS / "operations.md").read_text(), re.MULTILINE)
+TARGETS = re.findall(
+    r"^\|.*?\| (\S*target-.+?) \| in the tests.*? \| (.+?) \| (.+?) \|$",
+    (DOCS / "targets.md").read_text(),
+    re.MULTILINE,
+)
 
 
 @pytest.mark.parametrize("line", TARGETS, ids=[name.split()[0] for name, *_ in TARGETS])
@@ -119,29 +161,25 @@ def test_targets_do_with_rows_what_the_documentation_says(
     line: tuple[str, str, str], runs: list[Run], database: Database, tmp_path: Path
 ) -> None:
     name, again, deleted = line
-    first, second, full = runs
     target = tried(name, database)
     (tmp_path / "config.json").write_text(json.dumps(target.settings))
-
-    def load(output: Run) -> Counter[int]:
-        done = run(*target.command, "--config", "config.json", cwd=tmp_path, text=output.out)
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout.splitlines()[-1]) == output.state
-        return Counter(int(row["id"]) for row in target.read(tmp_path))
-
-    assert load(first) == Counter(range(1, 62))
-    counts = load(second)
-    came = Counter(record["id"] for record in second.records("responses"))
+    first, second, full = [*target.load(tmp_path, runs)]
+    ids = [Counter(int(row["id"]) for row in rows) for rows in (first, second)]
+    came = Counter(record["id"] for record in runs[1].records("responses"))
     assert came[61] == 1
-    assert {
-        "replaces the old one": Counter(range(1, 62)),
-        "is appended": Counter(range(1, 62)) + came,
-        "**overwrites the whole file**": came,
-    }[again.partition(":")[0]] == counts
-    load(full)
-    rows = [row for row in target.read(tmp_path) if int(row["id"]) == 5]
+    replaced, appended = Counter(range(1, 62)), Counter(range(1, 62)) + came
+    expected = {"replaces the old one": replaced, "is appended": appended, "**overwrites the whole file**": came}
+    assert ids == [Counter(range(1, 62)), expected[re.split(r"[:,]", again)[0]]]
+    rows = [row for row in full if int(row["id"]) == 5]
     assert bool(rows) == (deleted != "disappears with the file")
     assert ("_sdc_deleted_at" in deleted) == any(row.get("_sdc_deleted_at") for row in rows)
+    assert {int(row["id"]) for row in full if row.get("_sdc_deleted_at")} <= {5}
+
+
+@pytest.mark.parametrize("file", sorted(PLUGINS.glob("target-*.yml")), ids=lambda file: file.stem)
+def test_plugin_files_install_the_versions_that_were_tried(file: Path) -> None:
+    package, version = yaml.safe_load(file.read_text())["pip_url"].split()[0].split("==")
+    assert f" {package} {version}" in (DOCS / "targets.md").read_text()
 
 
 def test_files_with_a_timestamp_in_their_names_keep_what_earlier_runs_of_target_csv_wrote(
