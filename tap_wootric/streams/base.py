@@ -43,13 +43,11 @@ _EXTRA_FIELDS_SCHEMA = {
 }
 
 _INCREMENTAL_VERSION = 1
-"""The table version of incremental records. It is lower than that of any full table, which is a Unix second.
+"""The table version of incremental records, lower than that of any full table, which is a Unix second.
 
-After a full table, targets drop the rows whose version is lower. Without a version, a row that was last loaded
-incrementally would stay in most of them, because SQL does not count NULL as lower. A row that an incremental sync
-loads after a full table stays all the same: targets compare versions only when they receive ACTIVATE_VERSION, and then
-the new full table has given its version to every row that still exists. The version is a constant because incremental
-syncs do not know the last full table's: it has a state of its own.
+After a full table, targets drop rows of lower versions; in most, rows without a version would stay, as SQL's NULL is
+never lower. Rows that are loaded incrementally after a full table are safe: versions only count when the next one ends,
+and that one has given its version to all rows that exist. A constant, since full tables have a state of their own.
 """
 
 _STREAM_ERRORS = (FatalAPIError, ConfigValidationError, StreamMapError)

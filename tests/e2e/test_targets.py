@@ -177,9 +177,13 @@ def test_targets_do_with_rows_what_the_documentation_says(
 
 
 @pytest.mark.parametrize("file", sorted(PLUGINS.glob("target-*.yml")), ids=lambda file: file.stem)
-def test_plugin_files_install_the_versions_that_were_tried(file: Path) -> None:
-    package, version = yaml.safe_load(file.read_text())["pip_url"].split()[0].split("==")
+def test_plugin_files_install_the_versions_that_were_tried_with_the_settings_that_work(file: Path) -> None:
+    definition = yaml.safe_load(file.read_text())
+    package, version = definition["pip_url"].split()[0].split("==")
     assert f" {package} {version}" in (DOCS / "targets.md").read_text()
+    if package == "z3-target-bigquery":
+        settings = {setting["name"]: setting.get("value") for setting in definition["settings"]}
+        assert json.loads(block("dedupe_before_upsert")).items() <= settings.items()
 
 
 def test_files_with_a_timestamp_in_their_names_keep_what_earlier_runs_of_target_csv_wrote(

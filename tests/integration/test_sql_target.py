@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+import yaml
 from singer_sdk.sql import SQLConnector, SQLSink, SQLTarget
 from typing_extensions import override
 
@@ -98,6 +99,19 @@ def test_incremental_syncs_keep_their_rows_and_full_tables_mark_what_is_gone(
         for stream in STREAMS:
             unmarked = query(tmp_path / "database", f"SELECT id FROM {stream} WHERE _sdc_deleted_at IS NULL")  # noqa: S608
             assert sorted(unmarked) == sorted(ids[stream])
+
+
+def test_text_keys_get_the_documented_length_from_a_catalog(tmp_path: Path) -> None:
+    lengths = yaml.safe_load(block("maxLength"))["schema"]
+    catalog = selecting(*lengths)
+    for entry in catalog["streams"]:
+        for name, length in lengths.get(entry["tap_stream_id"], {}).items():
+            entry["schema"]["properties"][name] |= length
+    with Sandbox(Account(0, 0)) as sandbox:
+        load(tmp_path / "database", tap(config=sandbox.config, catalog=catalog))
+    for stream, keys in lengths.items():
+        types = query(tmp_path / "database", f"SELECT type FROM pragma_table_info('{stream}') WHERE pk")  # noqa: S608
+        assert types == [f"VARCHAR({length['maxLength']})" for length in keys.values()]
 
 
 def test_the_documented_query_finds_deleted_rows_if_the_target_does_not_mark_them(
