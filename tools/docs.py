@@ -213,9 +213,8 @@ def _targets(postgres: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     targets = {"target-postgres": postgres}
     for target in yaml.safe_load((ROOT / "tools" / "targets.yml").read_text()):
         name = target["name"]
-        settings = target["settings"] + [common[setting] for setting in target.pop("shared")]
-        head = {"name": name, "namespace": name.replace("-", "_"), "executable": name}
-        targets[name] = {**head, **target, "settings": settings}
+        target["settings"] += [common[setting] for setting in target.pop("shared", [])]
+        targets[name] = {"name": name, "namespace": name.replace("-", "_"), "executable": name, **target}
     return targets
 
 

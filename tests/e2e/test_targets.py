@@ -6,9 +6,8 @@ import csv
 import hashlib
 import json
 import re
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,42 +61,35 @@ def test_a_field_of_an_object_can_be_emptied_as_the_documentation_says() -> None
 
 @dataclass(frozen=True)
 class Tried:
-    """A target of the documentation's table: its command, its settings, and what reads the responses that it wrote."""
+    """A target of the documentation's table: its command, its settings, and what reads the responses that it wrote.
+
+    Without the latter, the command loads all files that it is given, and prints the responses; see `emulators`.
+    """
 
     command: list[str]
     settings: dict[str, Any]
-    read: Callable[[Path], list[Mapping[str, Any]]]
+    read: Callable[[Path], list[Mapping[str, Any]]] | None = None
 
-    def load(self, folder: Path, outputs: list[Run]) -> Iterator[list[Mapping[str, Any]]]:
-        """Load the outputs one by one, and yield the responses after each."""
+    def load(self, folder: Path, outputs: list[Run]) -> list[list[Mapping[str, Any]]]:
+        """Load the outputs one by one, and return the responses after each."""
+        (folder / "config.json").write_text(json.dumps(self.settings))
+        if self.read is None:
+            files = [f"{number}.jsonl" for number, _ in enumerate(outputs)]
+            for file, output in zip(files, outputs, strict=True):
+                (folder / file).write_text(output.out)
+            printed = self._run(folder, "config.json", *files)
+            assert printed[::2] == [output.state for output in outputs]
+            return printed[1::2]
+        loads = []
         for output in outputs:
-            done = run(*self.command, "--config", "config.json", cwd=folder, text=output.out)
-            assert done.returncode == 0, done.stderr
-            assert json.loads(done.stdout.splitlines()[-1]) == output.state
-            yield self.read(folder)
+            assert self._run(folder, "--config", "config.json", text=output.out)[-1] == output.state
+            loads.append(self.read(folder))
+        return loads
 
-
-@dataclass(frozen=True)
-class Emulated:
-    """A target whose warehouse is emulated in the process that loads; see `emulators`."""
-
-    packages: list[str]
-    emulator: str
-    settings: dict[str, Any]
-
-    def load(self, folder: Path, outputs: list[Run]) -> Iterator[list[Mapping[str, Any]]]:
-        """Load the outputs one by one, and yield the responses after each."""
-        package, *others = self.packages
-        files = [f"{number}.jsonl" for number, _ in enumerate(outputs)]
-        for file, output in zip(files, outputs, strict=True):
-            (folder / file).write_text(output.out)
-        script = str(Path(__file__).with_name("emulators.py"))
-        options = [f"--with={other}" for other in others]
-        done = run(*uvx(package, *options, "python", script, self.emulator, "config.json", *files), cwd=folder)
+    def _run(self, folder: Path, *arguments: str, text: str | None = None) -> list[Any]:
+        done = run(*self.command, *arguments, cwd=folder, text=text)
         assert done.returncode == 0, done.stderr
-        printed = [json.loads(line) for line in done.stdout.splitlines()]
-        assert [line for line in printed if isinstance(line, dict)] == [output.state for output in outputs]
-        yield from (line for line in printed if isinstance(line, list))
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def _read_files(folder: Path) -> list[Mapping[str, Any]]:
@@ -118,7 +110,7 @@ def _read_duckdb(folder: Path) -> list[Mapping[str, Any]]:
     return [{"id": number} for number in json.loads(done.stdout)]
 
 
-def tried(name: str, database: Database) -> Tried | Emulated:
+def tried(name: str, database: Database) -> Tried:
     """Return a target, by its name in the documentation's table."""
     url = urlsplit(database.url)
     package = "==".join(re.split(r"[ ,]", name)[:2])
@@ -126,27 +118,30 @@ def tried(name: str, database: Database) -> Tried | Emulated:
     def read_table(_folder: Path) -> list[Mapping[str, Any]]:
         return [*database.query("SELECT * FROM wootric.responses")]
 
+    def emulated(emulator: str, *packages: str) -> list[str]:
+        options = [f"--with={other}" for other in packages]
+        return uvx(package, *options, "python", str(Path(__file__).with_name("emulators.py")), emulator)
+
     schema = {"default_target_schema": "wootric"}
     connection = {"host": url.hostname, "port": url.port or 5432, "user": url.username, "dbname": url.path[1:]}
     snowflake = {"account": "x", "user": "x", "password": "x", "database": "WAREHOUSE"}
     aws = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "aws_region": "us-east-1", "aws_bucket": "wootric"}
     s3 = {"format": {"format_type": "jsonl"}, "cloud_provider": {"cloud_provider_type": "aws", "aws": aws}}
-    targets: dict[str, Tried | Emulated] = {
+    return {
         "meltanolabs-target-postgres": Tried(
             uvx(package, "target-postgres"), {"sqlalchemy_url": database.sqlalchemy_url, **schema}, read_table
         ),
         "pipelinewise-target-postgres": Tried(
             uvx(package, "target-postgres"), {**connection, "password": url.password or "-", **schema}, read_table
         ),
-        "meltanolabs-target-snowflake": Emulated([package, "fakesnow==0.12.1"], "snowflake", {**snowflake, **schema}),
+        "meltanolabs-target-snowflake": Tried(emulated("snowflake", "fakesnow==0.12.1"), {**snowflake, **schema}),
         "target-duckdb": Tried(
             uvx(package, "--with=duckdb<1.3", "target-duckdb"), {"filepath": "x.duckdb", **schema}, _read_duckdb
         ),
-        "plinxore-target-s3": Emulated([package, "moto[s3]~=5.1"], "s3", s3),
+        "plinxore-target-s3": Tried(emulated("s3", "moto[s3]~=5.1"), s3),
         "target-jsonl": Tried(uvx(package, "target-jsonl"), {}, _read_files),
         "meltanolabs-target-csv": Tried(uvx(package, "target-csv"), {}, _read_files),
-    }
-    return targets[name.split(maxsplit=1)[0]]
+    }[name.split(maxsplit=1)[0]]
 
 
 TARGETS = re.findall(
@@ -161,9 +156,7 @@ def test_targets_do_with_rows_what_the_documentation_says(
     line: tuple[str, str, str], runs: list[Run], database: Database, tmp_path: Path
 ) -> None:
     name, again, deleted = line
-    target = tried(name, database)
-    (tmp_path / "config.json").write_text(json.dumps(target.settings))
-    first, second, full = [*target.load(tmp_path, runs)]
+    first, second, full = tried(name, database).load(tmp_path, runs)
     ids = [Counter(int(row["id"]) for row in rows) for rows in (first, second)]
     came = Counter(record["id"] for record in runs[1].records("responses"))
     assert came[61] == 1
@@ -184,22 +177,6 @@ def test_plugin_files_install_the_versions_that_were_tried_with_the_settings_tha
     if package == "z3-target-bigquery":
         settings = {setting["name"]: setting.get("value") for setting in definition["settings"]}
         assert json.loads(block("dedupe_before_upsert")).items() <= settings.items()
-
-
-def test_files_with_a_timestamp_in_their_names_keep_what_earlier_runs_of_target_csv_wrote(
-    runs: list[Run], tmp_path: Path
-) -> None:
-    first, last, _ = runs
-    (name,) = [name for name, *_ in TARGETS if "target-csv" in name]
-    command = uvx(name.replace(" ", "=="), "target-csv")
-    (tmp_path / "config.json").write_text(block("file_naming_scheme"))
-    for output in (first, last):
-        done = run(*command, "--config", "config.json", cwd=tmp_path, text=output.out)
-        assert done.returncode == 0, done.stderr
-        time.sleep(1)  # The names have seconds.
-    files = [*tmp_path.glob("responses-*.csv")]
-    assert len(files) == 2
-    assert len(_read_files(tmp_path)) == len(first.records("responses")) + len(last.records("responses"))
 
 
 def test_the_stream_maps_of_the_documentation_remove_personal_data() -> None:

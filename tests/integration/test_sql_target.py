@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +59,8 @@ def load(file: Path, output: Run, *, activate: bool = True) -> None:
 
 
 def query(file: Path, text: str) -> list[Any]:
-    engine = sqlalchemy.create_engine(f"sqlite:///{file}")
-    with engine.connect() as connection:
-        rows = [row[0] for row in connection.execute(sqlalchemy.text(text))]
-    engine.dispose()
-    return rows
+    with closing(sqlite3.connect(file)) as connection:
+        return [row[0] for row in connection.execute(text)]
 
 
 @pytest.fixture(scope="module")

@@ -43,11 +43,8 @@ def is_object(field: Field) -> bool:
     return "object" in types(field)
 
 
-def is_portable_name(path: str) -> bool:
-    return bool(re.fullmatch(r"[a-z][a-z0-9_]*", path.rpartition(".")[2].removesuffix("[]")))
-
-
 RULES: dict[str, Callable[[str, Field], bool]] = {
+    "the documentation: it is described": lambda _, field: field.get("description", "").endswith("."),
     "target-postgres: a column has one type": lambda _, field: len({*types(field)} - {"null"}) == 1,
     "target-bigquery: no alternatives, as in anyOf": lambda _, field: field.keys() <= KEYWORDS,
     "target-bigquery: no list holds nulls": lambda path, field: not is_item(path) or "null" not in types(field),
@@ -57,7 +54,9 @@ RULES: dict[str, Callable[[str, Field], bool]] = {
     "target-snowflake: objects in lists have properties": (
         lambda path, field: "properties" in field or not (is_item(path) and is_object(field))
     ),
-    "target-snowflake, which folds case: names are lower-case words": lambda path, _: is_portable_name(path),
+    "target-snowflake, which folds case: names are lower-case words": (
+        lambda path, _: bool(re.fullmatch(r"(\w+\.)*[a-z][a-z0-9_]*(\[\])?", path))
+    ),
     "the tap's flattening: an object outside of lists has no empty properties, or its column is dropped": (
         lambda path, field: field.get("properties") != {} or is_item(path)
     ),
@@ -101,12 +100,7 @@ def test_every_stream_has_a_valid_json_schema_of_an_object() -> None:
     for schema in SCHEMAS.values():
         Draft7Validator.check_schema(schema)
         assert schema["type"] == "object"
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_a_schema_and_its_properties_are_described_at_every_depth(name: str) -> None:
-    described = {"": SCHEMAS[name], **properties(SCHEMAS[name])}
-    assert [path for path, field in described.items() if not field.get("description", "").endswith(".")] == []
+        assert schema["description"].endswith(".")
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -118,8 +112,3 @@ def test_the_key_is_never_null_and_every_other_property_may_be(name: str) -> Non
 @pytest.mark.parametrize("name", [name for name, stream in STREAMS.items() if stream.replication_key])
 def test_the_replication_key_is_a_property_with_a_date_or_time(name: str) -> None:
     assert SCHEMAS[name]["properties"][STREAMS[name].replication_key]["format"] in {"date", "date-time"}
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_unexpected_fields_have_a_place_of_their_own_behind_all_others(name: str) -> None:
-    assert [*SCHEMAS[name]["properties"]][-1] == "extra_fields"
