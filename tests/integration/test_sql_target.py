@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy
 import yaml
 from singer_sdk.sql import SQLConnector, SQLSink, SQLTarget
@@ -63,41 +62,34 @@ def query(file: Path, text: str) -> list[Any]:
         return [row[0] for row in connection.execute(text)]
 
 
-@pytest.fixture(scope="module")
-def loads() -> list[tuple[Run, dict[str, set[int]]]]:
-    """Incremental syncs and full tables by turns, with deletions before each full table, and the ids that exist."""
+def test_rows_stay_and_full_tables_mark_what_is_gone_or_else_the_documented_query_finds_it(tmp_path: Path) -> None:
     account = Account(12, 12)
-    runs = []
-
-    def sync(sandbox: Sandbox, catalog: Any, state: Any = None) -> Run:
-        run = tap(config=sandbox.config, catalog=catalog, state=state, now=sandbox.clock())
-        runs.append((run, {name: {*table.rows} for name, table in account.tables.items()}))
-        sandbox.clock.advance(86_400)
-        return run
-
+    gone: set[int] = set()
     with Sandbox(account, Clock(NOW)) as sandbox:
-        last = sync(sandbox, selecting(*STREAMS))
+
+        def sync(catalog: Any, state: Any = None) -> Run:
+            run = tap(config=sandbox.config, catalog=catalog, state=state, now=sandbox.clock())
+            load(tmp_path / "marked", run)
+            load(tmp_path / "unmarked", run, activate=False)
+            for stream in STREAMS:
+                kept = query(tmp_path / "marked", f"SELECT id FROM {stream} WHERE _sdc_deleted_at IS NULL")  # noqa: S608
+                assert sorted(kept) == sorted(account.tables[stream].rows)
+            assert sorted(query(tmp_path / "unmarked", block("max(_sdc_table_version)"))) == sorted(gone)
+            sandbox.clock.advance(86_400)
+            return run
+
+        last = sync(selecting(*STREAMS))
         for number in (3, 7):
             now = int(sandbox.clock()) * SECOND
             added = account.responses.insert(now)
-            account.end_users.update(account.end_users.rows[number], now)
-            account.end_users.update(account.end_users.rows[number + 1], now)
-            last = sync(sandbox, selecting(*STREAMS), last.state)
-            account.end_users.delete(account.end_users.rows[number])  # It was updated after the last full table.
-            account.responses.delete(added)
-            account.responses.delete(account.responses.rows[number])
-            sync(sandbox, full_table(*STREAMS))
-    return runs
-
-
-def test_incremental_syncs_keep_their_rows_and_full_tables_mark_what_is_gone(
-    loads: list[tuple[Run, dict[str, set[int]]]], tmp_path: Path
-) -> None:
-    for run, ids in loads:
-        load(tmp_path / "database", run)
-        for stream in STREAMS:
-            unmarked = query(tmp_path / "database", f"SELECT id FROM {stream} WHERE _sdc_deleted_at IS NULL")  # noqa: S608
-            assert sorted(unmarked) == sorted(ids[stream])
+            for user in (number, number + 1):
+                account.end_users.update(account.end_users.rows[user], now)
+            last = sync(selecting(*STREAMS), last.state)
+            account.end_users.delete(account.end_users.rows[number])
+            for row in (added, account.responses.rows[number]):
+                account.responses.delete(row)
+                gone.add(row.id)
+            sync(full_table(*STREAMS))
 
 
 def test_text_keys_get_the_documented_length_from_a_catalog(tmp_path: Path) -> None:
@@ -111,18 +103,3 @@ def test_text_keys_get_the_documented_length_from_a_catalog(tmp_path: Path) -> N
     for stream, keys in lengths.items():
         types = query(tmp_path / "database", f"SELECT type FROM pragma_table_info('{stream}') WHERE pk")  # noqa: S608
         assert types == [f"VARCHAR({length['maxLength']})" for length in keys.values()]
-
-
-def test_the_documented_query_finds_deleted_rows_if_the_target_does_not_mark_them(
-    loads: list[tuple[Run, dict[str, set[int]]]], tmp_path: Path
-) -> None:
-    everything: set[int] = set()
-    deleted: set[int] = set()
-    for run, ids in loads:
-        load(tmp_path / "database", run, activate=False)
-        everything |= ids["responses"]
-        found = query(tmp_path / "database", block("max(_sdc_table_version)"))
-        if run.of_type("ACTIVATE_VERSION"):
-            deleted = everything - ids["responses"]
-        assert sorted(found) == sorted(deleted)
-    assert len(deleted) == 4
