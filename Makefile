@@ -29,9 +29,10 @@ sandbox: environment ## Serve a made-up account until interrupted, and print the
 
 plugin: ## Write plugin files that install this clone, and print the commands that add them to a project
 	@mkdir -p .cache/plugin
-	@cp plugin/target-postgres.yml .cache/plugin
+	@cp plugin/target-*.yml .cache/plugin
 	@sed 's|^\( *pip_url:\) .*|\1 $(CURDIR)|' plugin/tap-wootric.yml > .cache/plugin/tap-wootric.yml
 	@for name in tap-wootric target-postgres; do echo "meltano add $$name --from-ref $(CURDIR)/.cache/plugin/$$name.yml"; done
+	@echo "# Other targets, in place of target-postgres: $$(cd plugin && echo target-[!p]*.yml)"
 
 test: environment ## Run the tests; pytest's arguments go into ARGS: make test ARGS='-k ties'
 	$(RUN) pytest $(ARGS)

@@ -195,7 +195,7 @@ class SdkStream(Stream):
 
     @property
     def table_version(self) -> int | None:
-        """The version that RECORD messages carry: a Unix second, or None for an incremental sync."""
+        """The version that RECORD messages carry, if there is one."""
         # Private, and so is the method for the message. The SDK would send ACTIVATE_VERSION before the rows, and if the
         # sync then fails, the target is left with an empty table.
         return self._stream_version

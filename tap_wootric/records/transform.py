@@ -216,7 +216,7 @@ def _to_text(value: Any) -> str:
 
 def _to_list(convert_item: _Convert, value: Any) -> list[Any]:
     items = value if isinstance(value, list) else [value]
-    return [None if item is None else convert_item(item) for item in items]
+    return [convert_item(item) for item in items if item is not None]  # BigQuery's arrays hold no nulls.
 
 
 def _to_object(value: Any) -> dict[str, Any]:

@@ -30,13 +30,28 @@ from tap_wootric.records.timestamps import (
     timestamp_of_second,
     unix_seconds,
 )
-from tap_wootric.records.transform import Record, RecordTransformer, Row
+from tap_wootric.records.transform import EXTRA_FIELDS, Record, RecordTransformer, Row
 from tap_wootric.sdk import SdkStream, StreamMapError
 from tap_wootric.settings import Settings
 
 _SCHEMAS = SchemaDirectory(schemas)
 
 _MAX_FIELD_NAME_LENGTH = 60
+_EXTRA_FIELDS_SCHEMA = {
+    "type": ["object", "null"],
+    "description": "Fields that this schema does not list, and values that do not fit its types, as the API sent them. "
+    "Null if there are none.",
+    "additionalProperties": True,
+}
+
+_INCREMENTAL_VERSION = 1
+"""The table version of incremental records, lower than that of any full table, which is a Unix second.
+
+After a full table, targets drop rows of lower versions; in most, rows without a version would stay, as SQL's NULL is
+never lower. Rows that are loaded incrementally after a full table are safe: versions only count when the next one ends,
+and that one has given its version to all rows that exist. A constant, since full tables have a state of their own.
+"""
+
 _STREAM_ERRORS = (FatalAPIError, ConfigValidationError, StreamMapError)
 """Errors that concern one stream, apart from ApiUnavailableError. Any other error ends the sync."""
 
@@ -87,10 +102,11 @@ class WootricStream(SdkStream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # RecordTransformer does it, at a fraction of 17 us a record.
 
     def __init_subclass__(cls) -> None:
-        """Load the schema that has the stream's name, as a plain attribute: the SDK looks it up for each record."""
+        """Load the schema with the stream's name, and add `extra_fields`: as an attribute, read for each record."""
         super().__init_subclass__()
         if hasattr(cls, "name"):
-            cls.schema = dict(_SCHEMAS.get_schema(cls.name))
+            schema = _SCHEMAS.get_schema(cls.name)
+            cls.schema = {**schema, "properties": {**schema["properties"], EXTRA_FIELDS: _EXTRA_FIELDS_SCHEMA}}
 
     def __init__(self, tap: Tap, settings: Callable[[], Settings], client: Callable[[], Client]) -> None:
         super().__init__(tap)
@@ -239,7 +255,7 @@ class WootricStream(SdkStream):
             # Another tap, another clock or a smaller lookback window may have set it too late.
             self.stream_state["replication_key_value"] = min(self.bookmark, self._latest_bookmark(sync_range))
         # By this machine's clock, as the SDK does it: a `Date` ahead of time would make later versions older.
-        self.table_version = int(time.time()) if self.is_full_table else None
+        self.table_version = int(time.time()) if self.is_full_table else _INCREMENTAL_VERSION
         start = f"{timestamp_of_second(sync_range.start)}Z" if sync_range.start > 0 else "the first row"
         mode = "full-table sync" if self.is_full_table else f"incremental sync from {start}"
         self.logger.info("%s: %s", self.name, mode)
@@ -261,7 +277,8 @@ class WootricStream(SdkStream):
         self.position = f"{timestamp_of_second(sync_range.now)}Z"
         self.move_bookmark()
         self.check_completeness()
-        self.activate_table_version()
+        if self.is_full_table:
+            self.activate_table_version()
 
     def range_from(self, now: int, latest: int) -> SyncRange:
         """Return the range of a sync that starts now.

@@ -212,7 +212,7 @@ def test_the_sandbox_and_the_benchmark_that_make_runs_are_those_of_the_repositor
 
 
 def test_make_plugin_writes_plugin_files_that_install_this_clone() -> None:
-    commands = run("make", "--silent", "plugin", cwd=ROOT).stdout.splitlines()
+    *commands, others = run("make", "--silent", "plugin", cwd=ROOT).stdout.splitlines()
     adds = [line for line in block("meltano init warehouse").splitlines() if line.startswith("meltano add")]
     assert [line.split()[:4] for line in commands] == [line.split()[:4] for line in adds]
     folder = Path(commands[0].split()[-1]).parent
@@ -220,7 +220,9 @@ def test_make_plugin_writes_plugin_files_that_install_this_clone() -> None:
     assert ours["variants"][0].pop("pip_url") == str(ROOT)
     assert published["variants"][0].pop("pip_url").startswith("git+https://")
     assert ours == published
-    assert (folder / "target-postgres.yml").read_text() == (PLUGINS / "target-postgres.yml").read_text()
+    targets = {"target-postgres.yml", *others.partition(": ")[2].split()}
+    assert targets == {file.name for file in PLUGINS.glob("target-*.yml")}
+    assert all((folder / name).read_text() == (PLUGINS / name).read_text() for name in targets)
 
 
 def test_the_python_in_the_documentation_prints_scores(capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,7 @@ def test_streams_not_selected_by_default_load(database: Database, load: Callable
             {**segment, "created_at": begin, "extra_fields": None}
             for segment in sorted(account.segments, key=lambda segment: str(segment["name"]))
         ]
-        account.survey_templates[1]["custom_samplings"] = [{'a "b", {c}': ["NUL \ufffd", 1.5]}, None]
+        account.survey_templates[1]["custom_samplings"] = [{'a "b", {c}': ["NUL \ufffd", 1.5]}]
         assert rows("SELECT * FROM tap_wootric.survey_templates ORDER BY id") == [
             {**template, "is_default": template["id"] == 1, "extra_fields": None}
             for template in account.survey_templates

@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import yaml
 from tests.postgres import Database
 from tests.programs import run, uvx
 from tests.tap import Run, full_table, tap
-from tools.docs import DOCS, block
+from tools.docs import DOCS, PLUGINS, block
 from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import NOW, SECOND
 from tools.sandbox.server import Clock
@@ -37,7 +36,7 @@ def runs() -> list[Run]:
         sandbox.clock.advance(86_400)
         second = tap(config=sandbox.config, state=first.state, now=sandbox.clock())
         account.responses.delete(account.responses.rows[5])
-        catalog = full_table("end_users", "responses")
+        catalog = full_table("end_users", "responses", "survey_templates")
         return [first, second, tap(config=sandbox.config, catalog=catalog, now=sandbox.clock())]
 
 
@@ -62,11 +61,36 @@ def test_a_field_of_an_object_can_be_emptied_as_the_documentation_says() -> None
 
 @dataclass(frozen=True)
 class Tried:
-    """A target of the documentation's table: its command, its settings, and what reads the responses that it wrote."""
+    """A target of the documentation's table: its command, its settings, and what reads the responses that it wrote.
+
+    Without the latter, the command loads all files that it is given, and prints the responses; see `emulators`.
+    """
 
     command: list[str]
     settings: dict[str, Any]
-    read: Callable[[Path], list[Mapping[str, Any]]]
+    read: Callable[[Path], list[Mapping[str, Any]]] | None = None
+
+    def load(self, folder: Path, *outputs: str) -> list[list[Mapping[str, Any]]]:
+        """Load the outputs one by one, and return the responses after each."""
+        (folder / "config.json").write_text(json.dumps(self.settings))
+        states = [json.loads(output.splitlines()[-1])["value"] for output in outputs]
+        if self.read is None:
+            files = [f"{number}.jsonl" for number, _ in enumerate(outputs)]
+            for file, output in zip(files, outputs, strict=True):
+                (folder / file).write_text(output)
+            printed = self._run(folder, "config.json", *files)
+            assert printed[::2] == states
+            return printed[1::2]
+        loads = []
+        for output, state in zip(outputs, states, strict=True):
+            assert self._run(folder, "--config", "config.json", text=output)[-1] == state
+            loads.append(self.read(folder))
+        return loads
+
+    def _run(self, folder: Path, *arguments: str, text: str | None = None) -> list[Any]:
+        done = run(*self.command, *arguments, cwd=folder, text=text)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def _read_files(folder: Path) -> list[Mapping[str, Any]]:
@@ -80,7 +104,7 @@ def _read_files(folder: Path) -> list[Mapping[str, Any]]:
 def _read_duckdb(folder: Path) -> list[Mapping[str, Any]]:
     code = (
         "import duckdb; connection = duckdb.connect('x.duckdb');"
-        "print([row[0] for row in connection.sql('SELECT id FROM responses').fetchall()])"
+        "print([row[0] for row in connection.sql('SELECT id FROM wootric.responses').fetchall()])"
     )
     done = run(*uvx("duckdb<1.3", "python", "-c", code), cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -95,9 +119,15 @@ def tried(name: str, database: Database) -> Tried:
     def read_table(_folder: Path) -> list[Mapping[str, Any]]:
         return [*database.query("SELECT * FROM wootric.responses")]
 
+    def emulated(emulator: str, *packages: str) -> list[str]:
+        options = [f"--with={other}" for other in packages]
+        return uvx(package, *options, "python", str(Path(__file__).with_name("emulators.py")), emulator)
+
     schema = {"default_target_schema": "wootric"}
     connection = {"host": url.hostname, "port": url.port or 5432, "user": url.username, "dbname": url.path[1:]}
-    duckdb = {"filepath": "x.duckdb", "default_target_schema": "main"}
+    snowflake = {"account": "x", "user": "x", "password": "x", "database": "WAREHOUSE"}
+    aws = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "aws_region": "us-east-1", "aws_bucket": "wootric"}
+    s3 = {"format": {"format_type": "jsonl"}, "cloud_provider": {"cloud_provider_type": "aws", "aws": aws}}
     return {
         "meltanolabs-target-postgres": Tried(
             uvx(package, "target-postgres"), {"sqlalchemy_url": database.sqlalchemy_url, **schema}, read_table
@@ -105,13 +135,21 @@ def tried(name: str, database: Database) -> Tried:
         "pipelinewise-target-postgres": Tried(
             uvx(package, "target-postgres"), {**connection, "password": url.password or "-", **schema}, read_table
         ),
-        "target-duckdb": Tried(uvx(package, "--with=duckdb<1.3", "target-duckdb"), duckdb, _read_duckdb),
+        "meltanolabs-target-snowflake": Tried(emulated("snowflake", "fakesnow==0.12.1"), {**snowflake, **schema}),
+        "target-duckdb": Tried(
+            uvx(package, "--with=duckdb<1.3", "target-duckdb"), {"filepath": "x.duckdb", **schema}, _read_duckdb
+        ),
+        "plinxore-target-s3": Tried(emulated("s3", "moto[s3]~=5.1"), s3),
         "target-jsonl": Tried(uvx(package, "target-jsonl"), {}, _read_files),
         "meltanolabs-target-csv": Tried(uvx(package, "target-csv"), {}, _read_files),
     }[name.split(maxsplit=1)[0]]
 
 
-TARGETS = re.findall(r"^\| (\S*target-.+?) \| (.+?) \| (.+?) \|$", (DOCS / "operations.md").read_text(), re.MULTILINE)
+TARGETS = re.findall(
+    r"^\|.*?\| (\S*target-.+?) \| in the tests.*? \| (.+?) \| (.+?) \|$",
+    (DOCS / "targets.md").read_text(),
+    re.MULTILINE,
+)
 
 
 @pytest.mark.parametrize("line", TARGETS, ids=[name.split()[0] for name, *_ in TARGETS])
@@ -120,44 +158,37 @@ def test_targets_do_with_rows_what_the_documentation_says(
 ) -> None:
     name, again, deleted = line
     first, second, full = runs
-    target = tried(name, database)
-    (tmp_path / "config.json").write_text(json.dumps(target.settings))
-
-    def load(output: Run) -> Counter[int]:
-        done = run(*target.command, "--config", "config.json", cwd=tmp_path, text=output.out)
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout.splitlines()[-1]) == output.state
-        return Counter(int(row["id"]) for row in target.read(tmp_path))
-
-    assert load(first) == Counter(range(1, 62))
-    counts = load(second)
-    came = Counter(record["id"] for record in second.records("responses"))
-    assert came[61] == 1
-    assert {
-        "replaces the old one": Counter(range(1, 62)),
-        "is appended": Counter(range(1, 62)) + came,
-        "**overwrites the whole file**": came,
-    }[again.partition(":")[0]] == counts
-    load(full)
-    rows = [row for row in target.read(tmp_path) if int(row["id"]) == 5]
+    loads = tried(name, database).load(tmp_path, first.out, second.out + full.out)
+    came, again_came = (
+        Counter(record["id"] for output in outputs for record in output.records("responses"))
+        for outputs in ([first], [second, full])
+    )
+    assert again_came[61] == 2
+    replaced = Counter(range(1, 62))
+    assert [Counter(int(row["id"]) for row in rows) for rows in loads] == [
+        came,
+        {
+            "replaces the old one": replaced,
+            "is appended": came + again_came,
+            "**overwrites the whole file**": again_came,
+        }[re.split(r"[:,]", again)[0]],
+    ]
+    assert came == replaced
+    rows = [row for row in loads[-1] if int(row["id"]) == 5]
     assert bool(rows) == (deleted != "disappears with the file")
-    assert ("_sdc_deleted_at" in deleted) == any(row.get("_sdc_deleted_at") for row in rows)
+    assert {int(row["id"]) for row in loads[-1] if row.get("_sdc_deleted_at")} == (
+        {5} if "_sdc_deleted_at" in deleted else set()
+    )
 
 
-def test_files_with_a_timestamp_in_their_names_keep_what_earlier_runs_of_target_csv_wrote(
-    runs: list[Run], tmp_path: Path
-) -> None:
-    first, last, _ = runs
-    (name,) = [name for name, *_ in TARGETS if "target-csv" in name]
-    command = uvx(name.replace(" ", "=="), "target-csv")
-    (tmp_path / "config.json").write_text(block("file_naming_scheme"))
-    for output in (first, last):
-        done = run(*command, "--config", "config.json", cwd=tmp_path, text=output.out)
-        assert done.returncode == 0, done.stderr
-        time.sleep(1)  # The names have seconds.
-    files = [*tmp_path.glob("responses-*.csv")]
-    assert len(files) == 2
-    assert len(_read_files(tmp_path)) == len(first.records("responses")) + len(last.records("responses"))
+@pytest.mark.parametrize("file", sorted(PLUGINS.glob("target-*.yml")), ids=lambda file: file.stem)
+def test_plugin_files_install_the_versions_that_were_tried_with_the_settings_that_work(file: Path) -> None:
+    definition = yaml.safe_load(file.read_text())
+    package, version = definition["pip_url"].split()[0].split("==")
+    assert f" {package} {version}" in (DOCS / "targets.md").read_text()
+    if package == "z3-target-bigquery":
+        settings = {setting["name"]: setting.get("value") for setting in definition["settings"]}
+        assert json.loads(block("dedupe_before_upsert")).items() <= settings.items()
 
 
 def test_the_stream_maps_of_the_documentation_remove_personal_data() -> None:

@@ -69,6 +69,11 @@ def test_keys_and_types_come_from_the_stream_and_missing_fields_stay_out_at_any_
     assert completed(key_properties=["email"])["key_properties"] == ["id"]
 
 
+def test_a_text_may_be_given_a_length_for_databases_whose_keys_need_one() -> None:
+    schema = completed(schema={"properties": {"email": {"type": ["string"], "maxLength": 255}}})["schema"]
+    assert schema["properties"]["email"] == {**TEXT, "maxLength": 255}
+
+
 def test_keys_cannot_be_deselected() -> None:
     path = ["properties", "id"]
     metadata = completed(metadata=[{"breadcrumb": path, "metadata": {"selected": False}}])["metadata"]

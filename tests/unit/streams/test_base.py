@@ -149,6 +149,14 @@ def test_a_full_table_is_activated_after_its_last_row_with_a_version_of_this_mac
     assert started_at <= version <= time.time()
 
 
+def test_incremental_records_have_a_version_below_that_of_any_full_table_and_nothing_is_activated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_tap(serving([row(1, NOW - 10_000)])).sync_all()
+    written = [message for message in messages(capsys.readouterr().out) if "version" in message]
+    assert {(message["type"], message["version"]) for message in written} == {("RECORD", 1)}
+
+
 def test_a_full_table_that_fails_is_not_activated_and_writes_its_state(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row(number, NOW - 10_000 + number) for number in range(60)]
 
