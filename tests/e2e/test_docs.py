@@ -225,15 +225,17 @@ def test_the_sandbox_and_the_benchmark_that_make_runs_are_those_of_the_repositor
     for command, tool in ((file, "sandbox"), ("bench", "benchmark")):
         done = run("make", "--dry-run", command, cwd=ROOT)
         assert done.stdout.splitlines()[-1].strip().endswith(f"uv run python -m tools {tool}")
+    arguments = run("make", "--dry-run", "sandbox", "ARGS=--updates 1", cwd=ROOT).stdout
+    assert arguments.endswith("python -m tools sandbox --updates 1\n")
 
 
 def test_make_plugin_writes_plugin_files_that_install_this_clone() -> None:
     commands = run("make", "--silent", "plugin", cwd=ROOT).stdout.splitlines()
     adds = [line for line in block("meltano init warehouse").splitlines() if line.startswith("meltano add")]
     assert [line.split()[:4] for line in commands] == [line.split()[:4] for line in adds]
-    folder = Path(commands[0].split()[-1]).parent
+    folder = Path(shlex.split(commands[0])[-1]).parent
     ours, published = (yaml.safe_load((one / "tap-wootric.yml").read_text()) for one in (folder, PLUGINS))
-    assert ours["variants"][0].pop("pip_url") == str(ROOT)
+    assert ours["variants"][0].pop("pip_url") == f"tap-wootric@{ROOT.as_uri()}"
     assert published["variants"][0].pop("pip_url").startswith("git+https://")
     assert ours == published
     assert (folder / "target-postgres.yml").read_text() == (PLUGINS / "target-postgres.yml").read_text()
