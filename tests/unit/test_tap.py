@@ -123,8 +123,10 @@ def all_streams(path: str, params: Mapping[str, Any]) -> requests.Response:
             return response(content=ROWS)
         case "/v1/survey_templates":
             return response(content={"survey_templates": ROWS})
-        case _:
+        case _ if "sort_key" in params:
             return serving(ROWS)(path, params)
+        case _:
+            pytest.fail(f"all_streams has no response for {path}: add one")
 
 
 NEEDED = ("created_at", "updated_at", "responses", "send_requests", "emails_sent")
