@@ -24,15 +24,11 @@ help: ## List these commands
 demo: $(MISSING_UV) ## Sync made-up data with Meltano into files, without a Wootric account
 	$(RUN) python -m tools sandbox -- uvx 'meltano~=4.4' run tap-wootric target-jsonl
 
-sandbox: environment ## Serve a made-up account until interrupted, and print the tap's settings for it
-	@$(RUN) python -m tools sandbox
+sandbox: environment ## Serve a made-up account until interrupted, and print the tap's settings for it; ARGS=--help
+	@$(RUN) python -m tools sandbox $(ARGS)
 
-plugin: ## Write plugin files that install this clone, and print the commands that add them to a project
-	@mkdir -p .cache/plugin
-	@cp plugin/target-*.yml .cache/plugin
-	@sed 's|^\( *pip_url:\) .*|\1 $(CURDIR)|' plugin/tap-wootric.yml > .cache/plugin/tap-wootric.yml
-	@for name in tap-wootric target-postgres; do echo "meltano add $$name --from-ref $(CURDIR)/.cache/plugin/$$name.yml"; done
-	@echo "# Other targets, in place of target-postgres: $$(cd plugin && echo target-[!p]*.yml)"
+plugin: environment ## Write plugin files that install this clone, and print the commands that add them to a project
+	@$(RUN) python -m tools plugin
 
 test: environment ## Run the tests; pytest's arguments go into ARGS: make test ARGS='-k ties'
 	$(RUN) pytest $(ARGS)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from tap_wootric import account
 from tap_wootric.streams.base import WootricStream
 from tap_wootric.streams.lists import FIRST_SYNC
+
+_OTHER_KEYS = {"bookmarks", "currently_syncing", account.KEY}
+"""The keys of a state that are not names of streams."""
 
 
 def migrate(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]) -> dict[str, Any]:
@@ -30,7 +34,8 @@ def migrate(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]
         raise ValueError("bookmarks must be a JSON object")  # noqa: TRY004 - The content of a file is a value.
     flat = {name: {stream.replication_key: state[name]} for name, stream in streams.items() if state.get(name)}
     return {
-        "bookmarks": {name: _bookmark(name, entry, streams.get(name)) for name, entry in {**flat, **bookmarks}.items()}
+        "bookmarks": {name: _bookmark(name, entry, streams.get(name)) for name, entry in {**flat, **bookmarks}.items()},
+        **({account.KEY: state[account.KEY]} if account.KEY in state else {}),
     }
 
 
@@ -57,7 +62,7 @@ def _bookmark(name: str, entry: Any, stream: type[WootricStream] | None) -> Any:
 def unknown_streams(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:
     """Return the names in a state, sorted, that belong to no stream, such as misspelt ones."""
     state = _unwrapped(state)
-    names = {*state, *(state.get("bookmarks") or {})} - {"bookmarks", "currently_syncing"}
+    names = {*state, *(state.get("bookmarks") or {})} - _OTHER_KEYS
     return sorted(names.difference(streams))
 
 
@@ -75,7 +80,7 @@ def _check_format(state: Mapping[str, Any], streams: Collection[str]) -> None:
     Raises:
         ValueError: The state is in no known format.
     """
-    if not state or not state.keys().isdisjoint({"bookmarks", "currently_syncing", *streams}):
+    if not state or not state.keys().isdisjoint({*_OTHER_KEYS, *streams}):
         return
     if "streams" in state:
         raise ValueError("it is a catalog")

@@ -18,8 +18,8 @@ from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
 from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
+from tap_wootric import account, settings, stream_maps
 from tap_wootric import catalog as catalogs
-from tap_wootric import settings, stream_maps
 from tap_wootric import state as states
 from tap_wootric.api.client import HASTY, Client
 from tap_wootric.api.redact import hide
@@ -131,13 +131,14 @@ class TapWootric(SdkTap):
         """Sync all selected streams. Whatever ends it, the state of what was emitted is written.
 
         Raises:
-            ConfigValidationError: No stream is selected.
+            ConfigValidationError: No stream is selected, or the state is that of another host.
             FailedStreamsError: Some streams failed, or the API cannot be used at all.
             Terminated: A signal arrived.
         """
         effort = Effort(self.client.rate_limiter)
         with self._collect_failures():
             selected = self._selected_streams()
+            self._check_account()
             try:
                 super().sync_all()
             except Terminated:
@@ -185,6 +186,8 @@ class TapWootric(SdkTap):
     def move_bookmarks(self) -> None:
         for stream in self._wootric_streams:
             stream.move_bookmark()
+            if stream.sync_range:  # The API has accepted the credentials, so this is the account's host.
+                self._whole_state[account.KEY] = self._account
 
     @override
     def on_signal(self, signum: int) -> None:
@@ -208,6 +211,26 @@ class TapWootric(SdkTap):
         return selected
 
     # Settings and state
+
+    @property
+    def _whole_state(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", self.state)  # The SDK's type only has the bookmarks.
+
+    @cached_property
+    def _account(self) -> dict[str, str]:
+        return account.account_of(self.settings, self._whole_state)
+
+    def _check_account(self) -> None:
+        """Warn if the state may be that of another account.
+
+        Raises:
+            ConfigValidationError: It is that of another host.
+        """
+        try:
+            if line := account.warning(self._account, self._whole_state):
+                self.logger.warning(line)
+        except ValueError as error:
+            raise _config_error(str(error)) from error
 
     @override
     def prepare_config(self, config: Mapping[str, Any], *, validate: bool) -> dict[str, Any]:
@@ -244,9 +267,12 @@ class TapWootric(SdkTap):
             ConfigValidationError: It is not a state.
         """
         try:
-            super().load_state(states.migrate(state, STREAMS))
+            migrated = states.migrate(state, STREAMS)
         except ValueError as error:
             raise _config_error(f"Invalid state: {error}") from error
+        super().load_state(migrated)
+        if account.KEY in migrated:  # The SDK only loads the bookmarks.
+            self._whole_state[account.KEY] = migrated[account.KEY]
         if names := states.unknown_streams(state, STREAMS):
             self.logger.warning(_ignoring("state", names))
 

@@ -1,6 +1,6 @@
-"""What is a tool and not a test: a stand-in for the API, the writer of generated docs, and the benchmark.
+"""What is a tool and not a test: a stand-in for the API, the writers of docs and plugin files, and the benchmark.
 
-`python -m tools sandbox`, `python -m tools docs` and `python -m tools benchmark` run them.
+`python -m tools sandbox`, `docs`, `plugin` and `benchmark` run them.
 """
 
 from __future__ import annotations

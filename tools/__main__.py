@@ -1,11 +1,11 @@
-"""Runs a tool: `python -m tools sandbox`, `docs` or `benchmark`, with the tool's own options behind its name."""
+"""Runs a tool: `python -m tools sandbox`, `docs`, `plugin` or `benchmark`, with the tool's own options."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-TOOLS = ("sandbox", "docs", "benchmark")
+TOOLS = ("sandbox", "docs", "plugin", "benchmark")
 
 
 def main() -> int:
@@ -13,7 +13,7 @@ def main() -> int:
     if sys.argv[1:2] and sys.argv[1] in TOOLS:
         name = sys.argv.pop(1)
         sys.argv[0] = f"python -m tools {name}"
-        module = name if name == "docs" else f"{name}.__main__"
+        module = name if name in {"docs", "plugin"} else f"{name}.__main__"
         return import_module(f"tools.{module}").main() or 0
     sys.stderr.write(f"usage: python -m tools {{{','.join(TOOLS)}}} …\n")
     return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -25,6 +26,9 @@ from tap_wootric.tap import TapWootric
 
 _READABLE, _UNREADABLE, _WRONG_OPTIONS, _INTERRUPTED = 0, 1, 2, 130
 """The exit statuses. 130 is what shells report after SIGINT."""
+
+_EXTRACTOR = "MELTANO_EXTRACTOR_NAME"
+"""The environment variable in which Meltano names the extractor that it invokes."""
 
 _TOKEN_SECONDS = 25.0  # An unreachable host is reported within 30 seconds.
 
@@ -52,7 +56,7 @@ def _run(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # The SDK's handlers are for a sync.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.disable(logging.WARNING)  # A sync's quote the API and fields' names, which may be data.
-    report = examine(tap, Probe(tap.settings, _report_progress))
+    report = examine(tap, Probe(tap.settings, _report_progress), options.config)
     if options.format == "json":
         sys.stdout.write(f"{as_json(report)}\n")
     else:
@@ -81,8 +85,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def examine(tap: TapWootric, probe: Probe) -> Report:
-    """Return what is true of the account that a tap reads."""
+def examine(tap: TapWootric, probe: Probe, config: Sequence[str]) -> Report:
+    """Return what is true of the account that a tap reads.
+
+    Args:
+        tap: The tap.
+        probe: Its client.
+        config: The values of `--config`.
+    """
     tap.client = probe
     _report_progress("Checking the credentials")
     probe.unavailable = _token_problem(probe)
@@ -109,7 +119,7 @@ def examine(tap: TapWootric, probe: Probe) -> Report:
         api_url=redact(tap.settings.api_url),
         checks=checks,
         estimate=estimate_costs(lists.values(), tap.settings.recheck_days),
-        advice=_advice(troubles),
+        advice=_advice(troubles, config, os.environ.get(_EXTRACTOR)),
         is_readable=not troubles,
     )
 
@@ -135,19 +145,25 @@ def _token_problem(probe: Probe) -> Exception | None:
     return problem
 
 
-def _advice(troubles: Sequence[Check]) -> str:
+def _advice(troubles: Sequence[Check], config: Sequence[str], extractor: str | None) -> str:
     """Return what to do: the next command, or the one thing to fix.
 
     Args:
         troubles: The checks that prevent a sync of the default selection.
+        config: The values of `--config`.
+        extractor: What Meltano calls the tap; None without Meltano.
     """
+    if not troubles and extractor:
+        return f"Ready: `meltano run {extractor} target-postgres`"
     if not troubles:
-        return "Ready: `meltano run tap-wootric target-postgres`"
+        tap = shlex.join(["tap-wootric", *(part for file in config for part in ("--config", file))])
+        return f"Ready: `{tap} | target-postgres --config target.json > states.jsonl`"
     if troubles[0].id == "credentials":
         return f"Not ready: {troubles[0].message}"
     if denied := [str(check.stream) for check in troubles if check.id == "access" and check.status is Status.FAILED]:
-        deselect = "; ".join(f"`meltano select tap-wootric --exclude {name} '*'`" for name in denied)
-        return f"Not ready: {' and '.join(denied)} cannot be read. Ask Wootric for access, or deselect: {deselect}"
+        commands = [f"`meltano select {extractor} --exclude {name} '*'`" for name in denied]
+        deselect = f"deselect: {'; '.join(commands)}" if extractor else "deselect in a catalog"
+        return f"Not ready: {' and '.join(denied)} cannot be read. Ask Wootric for access, or {deselect}"
     if failed := [check for check in troubles if check.status is Status.FAILED]:
         where = f"{failed[0].stream}: {failed[0].message}"
         return f"Not ready: {where} Please report this, with the output of --format json"

@@ -92,7 +92,7 @@ class WootricStream(SdkStream):
 
     name: str
     path: str
-    primary_keys: Sequence[str] = ("id",)
+    primary_keys: tuple[str, ...] = ("id",)
     replication_key: str | None = None
     needed_fields: ClassVar[Sequence[str]] = ()
     """Fields that reading needs even if the catalog deselects them."""

@@ -7,10 +7,6 @@ import json
 import os
 import re
 import shlex
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -99,20 +95,6 @@ def test_the_request_in_the_documentation_is_the_one_that_is_made() -> None:
     assert {**request.query, **times} == shown
 
 
-@pytest.fixture
-def raw_url() -> Iterator[str]:
-    """Stand in for GitHub: the URL of this repository's files."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - The base class's name.
-            """Log nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(ROOT))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 def tools(folder: Path) -> dict[str, str]:
     """Return an environment in which `uv tool install` installs into a folder, and its commands are found."""
     return {
@@ -124,7 +106,7 @@ def tools(folder: Path) -> dict[str, str]:
 
 @pytest.mark.timeout(600)  # It runs Meltano a dozen times.
 def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
-    database: Database, tmp_path: Path, published: dict[str, str], raw_url: str
+    database: Database, tmp_path: Path, published: dict[str, str]
 ) -> None:
     account, env = Account(30, 20, declines=10), {**tools(tmp_path), **published}
     folder = tmp_path / "warehouse"
@@ -136,10 +118,13 @@ def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
     def found(stream: str, condition: str = "true") -> int:
         return len(database.query(f"SELECT FROM tap_wootric.{stream} WHERE {condition}"))
 
-    commands = block("meltano init warehouse")
-    raw = f"{repository().replace('github.com', 'raw.githubusercontent.com')}/v{version()}"
-    assert commands.count(raw) == 2
-    execute(commands.replace(raw, raw_url), tmp_path)
+    execute(block("meltano init warehouse"), tmp_path)
+    urls = re.findall(r"https:\S+", block("raw.githubusercontent.com"))
+    raw = f"{repository().replace('github.com', 'raw.githubusercontent.com')}/v{version()}/plugin"
+    assert urls == [f"{raw}/tap-wootric.yml", f"{raw}/target-postgres.yml"]
+    (folder / ".env").write_text(f"TARGET_POSTGRES_SQLALCHEMY_URL={database.sqlalchemy_url}\n")
+    execute(f"set -m\n{block('make -sC ../tap-wootric sandbox')}\nmeltano run tap-wootric target-postgres\nkill %1")
+    assert len(database.query("SELECT FROM wootric_sandbox.responses")) == 500
 
     with Sandbox(account, Clock(NOW)) as sandbox:
         settings = block("TAP_WOOTRIC_CLIENT_ID=…").replace(DATABASE_URL, database.sqlalchemy_url)
@@ -169,6 +154,14 @@ def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
         execute(block("meltano state clear"))
         assert "updated[gte]" not in sandbox.pages("end_users")[begun].query
 
+        # A state is not continued with another host until the host is removed from it.
+        env["TAP_WOOTRIC_API_URL"] = sandbox.url.replace("127.0.0.1", "localhost")
+        synchronize = "meltano run tap-wootric target-postgres"
+        refused = run("bash", "-c", synchronize, cwd=folder, env=env)
+        assert refused.returncode == 1
+        assert "The state was read from 127.0.0.1, but the settings name localhost." in refused.stderr
+        execute(block("meltano state set") + synchronize)
+
 
 def test_the_full_table_extractor_of_the_documentation_is_that_of_meltano_yml() -> None:
     (extractor,) = yaml.safe_load(block("  - name: tap-wootric-full"))["plugins"]["extractors"]
@@ -184,7 +177,9 @@ def test_the_commands_without_meltano_install_the_tap_load_and_continue_from_a_s
         done = run("bash", "-ec", commands, cwd=tmp_path, env=env)
         assert done.returncode == 0, done.stderr
 
-    installs = block("uv tool install git")
+    published_tap = f"git+{repository()}@v{version()}"
+    assert f"`uv tool install {published_tap}`" in README.read_text()
+    installs = block("uv tool install ./tap-wootric").replace("./tap-wootric", published_tap)
     assert f"uv tool install {plugin('loaders', 'target-postgres')['pip_url']}\n" in installs
     execute(f"{installs}\nuv tool install {plugin('loaders', 'target-jsonl')['pip_url']}")
     account = Account(120, 60)
@@ -204,20 +199,20 @@ def test_the_commands_without_meltano_install_the_tap_load_and_continue_from_a_s
 
 
 def test_the_sandbox_and_the_benchmark_that_make_runs_are_those_of_the_repository() -> None:
-    options, *_, file = shlex.split(block("make -sC").replace(">> .env &", ""))[1:]
-    assert (options, file) == ("-sC", "sandbox")
-    for command, tool in ((file, "sandbox"), ("bench", "benchmark")):
+    for command, tool in (("sandbox", "sandbox"), ("bench", "benchmark")):
         done = run("make", "--dry-run", command, cwd=ROOT)
         assert done.stdout.splitlines()[-1].strip().endswith(f"uv run python -m tools {tool}")
+    arguments = run("make", "--dry-run", "sandbox", "ARGS=--updates 1", cwd=ROOT).stdout
+    assert arguments.endswith("python -m tools sandbox --updates 1\n")
 
 
 def test_make_plugin_writes_plugin_files_that_install_this_clone() -> None:
     *commands, others = run("make", "--silent", "plugin", cwd=ROOT).stdout.splitlines()
-    adds = [line for line in block("meltano init warehouse").splitlines() if line.startswith("meltano add")]
+    adds = [line for line in block("raw.githubusercontent.com").splitlines() if line.startswith("meltano add")]
     assert [line.split()[:4] for line in commands] == [line.split()[:4] for line in adds]
-    folder = Path(commands[0].split()[-1]).parent
+    folder = Path(shlex.split(commands[0])[-1]).parent
     ours, published = (yaml.safe_load((one / "tap-wootric.yml").read_text()) for one in (folder, PLUGINS))
-    assert ours["variants"][0].pop("pip_url") == str(ROOT)
+    assert ours["variants"][0].pop("pip_url") == f"tap-wootric@{ROOT.as_uri()}"
     assert published["variants"][0].pop("pip_url").startswith("git+https://")
     assert ours == published
     targets = {"target-postgres.yml", *others.partition(": ")[2].split()}

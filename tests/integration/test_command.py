@@ -240,6 +240,21 @@ def test_a_sync_continues_from_a_state_of_another_tap() -> None:
     assert [record["updated_at"] for record in run.records("end_users")] == expected
 
 
+@pytest.mark.parametrize("replication_method", ["INCREMENTAL", "FULL_TABLE"])
+def test_a_state_of_another_host_is_refused_without_a_request_until_it_is_removed(replication_method: str) -> None:
+    catalog = selecting("end_users", **{"replication-method": replication_method})
+    with Sandbox(Account(10)) as sandbox:
+        state = tap(config=sandbox.config, catalog=catalog).state
+        asked = len(sandbox.requests)
+        config = {**sandbox.config, "api_url": sandbox.url.replace("127.0.0.1", "localhost")}
+        refused = tap(config=config, state=state, catalog=catalog)
+        assert (refused.status, refused.out, len(refused.log.splitlines())) == (1, "", 1)
+        assert "The state was read from 127.0.0.1, but the settings name localhost. If that is" in refused.log
+        assert len(sandbox.requests) == asked
+        del state["account"]
+        assert tap(config=config, state=state, catalog=catalog).state["account"]["host"] == "localhost"
+
+
 def test_get_records_starts_where_a_sync_starts() -> None:
     with Sandbox(Account(0, 300)) as sandbox:
         config = {**sandbox.config, "start_date": "2025-06-01"}

@@ -51,9 +51,10 @@ def test_bookmarks_without_a_value_and_of_streams_without_bookmarks_are_empty() 
     assert state.migrate(given, STREAMS) == {"bookmarks": {"end_users": {}, "segments": {}}}
 
 
-def test_bookmarks_of_other_streams_are_kept() -> None:
-    given = {"bookmarks": {"other": {"anything": [1]}}}
+def test_bookmarks_of_other_streams_and_the_account_are_kept() -> None:
+    given = {"bookmarks": {"other": {"anything": [1]}}, "account": {"host": "localhost"}}
     assert state.migrate(given, STREAMS) == given
+    assert state.unknown_streams(given, STREAMS) == ["other"]
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,10 @@ def all_streams(path: str, params: Mapping[str, Any]) -> requests.Response:
             return response(content=ROWS)
         case "/v1/survey_templates":
             return response(content={"survey_templates": ROWS})
-        case _:
+        case _ if "sort_key" in params:
             return serving(ROWS)(path, params)
+        case _:
+            pytest.fail(f"all_streams has no response for {path}: add one")
 
 
 NEEDED = ("created_at", "updated_at", "responses", "send_requests", "emails_sent")
@@ -268,6 +270,29 @@ def test_a_sync_that_fails_keeps_the_bookmarks_and_the_next_one_of_the_same_tap_
     assert tap.state == state
     tap.client = make_tap(failing()).client
     tap.sync_all()
+
+
+def test_the_state_names_the_account_once_the_api_has_accepted_the_credentials(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    tap = make_tap(all_streams, state={"end_users": "2025-01-01"})
+
+    def refuse() -> None:
+        raise ApiUnavailableError("Wrong region")
+
+    tap.client.authenticate, accept = refuse, tap.client.authenticate
+    with pytest.raises(FailedStreamsError):
+        tap.sync_all()
+    assert "account" not in tap.state
+    tap.client.authenticate = accept
+    tap.sync_all()
+    *_, last = [message for message in messages(capsys.readouterr().out) if message["type"] == "STATE"]
+    assert last["value"]["account"]["host"] == "api.wootric.com"
+
+    rotated = make_tap(all_streams, state=copy.deepcopy(last["value"]), client_id="new")
+    rotated.sync_all()
+    assert "another client_id" in caplog.text
+    assert rotated.state["account"]["login"] != last["value"]["account"]["login"]
 
 
 # --test

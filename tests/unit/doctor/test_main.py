@@ -23,6 +23,7 @@ from tests.unit.doctor.fakes import CONFIG, FakeServer, account
 def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in CONFIG.items():
         monkeypatch.setenv(f"TAP_WOOTRIC_{name.upper()}", value)
+    monkeypatch.delenv("MELTANO_EXTRACTOR_NAME", raising=False)
     monkeypatch.setattr(probe, "_POLICY", RetryPolicy(1, 0, 1))
     handlers = logging.root.handlers[:]
     yield
@@ -57,7 +58,8 @@ def test_an_account_that_can_be_read_exits_with_0(
 ) -> None:
     assert run(monkeypatch) == 0
     printed = capsys.readouterr()
-    assert printed.out.endswith("Ready: `meltano run tap-wootric target-postgres`\n")
+    ready = "Ready: `tap-wootric --config ENV | target-postgres --config target.json > states.jsonl`\n"
+    assert printed.out.endswith(ready)
     assert printed.err.startswith("Checking the credentials ...\nChecking which streams can be read ...\n")
 
 
@@ -66,7 +68,7 @@ def test_an_account_that_can_be_read_exits_with_0(
     [
         (
             {"/v1/declines": (403, {}), "/v1/responses": (404, {})},
-            "Not ready: responses and declines cannot be read. Ask Wootric for access, or deselect: `meltano select ",
+            "Not ready: responses and declines cannot be read. Ask Wootric for access, or deselect in a catalog",
         ),
         ({"/v1/declines": (503, {})}, "Try again later: declines could not be read: 503 Service Unavailable for"),
         ({"/v1/declines": (200, [{"id": 1, "created_at": 0}] * 9)}, "Not ready: declines: The API does not filter by "),
@@ -84,6 +86,18 @@ def test_an_account_that_cannot_be_read_exits_with_1(
     server.answers = answers
     assert run(monkeypatch) == 1
     assert capsys.readouterr().out.splitlines()[-1].startswith(last_line)
+
+
+def test_within_meltano_the_last_line_names_the_extractor(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MELTANO_EXTRACTOR_NAME", "tap-wootric-acme")
+    run(monkeypatch)
+    server.answers = {"/v1/declines": (403, {})}
+    run(monkeypatch)
+    printed = capsys.readouterr().out
+    assert "Ready: `meltano run tap-wootric-acme target-postgres`\n" in printed
+    assert "deselect: `meltano select tap-wootric-acme --exclude declines '*'`\n" in printed
 
 
 def test_a_stream_that_is_not_selected_by_default_does_not_matter(

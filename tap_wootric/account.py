@@ -1,0 +1,66 @@
+"""Which account a state was read from, so that no sync continues with another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from tap_wootric.settings import Settings
+
+KEY = "account"
+"""The account's key in a state, beside the bookmarks: Meltano merges states at every depth, and targets pass it on."""
+
+_HASH_ROUNDS = 20_000  # 10 ms a sync, because email addresses can be guessed.
+
+
+def account_of(settings: Settings, state: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the next states say of the account: its host, and a salted hash of the login.
+
+    Args:
+        settings: The settings.
+        state: The state so far. Its salt is used again, so that the same account has the same hash.
+    """
+    (name, value), _secret = settings.credentials.items()
+    selected = settings.account_token if name == "username" else None  # A client_id belongs to one account.
+    salt = _known(state).get("salt") or secrets.token_hex(8)
+    login = json.dumps([name, value, selected]).encode()
+    hashed = hashlib.pbkdf2_hmac("sha256", login, salt.encode("utf-8", "surrogatepass"), _HASH_ROUNDS).hex()
+    return {"host": str(urlsplit(settings.api_url).hostname), "salt": salt, "login": hashed}
+
+
+def warning(account: Mapping[str, str], state: Mapping[str, Any]) -> str | None:
+    """Return a line about a state that was read with another login, or None.
+
+    States of other taps, and of earlier versions of this one, do not name an account.
+
+    Args:
+        account: The account that the settings name.
+        state: The state that the sync is to continue from.
+
+    Raises:
+        ValueError: The state was read from another host.
+    """
+    known = _known(state)
+    if known.get("host", account["host"]) != account["host"]:
+        raise ValueError(
+            f"The state was read from {known['host']}, but the settings name {account['host']}. If that is another "
+            "account, clear the state and load into another schema; if it is the same account under another name, "
+            f'remove "{KEY}" from the state'
+        )
+    if known.get("login", account["login"]) == account["login"]:
+        return None
+    return (
+        "The state was read with another client_id, username or account_token. If these belong to another account, "
+        "stop, clear the state, and load into another schema"
+    )
+
+
+def _known(state: Mapping[str, Any]) -> dict[str, str]:
+    known = state.get(KEY)
+    if not isinstance(known, Mapping):
+        return {}
+    return {name: value for name, value in known.items() if isinstance(value, str)}

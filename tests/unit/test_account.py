@@ -1,0 +1,79 @@
+"""A state remembers the account that it was read from, and is not continued with another one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tap_wootric import account
+from tap_wootric.settings import Settings
+from tests.unit.fakes import CONFIG, make_tap
+
+USER = {"client_id": None, "client_secret": None, "username": "jane@example.test", "password": "x"}
+
+
+def settings(**config: Any) -> Settings:
+    found: Settings = make_tap(**config).settings
+    return found
+
+
+def state_of(**config: Any) -> dict[str, Any]:
+    """Return the state of a sync with some settings."""
+    return {"bookmarks": {}, "account": account.account_of(settings(**config), {})}
+
+
+def warning(state: Any, **config: Any) -> str | None:
+    """Return the warning about a sync that continues from a state."""
+    return account.warning(account.account_of(settings(**config), state), state)
+
+
+def test_a_state_names_the_host_and_neither_its_port_nor_the_login() -> None:
+    text = json.dumps([state_of(**USER, api_url="http://LOCALHOST:8080/path"), state_of()])
+    assert '"host": "localhost"' in text
+    assert '"host": "api.wootric.com"' in text
+    assert not any(part in text for part in ("8080", "jane", CONFIG["client_id"], CONFIG["client_secret"]))
+
+
+def test_the_same_login_has_the_same_account_with_a_salt_of_each_state() -> None:
+    state = state_of()
+    assert account.account_of(settings(), state) == state["account"]
+    assert state_of()["account"]["login"] != state["account"]["login"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"region": "us"}, {}),
+        ({"region": "us"}, {"api_url": "https://API.wootric.com:443/"}),
+        ({"api_url": "http://localhost:1"}, {"api_url": "http://localhost:2"}),
+        ({"client_secret": "old"}, {"client_secret": "new"}),
+        ({}, {"account_token": "NPS-1"}),  # With a client_id, it only says which region.
+    ],
+)
+def test_a_state_of_the_same_account_is_continued_without_a_word(before: Any, now: Any) -> None:
+    assert warning(state_of(**before), **now) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({}, {"client_id": "another"}),
+        ({}, USER),
+        (USER, {**USER, "username": "joe@example.test"}),
+        ({**USER, "account_token": "NPS-1"}, {**USER, "account_token": "NPS-2"}),
+    ],
+)
+def test_a_state_of_another_login_is_warned_about(before: Any, now: Any) -> None:
+    assert str(warning(state_of(**before), **now)).startswith("The state was read with another client_id, username or")
+
+
+def test_a_state_of_another_host_is_an_error_that_names_both() -> None:
+    with pytest.raises(ValueError, match=r"read from localhost, but the settings name api\.wootric\.eu\. If that is"):
+        warning(state_of(api_url="http://localhost:1"), region="eu")
+
+
+@pytest.mark.parametrize("known", [{}, {"account": None}, {"account": {"host": 7}}, {"account": "localhost"}])
+def test_a_state_that_names_no_account_is_accepted(known: Any) -> None:
+    assert warning(known) is None
