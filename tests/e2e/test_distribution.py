@@ -1,11 +1,9 @@
-"""The wheel and the sdist contain everything that the tap needs, and work."""
+"""The wheel and the sdist contain everything that the tap needs. `test_docs` installs the tap and runs it."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import sys
 import tarfile
 import tomllib
 import zipfile
@@ -15,10 +13,8 @@ import pytest
 import yaml
 
 from tests.programs import run
-from tests.tap import Run, catalog_of, seen
 from tools import ROOT
 from tools.docs import repository
-from tools.sandbox import Account, Sandbox
 
 
 @pytest.fixture(scope="module")
@@ -92,24 +88,3 @@ def test_a_release_goes_to_pypi_only_under_the_name_of_ones_own_project(tmp_path
     done = run("bash", "-c", release_step("Build under the project's name"), cwd=tmp_path, env=env)
     assert done.stdout == "1.2.3\n"
     assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["name"] == "acme-tap-wootric"
-
-
-def test_the_wheel_works_in_an_empty_environment(built: Path, tmp_path: Path) -> None:
-    (wheel,) = built.glob("*.whl")
-    environment = tmp_path / "environment"
-    for command in (
-        ("venv", f"--python={sys.executable}", str(environment)),
-        ("pip", "install", f"--python={environment}", str(wheel)),
-    ):
-        done = run("uv", "--quiet", *command)
-        assert done.returncode == 0, done.stderr
-    tap_wootric = str(environment / "bin" / "tap-wootric")
-    assert json.loads(run(tap_wootric, "--discover", cwd=tmp_path).stdout) == catalog_of()
-    assert wheel.name.split("-")[1] in run(tap_wootric, "--version").stdout
-    account = Account(120, 60)
-    with Sandbox(account) as sandbox:
-        (tmp_path / "config.json").write_text(json.dumps(sandbox.config))
-        synced = run(tap_wootric, "--config", str(tmp_path / "config.json"))
-    assert synced.returncode == 0, synced.stderr
-    read = Run(0, synced.stdout, synced.stderr)
-    assert seen(read.records("end_users")) == account.end_users.versions()

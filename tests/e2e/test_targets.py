@@ -123,22 +123,26 @@ def test_targets_do_with_rows_what_the_documentation_says(
     target = tried(name, database)
     (tmp_path / "config.json").write_text(json.dumps(target.settings))
 
-    def load(output: Run) -> Counter[int]:
-        done = run(*target.command, "--config", "config.json", cwd=tmp_path, text=output.out)
+    def load(*outputs: Run) -> Counter[int]:
+        text = "".join(output.out for output in outputs)
+        done = run(*target.command, "--config", "config.json", cwd=tmp_path, text=text)
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout.splitlines()[-1]) == output.state
+        assert json.loads(done.stdout.splitlines()[-1]) == outputs[-1].state
         return Counter(int(row["id"]) for row in target.read(tmp_path))
 
-    assert load(first) == Counter(range(1, 62))
-    counts = load(second)
-    came = Counter(record["id"] for record in second.records("responses"))
-    assert came[61] == 1
-    assert {
-        "replaces the old one": Counter(range(1, 62)),
-        "is appended": Counter(range(1, 62)) + came,
-        "**overwrites the whole file**": came,
-    }[again.partition(":")[0]] == counts
-    load(full)
+    def came(output: Run) -> Counter[int]:
+        return Counter(record["id"] for record in output.records("responses"))
+
+    assert load(first) == came(first) == Counter(range(1, 62))
+    assert came(second)[61] == 1
+    assert (
+        load(second, full)
+        == {
+            "replaces the old one": Counter(range(1, 62)),
+            "is appended": came(first) + came(second) + came(full),
+            "**overwrites the whole file**": came(second) + came(full),
+        }[again.partition(":")[0]]
+    )
     rows = [row for row in target.read(tmp_path) if int(row["id"]) == 5]
     assert bool(rows) == (deleted != "disappears with the file")
     assert ("_sdc_deleted_at" in deleted) == any(row.get("_sdc_deleted_at") for row in rows)

@@ -22,7 +22,7 @@ def checks(made: Account, name: str = "responses", **switches: Any) -> dict[str,
 
 
 @pytest.mark.parametrize("name", ["end_users", "responses", "declines"])
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 49, 50, 51, 400, 2_000])
+@pytest.mark.parametrize("rows", [0, 1, 2, 5, 50, 51, 1_600])
 def test_nothing_is_wrong_with_an_api_as_documented(name: str, rows: int) -> None:
     found = checks(account(rows), name)
     assert {check.status for check in found.values()} <= {OK, UNKNOWN}
