@@ -197,10 +197,9 @@ def test_the_commands_without_meltano_install_the_tap_load_and_continue_from_a_s
 ) -> None:
     env = {**tools(tmp_path), **published}
 
-    def execute(commands: str) -> str:
+    def execute(commands: str) -> None:
         done = run("bash", "-ec", commands, cwd=tmp_path, env=env)
         assert done.returncode == 0, done.stderr
-        return done.stdout
 
     installs = block("uv tool install git")
     assert f"uv tool install {plugin('loaders', 'target-postgres')['pip_url']}\n" in installs
@@ -215,8 +214,7 @@ def test_the_commands_without_meltano_install_the_tap_load_and_continue_from_a_s
         for row in account.responses.rows.values():
             assert rows[row.id]["updated_at"].strftime("%Y-%m-%dT%H:%M:%SZ") == in_utc(row.updated)
         begun = len(sandbox.pages("end_users"))
-        said = execute(f"{block('--discover')}tap-wootric --version\n{block('set -o pipefail')}")
-        assert said.startswith(f"tap-wootric v{version()}, ")
+        execute(block("--discover") + block("set -o pipefail"))
         first, *_, last = [request.query["updated[gte]"] for request in sandbox.pages("end_users")[begun:]]
         assert int(last) > int(first)
     assert json.loads((tmp_path / "catalog.json").read_text()) == catalog_of()
