@@ -190,7 +190,7 @@ def test_a_fact_whose_request_is_not_sent_is_unknown(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("skew", "status", "words"),
-    [(0, OK, "agree"), (45, OK, "45 seconds ahead of"), (-3_600, WARNING, "1 hour behind")],
+    [(0, OK, "agree"), (45, OK, "45 s ahead of"), (-3_600, WARNING, " behind this machine")],
 )
 def test_how_far_the_clocks_are_apart(skew: int, status: Status, words: str) -> None:
     server = FakeServer(account(0))
