@@ -204,6 +204,17 @@ def test_a_list_takes_its_pages_and_at_most_two_requests_to_see_that_it_has_ende
     assert len({*asked}) == len(asked)
 
 
+def test_an_empty_page_that_rows_follow_is_an_error() -> None:
+    listed, requests = list_of([*range(1, 150)]), itertools.count(1)
+
+    def fetch(query: Query) -> list[Record]:
+        page = listed(query)
+        return [] if next(requests) == 2 else page[::-1] if query.descending else page
+
+    with pytest.raises(WrongAnswerError, match="rows follow it"):
+        read(fetch, Query("updated_at"))
+
+
 @pytest.mark.parametrize("untimed", [44, 45, 46, 60, 79, 80, 81, 99, 100])
 @pytest.mark.parametrize("tied", [20, 45, 50, 60])
 def test_a_row_without_a_time_is_read_at_its_place(tied: int, untimed: int) -> None:

@@ -247,8 +247,8 @@ def test_a_row_that_enters_is_not_mistaken_for_a_hidden_one() -> None:
 
     def fetch(query: Query) -> list[Record]:
         page = tied.fetch(query)
-        if tied.requests == 1:  # It counted 60 rows. From now on, 60 rows are shown and one is hidden.
-            tied.rows.append(Row(1_000, TIE, TIE))
+        if tied.requests == 4:  # It counted 60 rows. From now on, 60 rows are shown and one is hidden.
+            tied.rows.append(Row(1_000, TIE - 0.1, TIE - 0.1))  # It comes first.
         return page
 
     query = Query("created_at", created_at=TimeRange.of_second(SECOND), sort_keys=("created_at",))
