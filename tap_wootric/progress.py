@@ -56,8 +56,8 @@ class Effort:
 
     def __str__(self) -> str:
         waited = self.seconds_waited
-        including = f", including {_duration(waited)} of waiting for the rate limit" if waited else ""
-        return f"{counted(self.requests, 'request')} and {_duration(self.seconds)}{including}"
+        including = f", including {duration(waited)} of waiting for the rate limit" if waited else ""
+        return f"{counted(self.requests, 'request')} and {duration(self.seconds)}{including}"
 
 
 class Progress:
@@ -128,7 +128,7 @@ class Progress:
         if self._effort.seconds - self._logged_after < _INTERVAL_SECONDS:
             return
         seconds_left = self._seconds_left(second)
-        left = "" if seconds_left is None else f", about {_duration(seconds_left)} left"
+        left = "" if seconds_left is None else f", about {duration(seconds_left)} left"
         share = min(1.0, (second - self._start) / max(1, self._end - self._start))
         position = f"at {timestamp[:DATE_LENGTH]} ({share:.0%} of the date range)"
         self._log(position, left, {"at": timestamp, "part": round(share, 3), "seconds_left": seconds_left})
@@ -206,12 +206,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a duration such as `9 s`, `1 min 35 s` or `2 h 5 min`."""
     if seconds < 1:
         return "less than 1 s"
-    if seconds < 60:  # noqa: PLR2004 - Seconds in a minute.
-        return f"{seconds:.0f} s"
-    duration = pendulum.duration(seconds=round(seconds))
-    hours = int(duration.total_hours())
-    return f"{hours:,} h {duration.minutes} min" if hours else f"{duration.minutes} min {duration.remaining_seconds} s"
+    whole = pendulum.duration(seconds=round(seconds))
+    if hours := int(whole.total_hours()):
+        return f"{hours:,} h {whole.minutes} min"
+    return f"{whole.minutes} min {whole.remaining_seconds} s" if whole.minutes else f"{whole.remaining_seconds} s"

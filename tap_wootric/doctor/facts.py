@@ -20,7 +20,7 @@ from tap_wootric.api.rate_limit import NOTED_DIFFERENCE_SECONDS
 from tap_wootric.doctor.estimate import count_rows
 from tap_wootric.doctor.fields import KINDS, differences
 from tap_wootric.doctor.probe import ListProbe, NotAskedError, Probe, is_refusal, plain_message, seconds_of
-from tap_wootric.doctor.report import Check, Status, duration
+from tap_wootric.doctor.report import Check, Status
 from tap_wootric.pagination.query import (
     LAST_PAGE,
     PAGE_SIZE,
@@ -31,7 +31,7 @@ from tap_wootric.pagination.query import (
     fetch_page,
     fetch_records,
 )
-from tap_wootric.progress import counted
+from tap_wootric.progress import counted, duration
 from tap_wootric.records.timestamps import DATE_LENGTH, timestamp_of_second, unix_seconds
 from tap_wootric.settings import Settings
 from tap_wootric.streams.base import WootricStream
@@ -143,7 +143,7 @@ def sorts(listed: ListProbe, key: TimeKey) -> Fact:
 def _proof_queries(listed: ListProbe, key: TimeKey) -> list[Query]:
     """Return queries whose pages show whether the API filters and sorts; only the first one if there are no rows.
 
-    The last one excludes the first rows of all and, if there are enough, those behind it. For the time that a sync goes
+    The last one excludes the first rows of all and, if there are enough, those after it. For the time that a sync goes
     by, it is in the middle of the list.
     """
     queries = [listed.query(key)]

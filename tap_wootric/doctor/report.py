@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-import pendulum
-
 from tap_wootric.doctor.estimate import Cost
-from tap_wootric.progress import counted
+from tap_wootric.progress import counted, duration
 
 
 class Status(StrEnum):
@@ -72,7 +70,6 @@ _ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "...", "\u2019": "'"})
 _ACCESS = ("credentials", "access")
 """The checks that explain why others of the stream, or all others, are unknown."""
 _ID_WIDTH = 15
-_WHOLE_MINUTES_FROM = 120
 _SYNCS = {
     "first_sync": "A first sync",
     "idle_sync": "A sync without news",
@@ -123,9 +120,3 @@ def _lines(report: Report, *, colored: bool) -> Iterator[str]:
 
 def _styled(text: str, style: str, *, colored: bool) -> str:
     return f"\x1b[{style}m{text}\x1b[0m" if colored else text
-
-
-def duration(seconds: int) -> str:
-    """Return a duration in words, such as `20 minutes`; from two minutes on in whole minutes."""
-    whole = seconds if seconds < _WHOLE_MINUTES_FROM else round(seconds / 60) * 60
-    return pendulum.duration(seconds=whole).in_words() if whole else "0 seconds"

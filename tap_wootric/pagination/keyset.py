@@ -7,8 +7,8 @@ leaves the list can only pull later rows forward, onto a page that has not been 
 
 **No short page ends a list.** A page with fewer rows than were asked for proves nothing: a server may drop rows behind
 its LIMIT, come short once, or put fewer rows on its pages than it was asked for. After a page with fewer rows than
-usual, a look at the other end of the rest tells: the list ends only if nothing new is there. After an empty page behind
-others, rows there are an error.
+usual, a look at the other end of the rest tells: the list ends only if nothing new is there. After an empty page that
+follows others, rows there are an error.
 
 A **crowded second** fills a whole page, and cannot be passed that way. Since pages may come short, any page whose rows
 all share one second counts as full.
@@ -19,7 +19,7 @@ all share one second counts as full.
 - Otherwise, and in a second that is crowded by both times, all rows are counted, see `ties.py`.
 
 If that does not prove a second complete, all its rows that can be reached are read, `on_unproven` is called, and the
-reading goes on behind that second.
+reading goes on after that second.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class KeysetReader:
             yield from new
             if not page.records:
                 if has_rows and self._has_more(query, set()):
-                    raise WrongAnswerError("an empty page came, although there are rows behind it")
+                    raise WrongAnswerError("an empty page came, although rows follow it")
                 return
             has_rows = True
             rest = query.starting_at(page.last_second)

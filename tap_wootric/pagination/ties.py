@@ -5,7 +5,7 @@ order in a top-N heap (a page near the head of the list) and in another in a ful
 scan may start in the middle of the table. A row can then hide from every page, while neighbouring pages overlap as if
 rows had left. So neither a sequence that repeats nor a long silence proves that nothing is missing.
 
-**The count does.** The last page that has rows, asked for once the page behind it was empty, tells how many rows there
+**The count does.** The last page that has rows, asked for once the page after it was empty, tells how many rows there
 were at that request. Rows leave a second that is over, when they are updated or deleted, but none enters it (apart from
 late commits, which the lookback window reads again). So every row seen at that request or later was there at that
 request, and once as many have been seen as were counted, they are all of them.
@@ -17,7 +17,7 @@ Rows that leave also make the count hard to reach, since a row that left after t
 update does not change when a row was created. So the rows that were created in the second are counted as well, whenever
 they were updated.
 
-With more than 1,450 rows, page 30 has rows, and the API shows no page behind it. So they cannot be counted, and nothing
+With more than 1,450 rows, page 30 has rows, and the API shows no page after it. So they cannot be counted, and nothing
 is proven. Then all that the API shows is read. Reading the list from both ends proves nothing either: rows that come
 last in ascending and in descending order are on no page, although the two readings overlap and agree.
 """
@@ -56,7 +56,7 @@ _SIZES = (
 size have them elsewhere."""
 
 _LAST_PAGE_LOOKS = 3
-"""How often at most to ask for the last page again: it may have come short, or had rows behind it that left since."""
+"""How often at most to ask for the last page again: it may have come short, or had rows after it that left since."""
 
 
 def read_ties(

@@ -302,7 +302,7 @@ class WootricStream(SdkStream):
         return SyncRange(max(self.start_date, start), now, latest + 1)
 
     def _latest_bookmark(self, sync_range: SyncRange) -> str:
-        """Return the bookmark of a sync that is complete. The next sync reads what lies behind it again."""
+        """Return the bookmark of a sync that is complete. The next sync reads what lies after it again."""
         return self.bookmark_at(max(0, sync_range.now - self.lookback_seconds))
 
     def move_bookmark(self) -> None:

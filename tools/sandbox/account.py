@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -120,11 +120,13 @@ class Table:
 
     def page(self, selection: Selection) -> list[Row]:
         """Return the rows of a page."""
-        precision = SECOND if selection.whole_seconds else 1
         rows = list(self._rows.values())
         for filter_ in selection.filters:
-            compare, timestamp = _COMPARE[filter_.operator], attrgetter(filter_.column)
-            rows = [row for row in rows if compare(timestamp(row) // precision * precision, filter_.bound)]
+            compare = _COMPARE[filter_.operator]
+            timestamps: Iterable[int] = map(attrgetter(filter_.column), rows)
+            if selection.whole_seconds:
+                timestamps = (timestamp // SECOND * SECOND for timestamp in timestamps)
+            rows = [row for row, at in zip(rows, timestamps, strict=True) if compare(at, filter_.bound)]
         if selection.shuffle_ties:
             self._rng.shuffle(rows)
         if selection.ignores_sort:
@@ -133,6 +135,7 @@ class Table:
             rows.sort(key=lambda row: row.body["email"] or "", reverse=selection.descending)
         else:
             timestamp = attrgetter(selection.key.removesuffix("_at"))
+            precision = SECOND if selection.whole_seconds else 1
             rows.sort(key=lambda row: timestamp(row) // precision, reverse=selection.descending)
         return rows[selection.offset : selection.offset + selection.limit]
 

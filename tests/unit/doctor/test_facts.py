@@ -22,7 +22,7 @@ def checks(made: Account, name: str = "responses", **switches: Any) -> dict[str,
 
 
 @pytest.mark.parametrize("name", ["end_users", "responses", "declines"])
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, 5, 49, 50, 51, 400, 2_000])
+@pytest.mark.parametrize("rows", [0, 1, 2, 5, 50, 51, 1_600])
 def test_nothing_is_wrong_with_an_api_as_documented(name: str, rows: int) -> None:
     found = checks(account(rows), name)
     assert {check.status for check in found.values()} <= {OK, UNKNOWN}
@@ -190,7 +190,7 @@ def test_a_fact_whose_request_is_not_sent_is_unknown(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("skew", "status", "words"),
-    [(0, OK, "agree"), (45, OK, "45 seconds ahead of"), (-3_600, WARNING, "1 hour behind")],
+    [(0, OK, "agree"), (45, OK, "45 s ahead of"), (-3_600, WARNING, " behind this machine")],
 )
 def test_how_far_the_clocks_are_apart(skew: int, status: Status, words: str) -> None:
     server = FakeServer(account(0))

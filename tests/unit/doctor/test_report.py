@@ -3,10 +3,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import pytest
-
 from tap_wootric.doctor.estimate import Cost
-from tap_wootric.doctor.report import Check, Report, Status, as_json, as_text, duration
+from tap_wootric.doctor.report import Check, Report, Status, as_json, as_text
 
 DENIED = Check("access", "declines", Status.FAILED, value=False, message="The account cannot read it.")
 HIDDEN = Check("rows", "declines", Status.UNKNOWN, None, "The list cannot be read.")
@@ -62,8 +60,8 @@ def test_the_text_is_a_table_by_stream_that_ends_with_what_to_do() -> None:
         "declines",
         "  ✗ access          The account cannot read it.",
         "",
-        "A first sync takes about 2,050 requests and 20 minutes.",
-        "A sync without news takes about 1 request and 1 second.",
+        "A first sync takes about 2,050 requests and 20 min 30 s.",
+        "A sync without news takes about 1 request and 1 s.",
         "Not ready: declines.",
     ]
 
@@ -80,11 +78,3 @@ def test_colors_surround_the_marks() -> None:
     assert "\x1b[32m✓\x1b[0m access" in text
     assert "\x1b[1;31mNot ready: declines.\x1b[0m" in text
     assert "\x1b[1;32m" in as_text(replace(REPORT, is_readable=True), colored=True, unicode=True)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 seconds"), (1, "1 second"), (59, "59 seconds"), (130, "2 minutes"), (5_110, "1 hour 25 minutes")],
-)
-def test_durations_are_in_words(seconds: int, text: str) -> None:
-    assert duration(seconds) == text

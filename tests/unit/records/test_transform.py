@@ -22,7 +22,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-FEW_EXAMPLES = settings(max_examples=30, deadline=None)
+FEW_EXAMPLES = settings(max_examples=20, deadline=None)
 
 
 def schema_of(stream: str) -> dict[str, Any]:
