@@ -99,7 +99,6 @@ class WootricAuthenticator:
             params={"account_token": self._settings.account_token} if sends_account else None,
             data=form,
             timeout=self._timeout_seconds,
-            allow_redirects=False,  # They would send the credentials to another host.
         )
         self._rate_limiter.learn(TOKEN_PATH, response)
         self._raise_if_rejected(response)

@@ -20,6 +20,7 @@ from urllib3.exceptions import NewConnectionError
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, causes, safe_message
+from tap_wootric.api.session import Session
 from tap_wootric.settings import Settings
 
 if TYPE_CHECKING:
@@ -162,7 +163,6 @@ class Client:
             params=params,
             headers=headers,
             timeout=self._timeout_seconds,
-            allow_redirects=False,
         )
         self.rate_limiter.learn(path, response)
         self._has_been_accepted |= response.ok
@@ -188,7 +188,7 @@ class Client:
 
 def _session(settings: Settings) -> requests.Session:
     """Return a session that uses the environment's proxies and certificates, but no password of `~/.netrc`."""
-    session = requests.Session()
+    session = Session()
     session.headers.update({"Accept": "application/json", "User-Agent": settings.user_agent})
     environment = session.merge_environment_settings(settings.api_url, {}, None, None, None)
     session.proxies, session.verify = environment["proxies"], environment["verify"]
