@@ -82,6 +82,7 @@ class Client:
         rate_limiter: Delays requests, and learns from the responses.
         session: Sends the requests.
         sleep: Sleeps for a number of seconds.
+        check: Is called before each request, and each second of a wait for a limit. It may raise what ends them.
 
     Attributes:
         authenticator: Provides the token.
@@ -89,7 +90,7 @@ class Client:
         retry_policy: As above.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - All but two are for tests.
         self,
         settings: Settings,
         retry_policy: RetryPolicy = PATIENT,
@@ -97,11 +98,13 @@ class Client:
         rate_limiter: RateLimiter | None = None,
         session: requests.Session | None = None,
         sleep: Callable[[float], object] = time.sleep,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         self.retry_policy = retry_policy
-        self.rate_limiter = rate_limiter or RateLimiter()
+        self.rate_limiter = rate_limiter or RateLimiter(sleep=self._sleep_with_checks)
         self._settings = settings
         self._sleep = sleep
+        self._check = check
         self._session = session or _session(settings)
         self._timeout_seconds = (
             min(settings.request_timeout_seconds, retry_policy.max_connect_seconds),
@@ -154,7 +157,14 @@ class Client:
             "matches the account, or ask Wootric whether the account may use the API"
         )
 
+    def _sleep_with_checks(self, seconds: float) -> None:
+        while seconds > 0:
+            self._check()
+            self._sleep(min(seconds, 1))
+            seconds -= 1
+
     def _send(self, path: str, params: Mapping[str, Any]) -> requests.Response:
+        self._check()
         self.rate_limiter.wait(path)
         headers = self._auth_header()  # After the wait, in which a token may expire.
         self.rate_limiter.requests_sent += 1

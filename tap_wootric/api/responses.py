@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -14,12 +15,24 @@ import requests
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
+from tap_wootric.api.rate_limit import is_busy
 from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize
 
 _ACCESS_DENIED_STATUSES = (requests.codes.forbidden, requests.codes.not_found)
 _MAX_ERROR_LIST_LENGTH = 200
 """Characters of the API's own error messages that are quoted."""
+_MAX_TEXT_LENGTH = 2_000
+"""Characters of any text of the API that are looked at: to find addresses in a long one would take minutes."""
 _EMAIL_ADDRESS = re.compile(r"\S+@\S+")
+_MAX_DEPTH = 250
+"""Levels of JSON. More of them need more than a stack of 128 kB, as in threads with musl; Ruby writes at most 100."""
+_MAX_SEPARATORS = 500_000
+"""Brackets, braces and commas of JSON, in all. A page of 50 rows has about 2,000. With a few bytes, each can bring a
+value of a hundred bytes into memory, or a whole record."""
+_BLANKS = b" \t\r\n\xef\xbb\xbf"
+"""What may precede JSON: white space, or a byte order mark."""
+_NO_STRUCTURE = bytes(set(range(256)) - {*b'"[]{},'})
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _JSON_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=parse_number)
 
 
@@ -45,16 +58,20 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
 
     Raises:
         AccessDeniedError: Status 403 or 404.
-        RetriableAPIError: Status 429, status 500 and above, an error list with status 200, or a body that is not JSON.
-        FatalAPIError: Any other status of 400 and above, or a redirect, which is never followed.
+        RetriableAPIError: The API is busy, see `is_busy`, or has status 500 and above, or an error list with status
+            200; or the body is not JSON.
+        FatalAPIError: Any other status of 400 and above, a redirect, which is never followed, or a body that is too
+            complex to be a page.
     """
     status = response.status_code
     path = urlsplit(response.url).path
     message = f"{status} {response.reason} for {path}"
     if response.is_redirect:
-        target = urlsplit(urljoin(response.url, response.headers["location"]))
-        raise FatalAPIError(f"{message}: the API redirects to {target.scheme}://{target.netloc}; check api_url")
-    content = _decode(response.content, name or path)
+        raise FatalAPIError(f"{message}: the API redirects to {_redirect_host(response)}; check api_url")
+    problem = _complexity(response.content)
+    if response.ok and problem:
+        raise FatalAPIError(f"{message}: {problem}")
+    content: Any = None if problem else _decode(response.content, name or path)
     is_error_list = isinstance(content, dict) and content.get("type") == "error_list"
     if response.ok and content is not None and not is_error_list:
         return content
@@ -62,14 +79,40 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
         raise RetriableAPIError(f"{message}, but the body is not JSON", response)
     if is_error_list:
         message += f": {_error_list_message(content, _secrets(response.request))}"
-    if response.ok or status >= requests.codes.server_error or status == requests.codes.too_many_requests:
+    if response.ok or status >= requests.codes.server_error or is_busy(response):
         raise RetriableAPIError(message, response)
     raise AccessDeniedError(message) if status in _ACCESS_DENIED_STATUSES else FatalAPIError(message)
 
 
+def _redirect_host(response: requests.Response) -> str:
+    """Return the scheme and host that a response redirects to."""
+    try:
+        target = urlsplit(urljoin(response.url, response.headers["location"]))
+    except ValueError:
+        return "an invalid URL"
+    return f"{target.scheme}://{target.netloc}"
+
+
+def _complexity(content: bytes) -> str:
+    """Return why a JSON document needs too much memory or too deep a stack to be decoded; empty if it does not.
+
+    Parsers have limits of their own for the depth, but they are too high for small stacks and differ between versions
+    of Python. It takes 0.2 ms for a page.
+    """
+    if content.lstrip(_BLANKS)[:1] not in (b"[", b"{"):  # HTML, for instance.
+        return ""
+    no_escapes = content.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_STRUCTURE)
+    structure = b"".join(no_escapes.replace(b'""', b"").split(b'"')[::2])  # Without text.
+    if len(structure) > _MAX_SEPARATORS:
+        return "its JSON has too many values for a page"
+    if max(accumulate(map(_STEPS.__getitem__, structure)), default=0) > _MAX_DEPTH:
+        return f"its JSON is nested more than {_MAX_DEPTH} levels deep"
+    return ""
+
+
 def _decode(content: bytes, name: str) -> Any:
     """Return the value of a JSON document, or None if it is not JSON."""
-    with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         value = _JSON_DECODER.decode(content)
         return sanitize(value, name) if may_contain_nul(content) else value
     return sanitize(_decode_leniently(content), name)
@@ -82,8 +125,9 @@ def _decode_leniently(content: bytes) -> Any:
     than Python converts (4,300).
     """
     for parse_int in (int, parse_number):
-        with contextlib.suppress(RecursionError, ValueError):
-            return json.loads(content, parse_float=parse_number, parse_int=parse_int, parse_constant=str)
+        with contextlib.suppress(ValueError):
+            text = content.decode("utf-8-sig", "surrogatepass")
+            return json.loads(text, parse_float=parse_number, parse_int=parse_int, parse_constant=str)
     return None
 
 
@@ -109,7 +153,7 @@ def _secrets(request: requests.PreparedRequest) -> list[str]:
 
 def redact(text: str) -> str:
     """Return text from the API that is safe to log: on one line, and without e-mail addresses."""
-    return _EMAIL_ADDRESS.sub("…", " ".join(text.split()))
+    return _EMAIL_ADDRESS.sub("…", " ".join(text[:_MAX_TEXT_LENGTH].split()))
 
 
 def safe_message(error: BaseException) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import socket
 import time
-from http.client import HTTPResponse
-from typing import Any, cast
+from http.client import HTTPException, HTTPResponse
+from typing import Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidHeader, InvalidURL
+from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidHeader, InvalidURL, ProxyError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from typing_extensions import override
 from urllib3.exceptions import DecodeError, HTTPError, LocationValueError, ProtocolError, ReadTimeoutError
+
+from tap_wootric.api.responses import causes
 
 _MAX_TIMEOUTS = 2
 """A response may take this many times as long as the timeout of a single read: slow, but not for ever."""
@@ -64,17 +66,27 @@ class Session(requests.Session):
             raise ChunkedEncodingError(error, request=request) from error
         except LocationValueError as error:
             raise InvalidURL(error, request=request) from error
-        except (HTTPError, InvalidHeader) as error:
-            raise RetriableAPIError(f"The response of {path} is not valid HTTP ({type(error).__name__})") from error
-        except requests.RequestException:
-            raise
-        except ValueError as error:  # For instance, the size of a chunk is negative.
-            raise RetriableAPIError(f"The response of {path} is not valid HTTP") from error
+        except (HTTPError, ValueError, requests.ConnectionError) as error:
+            if not _is_invalid_http(error):
+                raise
+            *_, root = causes(error)
+            raise RetriableAPIError(f"The response of {path} is not valid HTTP ({type(root).__name__})") from error
         return response
 
     @override
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Return None. Requests would parse the target even if it does not follow it, and fail if it is no URL."""
+
+
+def _is_invalid_http(error: Exception) -> bool:
+    """Return whether an error is due to what a server sent, rather than to a lost connection, a proxy or a URL."""
+    match error:
+        case requests.ConnectionError() if not isinstance(error, ProxyError):
+            return any(isinstance(cause, HTTPException) and not isinstance(cause, OSError) for cause in causes(error))
+        case requests.RequestException():
+            return isinstance(error, InvalidHeader)
+        case _:  # For instance, a ValueError for a negative size of a chunk.
+            return True
 
 
 def _read(raw: urllib3.HTTPResponse) -> io.BytesIO:
@@ -97,7 +109,7 @@ class _Adapter(HTTPAdapter):
 
     @override
     def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
-        pool = super().get_connection_with_tls_context(*arguments, **options)
+        pool: Any = super().get_connection_with_tls_context(*arguments, **options)
         if not issubclass(pool.ConnectionCls, _BoundedConnection):
             pool.ConnectionCls = type("BoundedConnection", (_BoundedConnection, pool.ConnectionCls), {})
         return pool
@@ -115,8 +127,7 @@ class _BoundedConnection:
     def response_class(self, sock: socket.socket, *arguments: Any, **options: Any) -> HTTPResponse:
         """Return a response that is about to be read. `http.client` calls it, for the answers of proxies as well."""
         response = HTTPResponse(sock, *arguments, **options)
-        file = cast("io.BufferedReader", response.fp)
-        response.fp = io.BufferedReader(_BoundedReader(sock, file.detach(), self.timeout))
+        response.fp = io.BufferedReader(_BoundedReader(sock, response.fp.detach(), self.timeout))
         return response
 
 
