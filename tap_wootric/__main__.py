@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ def main() -> None:
     """Run the SDK's command, with one line instead of a traceback for errors that its user can fix."""
     os.set_blocking(sys.stdout.fileno(), True)  # Writing to a full pipe would fail, or write half a message.
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # Its other lines contain the parameters of URLs.
+    warnings.filterwarnings("ignore", "http.cookiejar bug")  # It shows a traceback for the number in a cookie.
     cli = TapWootric.cli  # This sets up logging.
     for handler in logging.getLogger().handlers:
         handler.addFilter(is_worth_logging)

@@ -70,7 +70,7 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
         raise FatalAPIError(f"{message}: the API redirects to {_redirect_host(response)}; check api_url")
     problem = _complexity(response.content)
     if response.ok and problem:
-        raise FatalAPIError(f"{message}: {problem}")
+        raise FatalAPIError(f"{message}, but {problem}")
     content: Any = None if problem else _decode(response.content, name or path)
     is_error_list = isinstance(content, dict) and content.get("type") == "error_list"
     if response.ok and content is not None and not is_error_list:

@@ -20,7 +20,7 @@ from tap_wootric.api.responses import causes
 
 _MAX_TIMEOUTS = 2
 """A response may take this many times as long as the timeout of a single read: slow, but not for ever."""
-_MAX_MEGABYTES = 32
+_MAX_MEGABYTES = 16
 """A page of 50 rows has about 0.03 MB."""
 _MAX_BYTES = _MAX_MEGABYTES * 2**20
 _PIECE_BYTES = 65_536
@@ -34,7 +34,7 @@ class Session(requests.Session):
     """Sends requests, and reads each response to its end.
 
     A response takes at most two times the read timeout: a server that sends a byte now and then would meet a timeout
-    for each read for ever. It has at most 32 MB, on the wire as well as decompressed. Redirects are never followed:
+    for each read for ever. It has at most 16 MB, on the wire as well as decompressed. Redirects are never followed:
     they would send the credentials to another host.
     """
 

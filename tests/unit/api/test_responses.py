@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from decimal import Decimal
 from typing import Any
 
@@ -65,12 +67,59 @@ def test_a_secret_that_the_api_repeats_in_an_error_is_not_quoted(request_: reque
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>", b'[{"id": 1, "text": "secret', b"null", b"\xff\xfe", b"[" * 100_000], ids=range(6)
+    "content",
+    [b"", b"<html>", b'[{"id": 1, "text": "secret', b"null", b"\xff\xfe", '["text"]'.encode("utf-16")],
+    ids=range(6),
 )
 def test_a_success_that_is_not_json_can_be_retried_and_is_not_quoted(content: bytes) -> None:
     error = raised_by(response(content=content))
     assert isinstance(error, RetriableAPIError)
     assert str(error) == "200 OK for /v1/responses, but the body is not JSON"
+
+
+def nested(levels: int) -> bytes:
+    """Return a page with so many levels, and with brackets in strings, which are none."""
+    row, inner = json.dumps({"[[{{\\": '"]]}}'}).removesuffix("}"), levels // 2 - 1
+    properties = '{"a":[' * inner + '"\\u0000"' + "]}" * inner
+    return f'[{row}, "properties": {properties}}}]'.encode()
+
+
+def test_json_of_250_levels_is_decoded_on_a_small_stack_and_deeper_json_is_refused() -> None:
+    decoded = []
+    size = threading.stack_size(2**17)  # Bytes, as with musl.
+    thread = threading.Thread(target=lambda: decoded.append(decode_response(response(content=nested(250)))))
+    thread.start()
+    thread.join()
+    threading.stack_size(size)
+    assert "\ufffd" in str(decoded)
+    for content in (nested(252), b"\xef\xbb\xbf " + nested(10_000), b"[" * 10**6, b'{"a":' * 251):
+        error = raised_by(response(content=content))
+        assert type(error) is FatalAPIError
+        assert "200 OK for /v1/responses, but its JSON " in str(error)
+    assert isinstance(raised_by(response(502, nested(252))), RetriableAPIError)
+
+
+@pytest.mark.parametrize("value", ['{"id":1}', "[]", "1.5"])
+def test_json_with_more_values_than_a_page_can_have_is_refused(value: str) -> None:
+    error = raised_by(response(content=f"[{','.join([value] * 500_000)}]".encode()))
+    assert str(error) == "200 OK for /v1/responses, but its JSON has too many values for a page"
+    assert decode_response(response(content=["[{," * 200_000])) == ["[{," * 200_000]
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "http://a]b/", "http://[\x1b"])
+def test_a_redirect_to_what_is_no_url_is_an_error_like_any_other_redirect(location: str) -> None:
+    error = raised_by(response(302, b"", {"Location": location}))
+    assert str(error) == "302 Reason for /v1/responses: the API redirects to an invalid URL; check api_url"
+
+
+@pytest.mark.parametrize("headers", [{"Retry-After": "1"}, {"X-Rate-Limit-Remaining": "0"}])
+def test_a_403_for_a_limit_can_be_retried(headers: dict[str, str]) -> None:
+    assert isinstance(raised_by(response(403, NOT_FOUND, headers)), RetriableAPIError)
+    assert isinstance(raised_by(response(403, NOT_FOUND, {"X-Rate-Limit-Remaining": "1"})), AccessDeniedError)
+
+
+def test_a_long_text_without_an_address_takes_no_time() -> None:
+    assert redact("x" * 10**6) == "x" * 2_000
 
 
 @pytest.mark.parametrize(
@@ -81,6 +130,8 @@ def test_a_success_that_is_not_json_can_be_retried_and_is_not_quoted(content: by
         (401, FatalAPIError),
         (403, AccessDeniedError),
         (404, AccessDeniedError),
+        (408, RetriableAPIError),
+        (425, RetriableAPIError),
         (422, FatalAPIError),
         (429, RetriableAPIError),
         (500, RetriableAPIError),
