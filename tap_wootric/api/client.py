@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import backoff
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError, SSLError
+from requests.exceptions import ProxyError, SSLError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from urllib3.exceptions import NewConnectionError
 
@@ -34,13 +34,7 @@ _MAX_BACKOFF_SECONDS = 64
 _FRESH_TOKEN_PAUSES_SECONDS = (0, 1, 2, 4)
 """After a 401, the pause between fetching each new token and using it. The first token replaces one that may have been
 revoked. If the API rejects it as well, a server may not have heard of it yet, so the next ones get time."""
-_TRANSIENT_ERRORS = (
-    RetriableAPIError,
-    requests.ConnectionError,
-    requests.Timeout,
-    ChunkedEncodingError,
-    ContentDecodingError,
-)
+_TRANSIENT_ERRORS = (RetriableAPIError, requests.ConnectionError, requests.Timeout)
 
 
 class TokenRequestError(RetriableAPIError):
@@ -215,8 +209,7 @@ def with_retries(
 ) -> _T:
     """Return what a function returns, which is called again after a transient error.
 
-    These are lost connections, timeouts, responses that are cut off or garbled, and RetriableAPIError. Pauses grow
-    exponentially, with jitter.
+    These are lost connections, timeouts, and RetriableAPIError. Pauses grow exponentially, with jitter.
 
     Args:
         name: Begins the log lines and the final error.

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import requests
-from singer_sdk.exceptions import FatalAPIError
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 _logger = logging.getLogger(__name__)
 
@@ -38,12 +38,7 @@ NOTED_DIFFERENCE_SECONDS = 300
 """Clocks that are further apart are worth a warning."""
 _MAX_RETRY_WAIT_SECONDS = 300.0
 """How long responses without data may make a request wait altogether: as long as retries take."""
-_BUSY_STATUSES = (
-    requests.codes.request_timeout,
-    requests.codes.too_early,
-    requests.codes.too_many_requests,
-    requests.codes.service_unavailable,
-)
+_BUSY_STATUSES = (408, 425, 429, 503)
 
 
 class Clock:
@@ -106,7 +101,6 @@ class RateLimiter:
     Args:
         clock: The clock, which responses set.
         sleep: Sleeps for a number of seconds.
-        max_retry_wait_seconds: How long responses without data may make a request wait altogether.
 
     Attributes:
         clock: The clock.
@@ -114,17 +108,11 @@ class RateLimiter:
         throttled_seconds: Seconds spent waiting for limits so far.
     """
 
-    def __init__(
-        self,
-        clock: Clock | None = None,
-        sleep: Callable[[float], object] = time.sleep,
-        max_retry_wait_seconds: float = _MAX_RETRY_WAIT_SECONDS,
-    ) -> None:
+    def __init__(self, clock: Clock | None = None, sleep: Callable[[float], object] = time.sleep) -> None:
         self.clock = clock or Clock()
         self.requests_sent = 0
         self.throttled_seconds = 0.0
         self._sleep = sleep
-        self._max_retry_wait_seconds = max_retry_wait_seconds
         self._retry_wait_seconds: dict[str, float] = {}
         self._blocked_until: dict[str, float] = {}
         self._windows: dict[str, tuple[float, float]] = {}
@@ -146,26 +134,22 @@ class RateLimiter:
         """
         self.clock.update(response.headers.get("Date"))
         self._learn_window(endpoint, response)
-        waited = self._retry_wait_seconds.pop(endpoint, 0)
-        if not is_busy(response) and not _is_used_up(response):
-            return
-        seconds = self._seconds_to_reset(response)
-        if seconds is None:
+        seconds, waited = self._seconds_to_reset(response), self._retry_wait_seconds.pop(endpoint, 0)
+        if math.isnan(seconds) or not (is_busy(response) or _is_used_up(response)):
             return
         self._blocked_until[endpoint] = self.clock.server_time() + seconds
-        if not is_busy(response):
-            return
-        if waited + seconds > self._max_retry_wait_seconds:
-            raise FatalAPIError(
-                f"The API asks to wait {seconds:.0f} s before another request for {endpoint} ({response.status_code}), "
-                f"which is longer than retries take ({self._max_retry_wait_seconds:.0f} s in all): run it again later"
-            )
-        self._retry_wait_seconds[endpoint] = waited + max(0, seconds)
+        if is_busy(response):
+            self._retry_wait_seconds[endpoint] = waited + seconds
+            if waited + seconds > _MAX_RETRY_WAIT_SECONDS:
+                raise FatalAPIError(
+                    f"The API asks to wait {seconds:.0f} s before another request for {endpoint}, which takes longer "
+                    f"than retries may ({_MAX_RETRY_WAIT_SECONDS:.0f} s): run it again later"
+                ) from RetriableAPIError(str(response.status_code))
 
     def max_requests_per_second(self, endpoint: str) -> float | None:
         """Return what the endpoint's limit allows in the long run; None if it has not announced one."""
         limit, seconds = self._windows.get(endpoint, (0, 0))
-        return limit / seconds if limit > 0 and seconds > 0 else None
+        return limit / seconds if seconds else None
 
     def sleep_until(self, unix_second: int) -> None:
         """Sleep until a second has begun by both clocks, if that takes at most 2 seconds."""
@@ -173,30 +157,24 @@ class RateLimiter:
         if 0 < seconds <= _MAX_SLEEP_UNTIL_SECONDS:
             self._sleep(seconds)
 
-    def _seconds_to_reset(self, response: requests.Response) -> float | None:
-        """Return in how many seconds the endpoint accepts requests again, or None if the response does not say.
+    def _seconds_to_reset(self, response: requests.Response) -> float:
+        """Return in how many seconds the endpoint accepts requests again, or NaN if the response does not say.
 
-        A wrong `Date` would make the wait for a point in time minutes too long. So this machine's clock counts if only
-        that shows a wait of at most a minute.
+        With a wrong `Date`, it can be minutes too long. So this machine's clock counts if only that shows a short one.
         """
-        retry_after = response.headers.get("Retry-After", "")
-        seconds = _parse_number(retry_after)
-        if seconds is None:
-            reset = _parse_http_date(retry_after) or _parse_number(response.headers.get("X-Rate-Limit-Reset"))
-            if reset is None:
-                return None
+        seconds = _number(response, "Retry-After")
+        if math.isnan(seconds):
+            reset = _parse_http_date(response.headers.get("Retry-After")) or _number(response, "X-Rate-Limit-Reset")
             waits = [reset - now for now in (self.clock.server_time(), self.clock.local_time())]
             seconds = next((wait for wait in waits if -_MAX_RESET_AGE_SECONDS <= wait <= _WINDOW_SECONDS), waits[0])
-        return seconds if -_MAX_RESET_AGE_SECONDS <= seconds <= _MAX_WAIT_SECONDS else _WINDOW_SECONDS
+        is_implausible = seconds < -_MAX_RESET_AGE_SECONDS or seconds > _MAX_WAIT_SECONDS
+        return _WINDOW_SECONDS if is_implausible else seconds
 
     def _learn_window(self, endpoint: str, response: requests.Response) -> None:
         """Learn how many requests the endpoint accepts in how many seconds: at the start, the reset is furthest off."""
-        limit = _parse_number(response.headers.get("X-Rate-Limit-Limit"))
-        reset = _parse_number(response.headers.get("X-Rate-Limit-Reset"))
-        if limit is None or limit < 1 or reset is None:
-            return
-        seconds_to_reset = reset - self.clock.server_time()
-        if 0 < seconds_to_reset <= _MAX_WAIT_SECONDS:
+        limit = _number(response, "X-Rate-Limit-Limit")
+        seconds_to_reset = _number(response, "X-Rate-Limit-Reset") - self.clock.server_time()
+        if 1 <= limit < math.inf and 0 < seconds_to_reset <= _MAX_WAIT_SECONDS:
             _, seconds = self._windows.get(endpoint, (0, 0))
             self._windows[endpoint] = limit, max(seconds, seconds_to_reset)
 
@@ -209,8 +187,7 @@ def is_busy(response: requests.Response) -> bool:
 
 
 def _is_used_up(response: requests.Response) -> bool:
-    remaining = _parse_number(response.headers.get("X-Rate-Limit-Remaining"))
-    return remaining is not None and remaining <= 0
+    return _number(response, "X-Rate-Limit-Remaining") <= 0
 
 
 def _parse_http_date(date: str | None) -> float | None:
@@ -225,9 +202,9 @@ def _shown(unix_seconds: float) -> str:
     return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _parse_number(text: str | None) -> float | None:
+def _number(response: requests.Response, header: str) -> float:
+    """Return the number in a header, or NaN, which compares as false with any other."""
     try:
-        number = float(text or "")
+        return float(response.headers.get(header, ""))
     except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+        return math.nan

