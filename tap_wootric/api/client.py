@@ -182,8 +182,6 @@ class Client:
             return self.authenticator.auth_header()
         except FatalAPIError as error:
             raise ApiUnavailableError(str(error)) from error
-        except RetriableAPIError as error:
-            raise TokenRequestError(str(error)) from error
         except _TRANSIENT_ERRORS as error:
             if _is_final(error):
                 raise

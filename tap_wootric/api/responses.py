@@ -21,8 +21,6 @@ from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize
 _ACCESS_DENIED_STATUSES = (requests.codes.forbidden, requests.codes.not_found)
 _MAX_ERROR_LIST_LENGTH = 200
 """Characters of the API's own error messages that are quoted."""
-_MAX_TEXT_LENGTH = 2_000
-"""Characters of any text of the API that are looked at: to find addresses in a long one would take minutes."""
 _HOST = re.compile(r"https?://[^/?#\s]*", re.IGNORECASE)
 _EMAIL_ADDRESS = re.compile(r"\S+@\S+")
 _MAX_DEPTH = 250
@@ -138,7 +136,8 @@ def _secrets(request: requests.PreparedRequest) -> list[str]:
 
 def redact(text: str) -> str:
     """Return text from the API that is safe to log: on one line, and without e-mail addresses."""
-    return _EMAIL_ADDRESS.sub("…", " ".join(text[:_MAX_TEXT_LENGTH].split()))
+    text = text[:2_000]  # Characters: to find addresses in a long text takes minutes.
+    return _EMAIL_ADDRESS.sub("…", " ".join(text.split()))
 
 
 def safe_message(error: BaseException) -> str:

@@ -22,7 +22,6 @@ _MAX_TIMEOUTS = 2
 _MAX_BYTES = 16 * 2**20
 """Size of a response, also when decompressed. A page of 50 rows has about 0.03 MB."""
 _TOO_LARGE = "A response has more than 16 MB"
-_PIECE_BYTES = 65_536
 
 
 class Session(requests.Session):
@@ -45,7 +44,7 @@ class Session(requests.Session):
         body = io.BytesIO()
         try:
             response = super().send(request, **{**options, "stream": True})
-            for piece in response.raw.stream(_PIECE_BYTES, decode_content=True):  # A few bytes may become gigabytes.
+            for piece in response.raw.stream(65_536, decode_content=True):  # A few bytes may become gigabytes.
                 body.write(piece)
                 if body.tell() > _MAX_BYTES:
                     raise FatalAPIError(_TOO_LARGE)
