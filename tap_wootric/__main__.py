@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -18,16 +19,13 @@ from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
 from tap_wootric.tap import LinesError, TapWootric
 
-_RECURSION_LIMIT = 10_000
-"""Calls. Python's default of 1,000 fails on `properties` that are nested a few hundred levels deep."""
-
 
 def main() -> None:
     """Run the SDK's command, with one line instead of a traceback for errors that its user can fix."""
-    sys.setrecursionlimit(_RECURSION_LIMIT)
     os.set_blocking(sys.stdout.fileno(), True)  # Writing to a full pipe would fail, or write half a message.
     redact_stderr()
-    logging.getLogger("urllib3").setLevel(logging.INFO)  # Its debug lines contain the parameters of URLs.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # Its other lines contain the parameters of URLs.
+    warnings.filterwarnings("ignore", "http.cookiejar bug")  # It shows a traceback for the number in a cookie.
     cli = TapWootric.cli  # This sets up logging.
     for handler in logging.getLogger().handlers:
         handler.addFilter(is_worth_logging)

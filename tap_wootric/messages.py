@@ -88,6 +88,11 @@ class MessageWriter(MsgSpecWriter):
         if not self._is_writing:
             raise termination
 
+    def raise_if_terminated(self) -> None:
+        """Raise Terminated if a signal arrived, in case its exception got lost."""
+        if self._termination:
+            raise self._termination
+
 
 def discard_stdout() -> None:
     """Send all further output to /dev/null. The interpreter would complain about a closed pipe when it exits."""

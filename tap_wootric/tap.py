@@ -122,7 +122,7 @@ class TapWootric(SdkTap):
     @cached_property
     def client(self) -> Client:
         """Sends all requests."""
-        return Client(self.settings)
+        return Client(self.settings, check=self.message_writer.raise_if_terminated)
 
     # A sync
 

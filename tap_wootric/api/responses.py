@@ -5,21 +5,31 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import requests
-from requests.exceptions import ChunkedEncodingError, ContentDecodingError, ProxyError
+from requests.exceptions import ProxyError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
+from tap_wootric.api.rate_limit import is_busy
 from tap_wootric.api.redact import redact_line
 from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize
 
 _ACCESS_DENIED_STATUSES = (requests.codes.forbidden, requests.codes.not_found)
 _MAX_ERROR_LIST_LENGTH = 200
 """Characters of the API's own error messages that are quoted."""
+_HOST = re.compile(r"https?://[^/?#\s]*", re.IGNORECASE)
+_MAX_DEPTH = 250
+"""Levels of JSON. More of them need more than a stack of 128 kB, as in threads with musl; Ruby writes at most 100."""
+_MAX_SEPARATORS = 500_000
+"""Brackets and commas of JSON. A page has about 2,000. A few bytes can bring a record of a kilobyte into memory."""
+_NO_STRUCTURE = bytes(set(range(256)) - {*b'"[]{},'})
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _JSON_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=parse_number)
 
 
@@ -45,16 +55,19 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
 
     Raises:
         AccessDeniedError: Status 403 or 404.
-        RetriableAPIError: Status 429, status 500 and above, an error list with status 200, or a body that is not JSON.
-        FatalAPIError: Any other status of 400 and above, or a redirect, which is never followed.
+        RetriableAPIError: See `is_busy`; or status 500 and above, an error list with status 200, or no JSON.
+        FatalAPIError: Any other status of 400 and above, a redirect, which is never followed, or too complex JSON.
     """
     status = response.status_code
     path = urlsplit(response.url).path
     message = f"{status_line(status)} for {path}"
     if response.is_redirect:
-        target = urlsplit(urljoin(response.url, response.headers["location"]))
-        raise FatalAPIError(f"{message}: the API redirects to {target.scheme}://{target.netloc}; check api_url")
-    content = _decode(response.content, name or path)
+        host = _HOST.match(response.headers["location"])  # Not every location can be parsed as a URL.
+        raise FatalAPIError(f"{message}: the API redirects{f' to {host[0]}' if host else ''}; check api_url")
+    is_too_complex = _is_too_complex(response.content)
+    if response.ok and is_too_complex:
+        raise FatalAPIError(f"{message}, but its JSON has more than {_MAX_DEPTH} levels or too many values for a page")
+    content: Any = None if is_too_complex else _decode(response.content, name or path)
     is_error_list = isinstance(content, dict) and content.get("type") == "error_list"
     if response.ok and content is not None and not is_error_list:
         return content
@@ -62,14 +75,28 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
         raise RetriableAPIError(f"{message}, but the body is not JSON", response)
     if is_error_list:
         message += f": {_error_list_message(content)}"
-    if response.ok or status >= requests.codes.server_error or status == requests.codes.too_many_requests:
+    if response.ok or status >= requests.codes.server_error or is_busy(response):
         raise RetriableAPIError(message, response)
     raise AccessDeniedError(message) if status in _ACCESS_DENIED_STATUSES else FatalAPIError(message)
 
 
+def _is_too_complex(content: bytes) -> bool:
+    """Return whether JSON needs too deep a stack or too much memory. It takes 0.2 ms for a page.
+
+    The limits that parsers have for the depth are too high for small stacks, and differ between versions of Python.
+    """
+    if not content.lstrip(b" \t\r\n\xef\xbb\xbf").startswith((b"[", b"{")):  # HTML, for instance.
+        return False
+    no_escapes = content.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_STRUCTURE)
+    structure = b"".join(no_escapes.replace(b'""', b"").split(b'"')[::2])  # Without text.
+    if len(structure) > _MAX_SEPARATORS:
+        return True
+    return max(accumulate(map(_STEPS.__getitem__, structure))) > _MAX_DEPTH
+
+
 def _decode(content: bytes, name: str) -> Any:
     """Return the value of a JSON document, or None if it is not JSON."""
-    with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         value = _JSON_DECODER.decode(content)
         return sanitize(value, name) if may_contain_nul(content) else value
     return sanitize(_decode_leniently(content), name)
@@ -82,8 +109,9 @@ def _decode_leniently(content: bytes) -> Any:
     than Python converts (4,300).
     """
     for parse_int in (int, parse_number):
-        with contextlib.suppress(RecursionError, ValueError):
-            return json.loads(content, parse_float=parse_number, parse_int=parse_int, parse_constant=str)
+        with contextlib.suppress(ValueError):
+            text = content.decode("utf-8-sig", "surrogatepass")
+            return json.loads(text, parse_float=parse_number, parse_int=parse_int, parse_constant=str)
     return None
 
 
@@ -112,10 +140,6 @@ def safe_message(error: BaseException) -> str:
     url = urlsplit(error.request.url) if error.request is not None and error.request.url else None
     target = f"{url.scheme}://{url.netloc}{url.path}" if url else "The API"
     match error:
-        case ChunkedEncodingError():
-            return f"The response was cut off ({_root_cause(error)})"
-        case ContentDecodingError():
-            return f"The response could not be decompressed ({_root_cause(error)})"
         case ProxyError():
             return f"{target} could not be reached through the proxy ({_root_cause(error)})"
         case requests.Timeout():

@@ -10,10 +10,12 @@ from io import BytesIO
 from typing import Any
 
 import requests
+import urllib3
 from requests.adapters import BaseAdapter
 
 from tap_wootric.api.auth import WootricAuthenticator
 from tap_wootric.api.rate_limit import Clock, RateLimiter
+from tap_wootric.api.session import Session
 from tap_wootric.settings import Settings
 
 API_URL = "https://api.example.test"
@@ -101,13 +103,14 @@ class FakeApi(BaseAdapter):
             raise answer
         answer.request = request
         answer.url = str(request.url)
+        answer.raw = urllib3.HTTPResponse(BytesIO(answer.content), preload_content=False)
         return answer
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def session(self) -> requests.Session:
-        session = requests.Session()
+    def session(self) -> Session:
+        session = Session()
         session.mount("https://", self)
         return session
 

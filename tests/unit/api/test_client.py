@@ -6,6 +6,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,8 +14,6 @@ from unittest.mock import patch
 import pytest
 import requests
 from requests.exceptions import (
-    ChunkedEncodingError,
-    ContentDecodingError,
     InvalidProxyURL,
     InvalidURL,
     ProxyError,
@@ -26,6 +25,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from tap_wootric.api.client import HASTY, PATIENT, Client, RetryPolicy, TokenRequestError, with_retries
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError
+from tap_wootric.signals import Terminated
 from tests.unit.api.fakes import API_URL, SERVER_TIME, SETTINGS, FakeApi, FakeTime, response, token
 
 PATH = "/v1/responses"
@@ -122,7 +122,14 @@ def test_without_a_token_no_path_can_be_read(answer: requests.Response) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [response(503, b""), response(content={}), requests.ReadTimeout(), requests.ConnectionError()]
+    "fault",
+    [
+        response(503, b""),
+        response(403, headers={"Retry-After": "0"}),
+        response(content={}),
+        requests.ReadTimeout(),
+        requests.ConnectionError(),
+    ],
 )
 def test_a_token_that_cannot_be_fetched_may_come_later(
     fault: requests.Response | Exception, caplog: pytest.LogCaptureFixture
@@ -220,6 +227,21 @@ def test_a_token_that_expires_while_a_limit_is_waited_for_is_renewed_first() -> 
     assert tokens_sent(api) == ["Bearer token-1", "Bearer token-2"]
 
 
+def test_a_wait_for_a_limit_and_the_next_request_end_when_a_check_raises() -> None:
+    time, checks = FakeTime(), count(1)
+
+    def check() -> None:
+        if next(checks) > 3:
+            raise Terminated(15)
+
+    client_ = Client(SETTINGS, session=FakeApi([]).session(), sleep=time.sleep, check=check)
+    client_.rate_limiter.learn(PATH, response(429, headers={"Retry-After": "90"}))
+    for _ in range(2):
+        with pytest.raises(Terminated):
+            client_.request(PATH, {})
+    assert time.slept == [1, 1]
+
+
 def test_one_token_tells_the_servers_time_before_the_first_request() -> None:
     api = FakeApi([token()])
     client_ = client(api)
@@ -258,8 +280,6 @@ def retried(function: Callable[..., Any], time: FakeTime, policy: RetryPolicy = 
         requests.ConnectionError(),
         requests.ConnectTimeout(),
         requests.ReadTimeout(),
-        ChunkedEncodingError(),
-        ContentDecodingError(),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -326,7 +346,6 @@ def unreachable() -> requests.ConnectionError:
         (InvalidProxyURL(), ApiUnavailableError),
         (requests.ReadTimeout(), FatalAPIError),
         (requests.ConnectionError("Connection aborted."), FatalAPIError),
-        (ChunkedEncodingError(), FatalAPIError),
         (RetriableAPIError("500 for /v1/responses"), FatalAPIError),
     ],
     ids=repr,

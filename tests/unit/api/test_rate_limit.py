@@ -9,6 +9,7 @@ from email.utils import formatdate
 
 import pytest
 import requests
+from singer_sdk.exceptions import FatalAPIError
 
 from tests.unit.api.fakes import SERVER_TIME, FakeTime, response
 
@@ -164,7 +165,7 @@ def test_an_endpoint_without_a_limit_or_with_requests_left_is_not_slowed_down(he
     assert slept_after(response(headers=limit(0, SERVER_TIME + 30)), endpoint="/v1/end_users") == []
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [403, 408, 425, 429, 503])
 @pytest.mark.parametrize("retry_after", ["20", date(SERVER_TIME + 20)])
 def test_retry_after_is_honoured(status: int, retry_after: str) -> None:
     assert slept_after(response(status, headers={"Retry-After": retry_after})) == [20]
@@ -188,6 +189,39 @@ def test_after_the_last_request_the_next_one_waits_until_the_reset_or_a_minute_i
     assert slept_after(response(headers=limit(0, SERVER_TIME + reset))) == slept
 
 
+@pytest.mark.parametrize(("number", "slept"), [("nan", []), ("inf", [60]), ("-1e400", [60]), ("1e400", [60])])
+def test_a_number_that_cannot_be_a_time_is_ignored_or_means_a_minute(number: str, slept: list[float]) -> None:
+    assert slept_after(response(429, headers={"Retry-After": number})) == slept
+    assert slept_after(response(headers={"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": number})) == slept
+    assert slept_after(response(headers={"X-Rate-Limit-Remaining": number, "X-Rate-Limit-Reset": "nan"})) == []
+
+
+@pytest.mark.parametrize(("behind", "slept"), [(600, 30), (-600, 30), (3_500, 30), (10, 40)])
+def test_a_wrong_date_does_not_make_the_wait_for_a_reset_longer_than_this_machines_clock_shows(
+    behind: float, slept: float
+) -> None:
+    headers = {**limit(0, SERVER_TIME + 30), "Date": date(SERVER_TIME - behind)}
+    assert slept_after(response(headers=headers)) == [slept]
+
+
+@pytest.mark.parametrize(("retry_after", "waits"), [(3_600, 0), (301, 0), (299, 1), (100, 3)])
+def test_responses_without_data_make_a_request_wait_for_five_minutes_in_all(retry_after: int, waits: int) -> None:
+    time = FakeTime()
+    rate_limiter = time.rate_limiter()
+    busy = response(503, headers={"Retry-After": str(retry_after)})
+    for _ in range(2):  # A response with data begins anew.
+        time.slept.clear()
+        for _ in range(waits):
+            rate_limiter.learn(ENDPOINT, busy)
+            rate_limiter.wait(ENDPOINT)
+        with pytest.raises(
+            FatalAPIError, match=rf"^The API asks to wait {retry_after} s before another request for /v1"
+        ):
+            rate_limiter.learn(ENDPOINT, busy)
+        assert time.slept == [retry_after] * waits
+        rate_limiter.learn(ENDPOINT, response())
+
+
 def test_the_latest_response_decides_how_long_to_wait() -> None:
     assert slept_after(*(response(headers=limit(0, SERVER_TIME + seconds)) for seconds in (30, 40))) == [40]
 
@@ -204,7 +238,8 @@ def test_only_long_waits_are_logged(seconds: int, lines: list[str], caplog: pyte
 
 def test_the_limit_is_learned_from_its_headers_and_is_for_the_longest_time_to_a_reset() -> None:
     rate_limiter = FakeTime().rate_limiter()
-    for headers in ({}, {**limit(50, SERVER_TIME + 60), "X-Rate-Limit-Limit": "0"}):
+    for implausible in ("", "0", "1e-12", "inf", "nan"):
+        headers = {**limit(50, SERVER_TIME + 60), "X-Rate-Limit-Limit": implausible}
         rate_limiter.learn(ENDPOINT, response(429, headers=headers))
         assert rate_limiter.max_requests_per_second(ENDPOINT) is None
     for seconds in (30, 60, 50, -1, 10**6):
