@@ -53,6 +53,8 @@ def _run() -> None:
     """
     sys.setrecursionlimit(_RECURSION_LIMIT)
     prepare_output()
+    if not os.environ.get("LOGLEVEL"):
+        os.environ.pop("LOGLEVEL", None)  # The SDK fails on an empty one.
     os.set_blocking(sys.stdout.fileno(), True)  # Writing to a full pipe would fail, or write half a message.
     logging.getLogger("urllib3").setLevel(logging.INFO)  # Its debug lines contain the parameters of URLs.
     try:
@@ -62,7 +64,7 @@ def _run() -> None:
     lost: list[logging.LogRecord] = []
     for handler in logging.getLogger().handlers:
         handler.addFilter(is_worth_logging)
-        handler.handleError = lost.append  # type: ignore[method-assign]  # The disk is full: rows matter more.
+        handler.handleError = lost.append  # type: ignore[assignment,method-assign]  # The disk is full: rows matter more.
     stdout = sys.stdout  # click replaces it if nobody reads it any more.
     try:
         cli()

@@ -127,7 +127,7 @@ class SdkTap(Tap):
             except (StreamMapConfigError, ValueError):  # The latter for flattened columns of one name.
                 if stream.selected:
                     raise
-                del self.mapper.stream_maps[name]
+                self.mapper.stream_maps.pop(name, None)
         # CustomStreamMap._eval is private: the only place that knows which expression failed.
         for stream_maps in self.mapper.stream_maps.values():
             for stream_map in stream_maps:

@@ -184,7 +184,8 @@ def normalized(config: Mapping[str, Any], properties: Mapping[str, Any]) -> dict
     so that `errors` can report them.
     """
     credentials = (*GRANTS[0], *GRANTS[1])
-    result = {name: value for name, value in config.items() if value is not None and (value != "" or name in credentials)}
+    is_set = {name for name, value in config.items() if value is not None and (value != "" or name in credentials)}
+    result = {name: value for name, value in config.items() if name in is_set}
     for name, value in result.items():
         if name == "region" and isinstance(value, str):
             result[name] = value.lower()

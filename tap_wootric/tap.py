@@ -98,6 +98,8 @@ class TapWootric(SdkTap):
             raise _config_error(f"Invalid catalog: {error}") from error
         if names := catalogs.unknown_streams(catalog, STREAMS):
             self.logger.warning(_ignoring("catalog", names))
+        for warning in catalogs.warnings(catalog, STREAMS):
+            self.logger.warning(warning)
         super().__init__(catalog=completed, message_writer=self.message_writer, **options)
         for warning in settings.environment_warnings(os.environ, properties, _ENVIRONMENT_PREFIX):
             self.logger.warning(warning)
@@ -217,6 +219,7 @@ class TapWootric(SdkTap):
         if not validate:
             return set_config
         _raise_if_any(settings.errors(set_config, properties, now=time.time()))
+        _raise_if_any(stream_maps.else_errors(set_config.get("stream_maps", {})))
         for warning in settings.warnings(set_config, properties):
             self.logger.warning(warning)
         return settings.with_utc_start_date(set_config)
@@ -229,7 +232,13 @@ class TapWootric(SdkTap):
             ConfigValidationError: They name what is not there, or flattening gives two columns the same name.
         """
         _raise_if_any(stream_maps.errors(self.config, {name: stream.schema for name, stream in STREAMS.items()}))
-        super().setup_mapper()
+        try:
+            super().setup_mapper()
+        except (AttributeError, TypeError, NotImplementedError) as error:  # The SDK does not check all options.
+            raise _config_error(f"stream_maps: an option has a wrong value: {safe_message(error)}") from error
+        except ValueError as error:
+            columns = "Flattening gives two columns the same name; choose another flattening_separator"
+            raise _config_error(f"{columns}: {safe_message(error)}") from error
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
@@ -260,12 +269,12 @@ class TapWootric(SdkTap):
         files = [path for path in value if path != "ENV"]
         result = super().cb_config(ctx, param, ("ENV",) * (len(files) < len(value)))
         for path in files:
-            result.config.update(_json_object("--config", lambda path=path: Path(path).read_bytes()))
+            result.config.update(_json_object("--config", Path(path).read_bytes))
         return result
 
     @classmethod
     @override
-    def invoke(  # noqa: PLR0913 - The SDK passes each option of the command.
+    def invoke(  # type: ignore[override]  # As in the SDK's own taps: these are the options of the command.
         cls,
         *,
         config: Any,
