@@ -277,7 +277,7 @@ class TapWootric(SdkTap):
     def invoke(  # type: ignore[override]  # As in the SDK's own taps: these are the options of the command.
         cls,
         *,
-        config: Any,
+        config: Any = None,
         state: IO[str] | None = None,
         catalog: IO[str] | None = None,
         test: str = _NO_TEST,
@@ -295,8 +295,8 @@ class TapWootric(SdkTap):
         cls.print_version(print_fn=cls.logger.info)
         try:
             tap = cls._created(
-                config=config.config,
-                parse_env_config=config.parse_env,
+                config=config.config if config else {},
+                parse_env_config=bool(config and config.parse_env),
                 state=state and _json_object("--state", state.read),
                 catalog=catalog and _json_object("--catalog", catalog.read),
             )

@@ -50,7 +50,7 @@ def test_settings_are_read_once_and_seen_by_the_sdk_with_their_defaults() -> Non
     ("options", "error"),
     [
         ({"config": {"client_id": "the-id"}}, "client_secret is not set: "),
-        ({"config": {**CONFIG, "stream_maps": "x"}}, "'x' is not of type 'object'"),
+        ({"config": {**CONFIG, "stream_maps": "x"}}, "stream_maps must be a JSON object: "),
         ({"config": CONFIG, "state": {"streams": []}}, "Invalid state: it is a catalog"),
         ({"config": {**CONFIG, "stream_maps": {"end_user": None}}}, "stream_maps: end_user is not a stream; did you"),
         ({"config": CONFIG, "catalog": {}}, "Invalid catalog: it does not have the structure that --discover prints"),
@@ -86,6 +86,17 @@ def test_the_environment_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigValidationError) as raised:
         TapWootric(config=dict(CONFIG), parse_env_config=True)
     assert raised.value.errors == ["recheck_days must be a whole number of days between 0 and 36500, not 'four'"]
+
+
+def test_a_dotenv_file_above_the_package_does_not_override_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("TAP_WOOTRIC_REGION=au")
+    monkeypatch.setattr("singer_sdk.configuration._dict_config.find_dotenv", lambda: str(file))
+    monkeypatch.setenv("TAP_WOOTRIC_REGION", "eu")
+    tap = TapWootric(config=dict(CONFIG), parse_env_config=True)
+    assert tap.config["region"] == "eu"
 
 
 # A sync
