@@ -149,7 +149,7 @@ PHONE = ["properties", "phone"]
     ],
 )
 def test_a_selection_of_another_type_is_refused_by_name(item: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="^end_users"):
+    with pytest.raises(ValueError, match=r"^end_users"):
         completed(metadata=[item])
 
 
