@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NoReturn
 
 import requests
@@ -14,48 +15,82 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 
 from tap_wootric.api.redact import redact_logs, redact_stderr
 from tap_wootric.api.responses import safe_message
-from tap_wootric.messages import TargetClosedError, discard_stdout
+from tap_wootric.messages import discard_stdout, prepare_output, reason
 from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
 from tap_wootric.tap import LinesError, TapWootric
 
 
 def main() -> None:
-    """Run the SDK's command, with one line instead of a traceback for errors that its user can fix."""
-    os.set_blocking(sys.stdout.fileno(), True)  # Writing to a full pipe would fail, or write half a message.
-    redact_stderr()
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # Its other lines contain the parameters of URLs.
-    warnings.filterwarnings("ignore", "http.cookiejar bug")  # It shows a traceback for the number in a cookie.
-    cli = TapWootric.cli  # This sets up logging.
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(is_worth_logging)
-    redact_logs()
+    """Run the SDK's command, with one line instead of a traceback for errors that its user can fix.
+
+    A traceback is for mistakes in this program: an OSError and a MemoryError come from the machine, and a ValueError or
+    a RecursionError comes from the input as long as the tap is being created (see `TapWootric.invoke`).
+    """
     try:
-        cli()
+        _run()
     except Terminated as termination:
         _exit_after_signal(termination)
     except LinesError as error:
         _fail(error.lines)
     except ConfigValidationError as error:
         _fail(error.errors)
-    except TargetClosedError as error:
-        discard_stdout()
-        _fail([str(error)])
     except (SingerSDKError, requests.RequestException) as error:
         _fail([safe_message(error)])
+    except OSError as error:
+        _fail([reason(error)])
+    except MemoryError:
+        _fail(["There is not enough memory; the next sync continues from the last state"])
+
+
+def _run() -> None:
+    """Run the SDK's command.
+
+    Raises:
+        SystemExit: It has ended.
+        OSError: What it wrote got lost, or the machine failed in another way.
+    """
+    prepare_output()
+    redact_stderr()
+    if not os.environ.get("LOGLEVEL"):
+        os.environ.pop("LOGLEVEL", None)  # The SDK fails on an empty one.
+    os.set_blocking(sys.stdout.fileno(), True)  # Writing to a full pipe would fail, or write half a message.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # Its other lines contain the parameters of URLs.
+    warnings.filterwarnings("ignore", "http.cookiejar bug")  # It shows a traceback for the number in a cookie.
+    try:
+        cli = TapWootric.cli  # This sets up logging.
+    except Exception as error:  # Only these variables decide what it does, and PyYAML has errors of its own.
+        raise LinesError([f"Invalid LOGLEVEL or SINGER_SDK_LOG_CONFIG: {safe_message(error)}"]) from error
+    lost: list[logging.LogRecord] = []
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(is_worth_logging)
+        handler.handleError = lost.append  # type: ignore[assignment,method-assign]  # The disk is full: rows matter more.
+    redact_logs()
+    stdout = sys.stdout  # click replaces it if nobody reads it any more.
+    try:
+        cli()
+    except Terminated:
+        raise
+    except SystemExit:
+        stdout.flush()
+        if lost:
+            raise OSError("The log could not be written") from None
+        raise
 
 
 def _fail(lines: Iterable[str]) -> NoReturn:
     for line in lines:
         TapWootric.logger.error(line)
+    discard_stdout()
     sys.exit(1)
 
 
 def _exit_after_signal(termination: Terminated) -> NoReturn:
     """Exit without the interpreter's own cleanup: it may wait for a lock that the signal left closed."""
     TapWootric.logger.error("Stopped by %s; the next sync continues from the last state", termination.signal.name)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # A terminal that hung up, for example.
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(termination.status)
 
 

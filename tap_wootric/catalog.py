@@ -6,9 +6,10 @@ the SDK's mapper registers the schemas of the catalog before.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal
 
+import msgspec
 from singer_sdk.singerlib import Catalog
 
 from tap_wootric.streams.base import WootricStream
@@ -33,9 +34,68 @@ def complete(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Any:
         return catalog
     try:
         entries = [_entry(entry, streams) for entry in catalog["streams"] if entry["tap_stream_id"] in streams]
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
     except (AttributeError, KeyError, TypeError):
         raise ValueError("it does not have the structure that --discover prints") from None
     return {**catalog, "streams": entries}
+
+
+class _Schema(msgspec.Struct):
+    properties: dict[str, _Schema] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Item(msgspec.Struct):
+    breadcrumb: list[str]
+    metadata: dict[str, Any]
+
+
+class _Flags(msgspec.Struct, rename=lambda name: name.replace("_", "-")):
+    inclusion: Literal["automatic", "available", "unsupported"] | None = None
+    selected: bool | None = None
+    selected_by_default: bool | None = None
+
+
+class _Entry(msgspec.Struct):
+    schema: _Schema | msgspec.UnsetType = msgspec.UNSET
+
+
+def _checked(value: Any, kind: type[msgspec.Struct], name: str) -> None:
+    """Raise a ValidationError if a value does not have a structure."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(f"{name}: {error}") from None
+
+
+def warnings(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Iterator[str]:
+    """Yield a line for each selection, or key, in a valid catalog that has no effect: it may be to keep data out."""
+    catalog = _json(catalog)
+    for entry in catalog["streams"] if isinstance(catalog, Mapping) else ():
+        stream = streams.get(name := entry["tap_stream_id"])
+        if stream is None:
+            continue
+        for path in ["selected"] * ("selected" in entry) + [*_selections(entry.get("schema", {}), "schema")]:
+            yield f"Ignoring {path} of {name} in the catalog: only its metadata selects"
+        for item in entry.get("metadata") or []:
+            node: Any = stream.schema
+            for part in item["breadcrumb"]:
+                node = node.get(part) if isinstance(node, Mapping) else None
+            if node is None or len(item["breadcrumb"]) % 2:
+                yield f"Ignoring the metadata of {name} for {item['breadcrumb']}, which is not a property of it"
+            keys = {"replication-key": stream.replication_key, "table-key-properties": [*stream.primary_keys]}
+            for key, own in keys.items():
+                if item["metadata"].get(key) not in (None, own):
+                    yield f"Ignoring {key} of {name} in the catalog: it is always {own}"
+
+
+def _selections(schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    """Yield the paths at which a schema says what is selected."""
+    if "selected" in schema:
+        yield f"{path}.selected"
+    for name, field in schema.get("properties", {}).items():
+        if isinstance(field, Mapping):
+            yield from _selections(field, f"{path}.{name}")
 
 
 def unknown_streams(catalog: Any, streams: Collection[str]) -> list[str]:
@@ -52,6 +112,10 @@ def _json(catalog: Any) -> Any:
 def _entry(entry: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]) -> dict[str, Any]:
     name = entry["tap_stream_id"]
     stream = streams[name]
+    for item in entry.get("metadata") or []:  # The text "false" would count as true.
+        _checked(item, _Item, name)
+        _checked(item["metadata"], _Flags, ".".join([name, *item["breadcrumb"][1::2]]))
+    _checked(entry, _Entry, name)
     keys = [key for key in (*stream.primary_keys, stream.replication_key) if key]
     metadata = _metadata(entry, keys)
     root: Mapping[str, Any] = next((item["metadata"] for item in metadata if not item["breadcrumb"]), {})

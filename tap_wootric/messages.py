@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 from singer_sdk.contrib.msgspec import MsgSpecWriter
@@ -21,11 +22,12 @@ _LINE_SEPARATORS = {char.encode(): f"\\u{ord(char):04x}".encode() for char in "\
 """Characters outside ASCII that some programs take for the end of a line, and their escapes in JSON."""
 
 
-class TargetClosedError(SingerSDKError):
-    """The target stopped reading."""
+class OutputError(SingerSDKError):
+    """The messages cannot be written: the target stopped reading, or the disk is full."""
 
-    def __init__(self) -> None:
-        super().__init__("The target stopped reading; the next sync continues from the last state it confirmed")
+    def __init__(self, error: OSError) -> None:
+        what = "The target stopped reading" if isinstance(error, BrokenPipeError) else reason(error)
+        super().__init__(f"{what}; the next sync continues from the last state that was confirmed")
 
 
 class MessageWriter(MsgSpecWriter):
@@ -47,7 +49,7 @@ class MessageWriter(MsgSpecWriter):
         """Write a message, except for a STATE that repeats the last one with no RECORD in between.
 
         Raises:
-            TargetClosedError: The target stopped reading.
+            OutputError: The message cannot be written.
             Terminated: A signal arrived. The buffered messages have been written.
         """
         line = self.format_message(message)
@@ -64,8 +66,8 @@ class MessageWriter(MsgSpecWriter):
         self._buffer += line
         if not is_record or len(self._buffer) >= _BLOCK_BYTES:
             self._flush()
-        if self._termination and not is_state:  # The final STATE still has to be written.
-            raise self._termination
+        if not is_state:  # The final STATE still has to be written.
+            self.raise_if_terminated()
 
     def _flush(self) -> None:
         self._is_writing = True
@@ -73,8 +75,8 @@ class MessageWriter(MsgSpecWriter):
             while self._buffer:  # An unbuffered stdout may accept only a part.
                 del self._buffer[: sys.stdout.buffer.write(self._buffer)]
             sys.stdout.flush()
-        except BrokenPipeError as error:
-            raise TargetClosedError from error
+        except OSError as error:
+            raise OutputError(error) from error
         finally:
             self._is_writing = False
 
@@ -82,7 +84,7 @@ class MessageWriter(MsgSpecWriter):
         """End the sync: at once, or after the write in progress.
 
         Raises:
-            Terminated: At once. If it gets lost, as exceptions in finalizers do, the next message raises it again.
+            Terminated: At once. It may get lost, as exceptions in finalizers do; see `raise_if_terminated`.
         """
         self._termination = termination
         if not self._is_writing:
@@ -94,6 +96,27 @@ class MessageWriter(MsgSpecWriter):
             raise self._termination
 
 
+def reason(error: OSError) -> str:
+    """Return one line about an error of the operating system."""
+    file = f": {error.filename}" if error.filename else ""
+    return f"Cannot go on: {error.strerror}{file}" if error.strerror else str(error)
+
+
+def prepare_output() -> None:
+    """Let texts be written whatever the encoding of stdout is.
+
+    Raises:
+        OSError: Stdout is closed. A closed stderr is one that nobody wants to see.
+    """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - It stays open.
+    if sys.stdout is None:
+        raise OSError("Nothing can be written, because stdout is closed")
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def discard_stdout() -> None:
-    """Send all further output to /dev/null. The interpreter would complain about a closed pipe when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Send all further output to /dev/null. The interpreter would fail to write the rest when it exits."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

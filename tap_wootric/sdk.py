@@ -8,7 +8,8 @@ Only `TapWootric.sync_all` and `run_connection_test` override final methods else
 from __future__ import annotations
 
 import logging
-import os
+import signal
+import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,8 @@ from typing import Any
 
 import singer_sdk
 from singer_sdk import Stream, Tap
-from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import MapExpressionError, SingerSDKError, StreamMapConfigError
 from singer_sdk.helpers._catalog import get_selected_schema
-from singer_sdk.helpers._classproperty import classproperty
 from singer_sdk.helpers._state import StateWriter
 from singer_sdk.helpers.types import Context
 from singer_sdk.mapper import CustomStreamMap
@@ -98,15 +97,7 @@ class SdkTap(Tap):
         """Bring the state up to date. Called before each STATE, except for the first one of a sync."""
 
     def on_signal(self, signum: int) -> None:
-        """React to SIGTERM or SIGINT."""
-
-    @classproperty
-    @override
-    def _env_var_config(cls) -> dict[str, Any]:  # noqa: N805
-        # Private, and it calls a private function. The SDK lets a `.env` file in any folder above the package override
-        # the environment: in Meltano, that file may hold the credentials of another extractor, so of another account.
-        cls.append_builtin_config(cls.config_jsonschema)
-        return parse_environment_config(cls.config_jsonschema, cls._env_var_prefix, dotenv_path=os.devnull)
+        """React to SIGTERM, SIGINT or SIGHUP."""
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
@@ -133,16 +124,23 @@ class SdkTap(Tap):
                 schema = get_selected_schema(name, schema, stream.mask)
             try:
                 self.mapper.register_raw_stream_schema(name, schema, stream.primary_keys)
-            except StreamMapConfigError:
+            except (StreamMapConfigError, ValueError):  # The latter for flattened columns of one name.
                 if stream.selected:
                     raise
-                del self.mapper.stream_maps[name]
+                self.mapper.stream_maps.pop(name, None)
         # CustomStreamMap._eval is private: the only place that knows which expression failed.
         for stream_maps in self.mapper.stream_maps.values():
             for stream_map in stream_maps:
                 if isinstance(stream_map, CustomStreamMap):
                     evaluate = partial(_evaluate, stream_map._eval, stream_map.stream_alias)  # noqa: SLF001
                     setattr(stream_map, "_eval", evaluate)  # noqa: B010 - To mypy, methods are not assignable.
+
+    @override
+    def _setup_signal_handlers(self) -> None:
+        # Private. The SDK leaves out SIGHUP, which would cut a message in two. It stays ignored below nohup.
+        super()._setup_signal_handlers()
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._handle_termination)
 
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:

@@ -24,9 +24,14 @@ API_URLS = {
 GRANTS = (("client_id", "client_secret"), ("username", "password"))
 """The pairs of settings that obtain a token. Exactly one pair must be set."""
 
-_STRINGS = (*GRANTS[0], *GRANTS[1], "account_token", "region", "api_url", "start_date", "user_agent")
 _UNITS = {"lookback_window": " of seconds", "recheck_days": " of days", "request_timeout": " of seconds"}
-"""The integers, each with its unit as error messages put it."""
+"""The units of integers, as error messages put them."""
+
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+"""How an environment variable spells a boolean: as in the SDK, which takes any other text for false."""
+
+_MAX_INTEGER = 10**9
+"""The largest value of an integer whose schema has no maximum."""
 
 _RETIRED = {"concurrency": "requests are sent one at a time"}
 """Settings of earlier versions that have no effect any more, and why."""
@@ -174,13 +179,21 @@ class Settings:
         )
 
 
-def without_empty(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without nulls and empty strings, which Meltano passes for settings that are not set.
+def normalized(config: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with the region in lower case, and numbers such as 4.0 as integers where these are expected.
 
-    Empty credentials stay, so that `errors` can report them.
+    It is without nulls and empty strings, which Meltano passes for settings that are not set. Empty credentials stay,
+    so that `errors` can report them.
     """
     credentials = (*GRANTS[0], *GRANTS[1])
-    return {name: value for name, value in config.items() if value is not None and (value != "" or name in credentials)}
+    is_set = {name for name, value in config.items() if value is not None and (value != "" or name in credentials)}
+    result = {name: value for name, value in config.items() if name in is_set}
+    for name, value in result.items():
+        if name == "region" and isinstance(value, str):
+            result[name] = value.lower()
+        elif isinstance(value, float) and value.is_integer() and "integer" in properties.get(name, {}).get("type", ()):
+            result[name] = int(value)
+    return result
 
 
 def with_utc_start_date(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +210,7 @@ def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: flo
         properties: The properties of the settings' schema, including the SDK's own.
         now: The current Unix time in seconds.
     """
-    return [*_misspelt(config, properties), *_mistyped(config)] or [
+    return [*_misspelt(config, properties), *_mistyped(config, properties)] or [
         *_credential_errors(config),
         *_region_errors(config),
         *_url_errors(config),
@@ -229,27 +242,41 @@ def secrets(config: Mapping[str, Any]) -> Iterator[str]:
                 values += items
 
 
-def environment_errors(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> list[str]:
-    """Return one line for each environment variable that the SDK would fail to parse with a traceback."""
-    lines = []
+def from_environment(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return the settings in environment variables. Empty variables count as not set.
+
+    A text that does not have the type of its setting stays text, for `errors` to report.
+    """
+    config: dict[str, Any] = {}
     for name, schema in properties.items():
-        variable = f"{prefix}{name.upper()}"
-        text, types = environment.get(variable), schema.get("type", ())
-        if text is not None and "integer" in types and not _is_readable(text, int):
-            lines.append(f"{name} (from {variable}) must be a whole number, not {_shown(text)}")
-        if text is not None and "object" in types and (reason := _json_error(text)):
-            lines.append(f"{name} (from {variable}) must be JSON: {reason}")
-    return lines
+        text = environment.get(f"{prefix}{name.upper()}")
+        if not text:
+            continue
+        if "string" in schema["type"]:
+            config[name] = text
+        elif "boolean" in schema["type"]:
+            config[name] = _BOOLEANS.get(text.lower(), text)
+        else:
+            config[name] = text if _json_error(text) else json.loads(text)
+    return config
 
 
 def environment_warnings(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield one line for each variable that looks like a misspelt setting. The SDK reads known ones only."""
+    """Yield one line for each variable that looks like a misspelt setting. The tap reads known ones only.
+
+    Meltano's own variables (TAP_WOOTRIC__SELECT), fields of settings (TAP_WOOTRIC_STREAM_MAP_CONFIG_SALT) and settings
+    of other accounts (TAP_WOOTRIC_ACME_REGION) look similar to settings as well.
+    """
+    objects = tuple(f"{name}_" for name, schema in properties.items() if "object" in schema["type"])
+    endings = tuple(f"_{name}" for name in properties)
     for variable in environment:
         name = variable.removeprefix(prefix).lower()
-        if not variable.startswith(prefix) or name in properties:
+        if not variable.startswith(prefix) or name in properties or "__" in variable:
             continue
         if name in _RETIRED:
             yield f"Ignoring setting {variable}{_why_retired(name)}"
+        elif name.startswith(objects) or name.endswith(endings):
+            continue
         elif similar := difflib.get_close_matches(name, properties, n=1):
             yield f"Ignoring unknown setting {variable}; did you mean {prefix}{similar[0].upper()}?"
 
@@ -266,21 +293,37 @@ def _misspelt(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Itera
             yield f"Unknown setting {name}; did you mean {similar[0]}?"
 
 
-def _mistyped(config: Mapping[str, Any]) -> Iterator[str]:
-    for name in _STRINGS:
-        value = config.get(name, "")
-        if not isinstance(value, str):
-            yield f"{name} must be a string{_not(name, value)}; put it in quotes"
-        elif not value.isprintable():
-            shown = "" if name in _SECRETS else f": {_shown(value)}"
-            yield f"{name} contains a non-printable character, such as a line break{shown}"
-        elif name == "user_agent" and not value.isascii():
-            yield f"{name} must contain ASCII characters only{_not(name, value)}"
-    for name, unit in _UNITS.items():
-        minimum, maximum = (SCHEMA["properties"][name][limit] for limit in ("minimum", "maximum"))
-        value = config.get(name, minimum)
-        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            yield f"{name} must be a whole number{unit} between {minimum} and {maximum}{_not(name, value)}"
+def _mistyped(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
+    for name, schema in properties.items():
+        if name not in config:
+            continue
+        value, types = config[name], schema["type"]
+        if "string" in types:
+            yield from _string_errors(name, value)
+        elif "integer" in types:
+            minimum, maximum = schema.get("minimum", 0), schema.get("maximum", _MAX_INTEGER)
+            if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+                unit = _UNITS.get(name, "")
+                yield f"{name} must be a whole number{unit} between {minimum} and {maximum}{_not(name, value)}"
+        elif "boolean" in types and not isinstance(value, bool):
+            yield f"{name} must be true or false{_not(name, value)}"
+        elif "object" in types and not isinstance(value, Mapping):  # It may hold a secret.
+            reason = _json_error(value) if isinstance(value, str) else None
+            yield f"{name} must be a JSON object{f': {reason}' if reason else ''}"
+
+
+def _string_errors(name: str, value: object) -> Iterator[str]:
+    if not isinstance(value, str):
+        yield f"{name} must be a string{_not(name, value)}; put it in quotes"
+    elif not value.isprintable():
+        shown = "" if name in _SECRETS else f": {_shown(value)}"
+        yield f"{name} contains a non-printable character, such as a line break{shown}"
+    elif value.strip() and value != value.strip():
+        yield f"{name} begins or ends with a blank{_not(name, value)}; remove it"
+    elif name in _SECRETS and value.endswith("…"):
+        yield f"{name} is the placeholder of an example; replace it with the account's own"
+    elif name == "user_agent" and not value.isascii():
+        yield f"{name} must contain ASCII characters only{_not(name, value)}"
 
 
 def _grants_in_use(config: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -364,6 +407,8 @@ def _json_error(text: str) -> str | None:
         json.loads(text)
     except ValueError as error:
         return str(error)
+    except RecursionError:
+        return "it is nested too deeply"
     return None
 
 

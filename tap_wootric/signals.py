@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the exception that ends a sync, and what a second signal does."""
+"""SIGTERM, SIGINT and SIGHUP: the exception that ends a sync, and what a second signal does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Terminated(SystemExit):
 
 
 def kill_on_repeat(clock: Callable[[], float] = time.monotonic) -> None:
-    """Let a second SIGTERM or SIGINT kill the process, in case it hangs while it writes its state.
+    """Let a second signal kill the process, in case it hangs while it writes its state.
 
     The process then dies by the signal, which shells report as 128 plus its number.
     """
@@ -39,5 +39,6 @@ def kill_on_repeat(clock: Callable[[], float] = time.monotonic) -> None:
             signal.signal(signum, signal.SIG_DFL)
             signal.raise_signal(signum)
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, on_repeat)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, on_repeat)

@@ -12,6 +12,9 @@ from tap_wootric.streams.lists import FIRST_SYNC
 _OTHER_KEYS = {"bookmarks", "currently_syncing", account.KEY}
 """The keys of a state that are not names of streams."""
 
+_SDK_NAMES = ("starting_replication_value", "replication_key_signpost", "progress_markers")
+"""What the SDK keeps in a bookmark while a stream is read, also before there is a value."""
+
 
 def migrate(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]) -> dict[str, Any]:
     """Return a state in the SDK's format, with all bookmarks in their streams' own formats.
@@ -30,9 +33,11 @@ def migrate(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]
     state = _unwrapped(state)
     _check_format(state, streams)
     bookmarks = state.get("bookmarks") or {}
-    if not isinstance(bookmarks, Mapping):
-        raise ValueError("bookmarks must be a JSON object")  # noqa: TRY004 - The content of a file is a value.
-    flat = {name: {stream.replication_key: state[name]} for name, stream in streams.items() if state.get(name)}
+    if not isinstance(bookmarks, Mapping) or state.get("bookmarks") not in (None, bookmarks):
+        raise ValueError("bookmarks must be a JSON object")
+    flat = {
+        name: {stream.replication_key: state[name]} for name, stream in streams.items() if state.get(name) is not None
+    }
     return {
         "bookmarks": {name: _bookmark(name, entry, streams.get(name)) for name, entry in {**flat, **bookmarks}.items()},
         **({account.KEY: state[account.KEY]} if account.KEY in state else {}),
@@ -51,8 +56,12 @@ def _bookmark(name: str, entry: Any, stream: type[WootricStream] | None) -> Any:
         raise ValueError(f"the bookmark of {name} is not a value of {key}")
     value = entry.get("replication_key_value", entry.get(key))
     if value is None:
+        if names := entry.keys() - {"replication_key", "replication_key_value", key, FIRST_SYNC, *_SDK_NAMES}:
+            raise ValueError(f"the bookmark of {name} has no replication_key_value, but {', '.join(sorted(names))}")
         return {}
     mark = {FIRST_SYNC: True} if entry.get(FIRST_SYNC) else {}
+    if not value or isinstance(value, bool):
+        raise ValueError(f"the bookmark of {name} is not a timestamp: {value!r:.60}")
     try:
         return {"replication_key": key, "replication_key_value": stream.bookmark_at(value), **mark}
     except ValueError:

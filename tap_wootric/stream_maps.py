@@ -43,6 +43,16 @@ def errors(config: _Json, schemas: Mapping[str, _Json]) -> list[str]:
     return [f"stream_maps: {line}" for line in lines]
 
 
+def else_errors(maps: _Json) -> list[str]:
+    """Return a line for each `__else__` that is no removal: the SDK fails on it when it checks the settings."""
+    places = {"": maps, **{f"{name}.": options for name, options in maps.items() if isinstance(options, Mapping)}}
+    return [
+        f"stream_maps: {place}__else__ must be null or __NULL__"
+        for place, options in places.items()
+        if options.get("__else__") not in _REMOVALS
+    ]
+
+
 def _replacements(maps: _Json, streams: Iterable[str]) -> Iterator[str]:
     """Yield the maps whose work would be lost, as the SDK applies only the last one of a stream without __source__."""
     for stream in streams:

@@ -6,12 +6,11 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from io import StringIO
 from pathlib import Path
-from typing import IO, Any, ClassVar, NoReturn, cast
+from typing import IO, Any, ClassVar, NoReturn, Self, cast
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
@@ -92,20 +91,20 @@ class TapWootric(SdkTap):
         self.message_writer = message_writer or MessageWriter()  # The SDK handles signals before it creates one.
         self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
         properties = self.config_jsonschema["properties"]
-        if parse_env_config:
-            _raise_if_any(settings.environment_errors(os.environ, properties, _ENVIRONMENT_PREFIX))
+        if parse_env_config:  # The SDK's parser takes a misspelt boolean for false, and fails on an empty integer.
+            found = settings.from_environment(os.environ, properties, _ENVIRONMENT_PREFIX)
+            options["config"] = {**(options.get("config") or {}), **found}
         try:
             completed = catalogs.complete(catalog, STREAMS)
         except ValueError as error:
             raise _config_error(f"Invalid catalog: {error}") from error
         if names := catalogs.unknown_streams(catalog, STREAMS):
             self.logger.warning(_ignoring("catalog", names))
-        super().__init__(
-            catalog=completed, parse_env_config=parse_env_config, message_writer=self.message_writer, **options
-        )
-        if parse_env_config:
-            for warning in settings.environment_warnings(os.environ, properties, _ENVIRONMENT_PREFIX):
-                self.logger.warning(warning)
+        for warning in catalogs.warnings(catalog, STREAMS):
+            self.logger.warning(warning)
+        super().__init__(catalog=completed, message_writer=self.message_writer, **options)
+        for warning in settings.environment_warnings(os.environ, properties, _ENVIRONMENT_PREFIX):
+            self.logger.warning(warning)
 
     @override
     def discover_streams(self) -> list[WootricStream]:
@@ -141,6 +140,7 @@ class TapWootric(SdkTap):
             self._check_account()
             try:
                 super().sync_all()
+                self.message_writer.raise_if_terminated()
             except Terminated:
                 self.state_writer.write_state(self.state)
                 raise
@@ -240,11 +240,12 @@ class TapWootric(SdkTap):
             ConfigValidationError: A setting is wrong, and `validate` is set.
         """
         hide(settings.secrets(config))
-        set_config = settings.without_empty(config)
+        properties = self.config_jsonschema["properties"]
+        set_config = settings.normalized(config, properties)
         if not validate:
             return set_config
-        properties = self.config_jsonschema["properties"]
         _raise_if_any(settings.errors(set_config, properties, now=time.time()))
+        _raise_if_any(stream_maps.else_errors(set_config.get("stream_maps", {})))
         for warning in settings.warnings(set_config, properties):
             self.logger.warning(warning)
         return settings.with_utc_start_date(set_config)
@@ -254,10 +255,16 @@ class TapWootric(SdkTap):
         """Set up the stream maps.
 
         Raises:
-            ConfigValidationError: They name what is not there.
+            ConfigValidationError: They name what is not there, or flattening gives two columns the same name.
         """
         _raise_if_any(stream_maps.errors(self.config, {name: stream.schema for name, stream in STREAMS.items()}))
-        super().setup_mapper()
+        try:
+            super().setup_mapper()
+        except (AttributeError, TypeError, NotImplementedError) as error:  # The SDK does not check all options.
+            raise _config_error(f"stream_maps: an option has a wrong value: {safe_message(error)}") from error
+        except ValueError as error:
+            columns = "Flattening gives two columns the same name; choose another flattening_separator"
+            raise _config_error(f"{columns}: {safe_message(error)}") from error
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
@@ -288,48 +295,66 @@ class TapWootric(SdkTap):
         """
         if any("{" in path for path in value):
             raise _config_error("--config expects the path of a file or ENV, not the settings themselves")
-        try:
-            options = super().cb_config(ctx, param, value)
-        except (OSError, TypeError, ValueError) as error:
-            raise _config_error(f"Invalid --config file: {error}") from error
-        secrets = [*settings.secrets(options.config)]
+        files = [path for path in value if path != "ENV"]
+        result = super().cb_config(ctx, param, ("ENV",) * (len(files) < len(value)))
+        for path in files:
+            result.config.update(_json_object("--config", Path(path).read_bytes))
+        secrets = [*settings.secrets(result.config)]
         hide(secrets)
-        for path in (path for path in value if path != "ENV" and secrets):
+        for path in files if secrets else ():
             mode = Path(path).stat().st_mode
             if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
                 mode = stat.S_IMODE(mode)
                 cls.logger.warning("Other users may read %s (mode %o): run chmod 600, or set umask 077", path, mode)
-        return options
+        return result
 
     @classmethod
     @override
-    def invoke(
-        cls, *, state: IO[str] | None = None, catalog: IO[str] | None = None, test: str = _NO_TEST, **options: Any
+    def invoke(  # type: ignore[override]  # As in the SDK's own taps: these are the options of the command.
+        cls,
+        *,
+        config: Any = None,
+        state: IO[str] | None = None,
+        catalog: IO[str] | None = None,
+        test: str = _NO_TEST,
+        about: bool = False,
+        about_format: str | None = None,
     ) -> None:
-        """Run a sync, or a test.
+        """Run a sync or a test, or print what there is to know about the tap.
 
         Raises:
             InvalidInputError: A setting is wrong, or the state or the catalog is not valid.
         """
+        if about:
+            cls.print_about(about_format)
+            return
+        cls.print_version(print_fn=cls.logger.info)
         try:
-            state, catalog = _json_object("--state", state), _json_object("--catalog", catalog)
-            if test == _NO_TEST:
-                super().invoke(state=state, catalog=catalog, **options)
-            else:
-                cls._test(test, catalog, options["config"])
+            tap = cls._created(
+                config=config.config if config else {},
+                parse_env_config=bool(config and config.parse_env),
+                state=state and _json_object("--state", state.read),
+                catalog=catalog and _json_object("--catalog", catalog.read),
+            )
+            match test:
+                case CliTestOptionValue.Disabled.value:
+                    tap.sync_all()
+                case CliTestOptionValue.Schema.value:
+                    tap.write_schemas()
+                case _:
+                    tap.run_connection_test()
         except ConfigValidationError as error:
             raise InvalidInputError(error.errors) from error
 
     @classmethod
-    def _test(cls, test: str, catalog: IO[str] | None, config: Any) -> None:
-        """Run `--test`, or `--test=schema`."""
-        tap = cls(
-            config=config.config, parse_env_config=config.parse_env, catalog=json.load(catalog) if catalog else None
-        )
-        if test == CliTestOptionValue.Schema.value:
-            tap.write_schemas()
-        else:
-            tap.run_connection_test()
+    def _created(cls, **options: Any) -> Self:
+        """Return the tap. Until it exists, a ValueError or RecursionError comes from what it was given."""
+        try:
+            return cls(**options)
+        except ValueError as error:
+            raise _config_error(f"Invalid settings, state or catalog: {safe_message(error)}") from error
+        except RecursionError as error:
+            raise _config_error("Invalid settings, state or catalog: nested too deeply") from error
 
     @classmethod
     @override
@@ -356,22 +381,21 @@ def _raise_if_any(lines: list[str]) -> None:
         raise _config_error(*lines)
 
 
-def _json_object(option: str, file: IO[str] | None) -> IO[str] | None:
-    """Return the content of the file that an option names, after checking that it is a JSON object.
+def _json_object(option: str, read: Callable[[], str | bytes]) -> dict[str, Any]:
+    """Return the content of the file that an option names.
 
     Raises:
-        ConfigValidationError: It is not.
+        ConfigValidationError: It cannot be read, or it is not a JSON object.
     """
-    if file is None:
-        return None
     try:
-        text = file.read()
-        is_object = isinstance(json.loads(text, parse_constant=_reject_constant), dict)
-    except ValueError as error:
+        content = json.loads(read(), parse_constant=_reject_constant)
+    except (OSError, ValueError) as error:
         raise _config_error(f"Invalid {option} file: {error}") from error
-    if not is_object:
+    except RecursionError as error:
+        raise _config_error(f"Invalid {option} file: it is nested too deeply") from error
+    if not isinstance(content, dict):
         raise _config_error(f"Invalid {option} file: it is not a JSON object")
-    return StringIO(text)
+    return content
 
 
 def _reject_constant(constant: str) -> NoReturn:

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
@@ -21,6 +22,7 @@ from tap_wootric.doctor import facts
 from tap_wootric.doctor.estimate import estimate_costs
 from tap_wootric.doctor.probe import ListProbe, NotAskedError, Probe
 from tap_wootric.doctor.report import Check, Report, Status, as_json, as_text
+from tap_wootric.messages import discard_stdout, prepare_output, reason
 from tap_wootric.streams.lists import ListStream
 from tap_wootric.tap import TapWootric
 
@@ -36,9 +38,17 @@ _TOKEN_SECONDS = 25.0  # An unreachable host is reported within 30 seconds.
 def main() -> None:
     """Run the command and exit with its status."""
     try:
-        sys.exit(_run(sys.argv[1:]))
+        prepare_output()
+        status = _run(sys.argv[1:])
+        sys.stdout.flush()
     except KeyboardInterrupt:
         os._exit(_INTERRUPTED)
+    except OSError as error:
+        discard_stdout()
+        status = _UNREADABLE
+        with suppress(OSError):
+            sys.stderr.write(f"{reason(error)}\n")
+    sys.exit(status)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -49,12 +59,14 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         config = TapWootric.cb_config(None, None, tuple(options.config))
         tap = TapWootric(config=config.config, parse_env_config=config.parse_env)
-    except SingerSDKError as error:
+    except (SingerSDKError, ValueError) as error:
         lines = error.errors if isinstance(error, ConfigValidationError) else [safe_message(error)]
         sys.stderr.write("".join(f"{line}\n" for line in lines))
         return _WRONG_OPTIONS
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # The SDK's handlers are for a sync.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # The tap's handlers are for a sync.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     logging.disable(logging.WARNING)  # A sync's quote the API and fields' names, which may be data.
     report = examine(tap, Probe(tap.settings, _report_progress), options.config)
     if options.format == "json":
@@ -78,7 +90,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="FILE",
-        help="the tap's settings in a JSON file, or ENV for the environment variables TAP_WOOTRIC_…; may be repeated",
+        help="the tap's settings in a JSON file, or ENV for the environment variables TAP_WOOTRIC_*; may be repeated",
     )
     parser.add_argument("--format", choices=["text", "json"], default="text", help="default: %(default)s")
     parser.add_argument("--version", action="version", version=f"%(prog)s {TapWootric.get_plugin_version()}")
@@ -136,7 +148,7 @@ def _token_problem(probe: Probe) -> Exception | None:
         try:
             probe.authenticate()
             problem = None
-        except (ApiUnavailableError, NotAskedError) as error:
+        except (ApiUnavailableError, NotAskedError, OSError) as error:
             problem = error
 
     thread = threading.Thread(target=authenticate, daemon=True)

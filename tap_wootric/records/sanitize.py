@@ -69,6 +69,12 @@ def _sanitize(value: Any, depth: int) -> Any:
             return [_sanitize(item, depth + 1) for item in value]
         case dict():
             # Names count as nested: the name of an unknown field becomes a key of the object `extra_fields`.
-            return {sanitize_nested(name): _sanitize(item, depth + 1) for name, item in value.items()}
+            result: dict[str, Any] = {}
+            for name, item in value.items():
+                clean = sanitize_nested(name)
+                while clean in result or (clean != name and clean in value):  # Two names must not become one.
+                    clean += _REPLACEMENT_CHARACTER
+                result[clean] = _sanitize(item, depth + 1)
+            return result
         case _:
             return value

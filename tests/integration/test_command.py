@@ -205,7 +205,7 @@ BY_LOG = {"streams": [{"tap_stream_id": "end_users", "replication_method": "LOG_
         ([], {"config": {**VALID, "client_secret": f"{SECRET}\ud800"}}, "client_secret contains a non-printable"),
         ([], {"config": MAY, "now": JANUARY}, "start_date is in the future"),
         (["--test"], {"config": {**VALID, "client_secert": SECRET}}, "Unknown setting client_secert; did you mean"),
-        (["--config", "ENV"], {"env": {"TAP_WOOTRIC_STREAM_MAPS": "{"}}, "stream_maps (from TAP_WOOTRIC_STREAM_MAPS)"),
+        (["--config", "ENV"], {"env": {"TAP_WOOTRIC_STREAM_MAPS": "{"}}, "stream_maps must be a JSON object: "),
         (["--config", json.dumps(VALID)], {}, "--config expects the path of a file or ENV, not the settings"),
         ([], {"config": VALID, "state": VALID}, 'Invalid state: it has neither "bookmarks" nor a stream\'s name'),
         ([], {"config": VALID, "state": [1]}, "Invalid --state file: it is not a JSON object"),

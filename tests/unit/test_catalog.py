@@ -140,3 +140,34 @@ def test_a_missing_catalog_stays_none_and_a_catalog_object_is_accepted() -> None
     given = Catalog.from_dict({"streams": [{"tap_stream_id": "end_users", "metadata": [], "schema": SCHEMA}]})
     assert catalog.complete(given, STREAMS)["streams"][0]["key_properties"] == ["id"]
     assert catalog.unknown_streams(given, {}) == ["end_users"]
+
+
+PHONE = ["properties", "phone"]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"breadcrumb": ["properties", "email"], "metadata": {"selected": "false"}},
+        {"breadcrumb": "properties.email", "metadata": {"selected": False}},
+        {"breadcrumb": [], "metadata": None},
+    ],
+)
+def test_a_selection_of_another_type_is_refused_by_name(item: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^end_users"):
+        completed(metadata=[item])
+
+
+def test_selections_and_keys_without_effect_are_named() -> None:
+    metadata = [
+        {"breadcrumb": PHONE, "metadata": {"selected": False}},
+        {"breadcrumb": [], "metadata": {"replication-key": "created_at"}},
+    ]
+    schema = {"properties": {"email": {"selected": False}}}
+    entry = {"tap_stream_id": "end_users", "selected": False, "metadata": metadata, "schema": schema}
+    assert [*catalog.warnings({"streams": [entry]}, STREAMS)] == [
+        "Ignoring selected of end_users in the catalog: only its metadata selects",
+        "Ignoring schema.email.selected of end_users in the catalog: only its metadata selects",
+        "Ignoring the metadata of end_users for ['properties', 'phone'], which is not a property of it",
+        "Ignoring replication-key of end_users in the catalog: it is always updated_at",
+    ]

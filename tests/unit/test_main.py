@@ -12,7 +12,7 @@ import requests
 from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 
 from tap_wootric import __main__ as command
-from tap_wootric.messages import TargetClosedError
+from tap_wootric.messages import OutputError
 from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
 from tap_wootric.tap import FailedStreamsError, InvalidInputError, TapWootric
@@ -70,9 +70,9 @@ def test_a_target_that_closes_its_pipe_is_logged_and_nothing_more_is_written_to_
     discarded: list[bool] = []
     monkeypatch.setattr(command, "discard_stdout", lambda: discarded.append(True))
     with pytest.raises(SystemExit) as stop:
-        run(TargetClosedError(), monkeypatch)
+        run(OutputError(BrokenPipeError()), monkeypatch)
     assert (stop.value.code, discarded) == (1, [True])
-    assert caplog.messages == [str(TargetClosedError())]
+    assert caplog.messages == [str(OutputError(BrokenPipeError()))]
 
 
 def test_a_signal_ends_the_process_at_once_with_its_status(

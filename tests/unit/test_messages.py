@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from singer_sdk.singerlib import RecordMessage, SchemaMessage, StateMessage
 
-from tap_wootric.messages import MessageWriter, TargetClosedError, discard_stdout
+from tap_wootric.messages import MessageWriter, OutputError, discard_stdout
 from tap_wootric.signals import Terminated
 from tests.unit.fakes import messages
 
@@ -101,7 +101,7 @@ def test_text_that_some_programs_take_for_the_end_of_a_line_is_escaped(pipe: Pip
 
 def test_a_closed_pipe_is_an_error_that_says_so(pipe: Pipe) -> None:
     pipe.is_closed = True
-    with pytest.raises(TargetClosedError, match=r"^The target stopped reading; the next sync continues from"):
+    with pytest.raises(OutputError, match=r"^The target stopped reading; the next sync continues from"):
         MessageWriter().write_message(state())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -96,17 +95,6 @@ def test_the_sdk_uses_the_prepared_config_and_adds_the_defaults() -> None:
     assert FakeTap(validate_config=False).calls[0][2] is False
 
 
-def test_a_dotenv_file_above_the_package_does_not_override_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / ".env"
-    file.write_text("TAP_FAKE_GIVEN=file")
-    monkeypatch.setattr("singer_sdk.configuration._dict_config.find_dotenv", lambda: str(file))
-    monkeypatch.setenv("TAP_FAKE_GIVEN", "environment")
-    tap = FakeTap(parse_env_config=True)
-    assert tap.calls[0] == ("prepare_config", {"given": "environment"}, True)
-
-
 def test_bookmarks_move_before_each_state(capsys: pytest.CaptureFixture[str]) -> None:
     tap = make_tap()
     moved: list[list[str]] = []
@@ -176,8 +164,8 @@ def test_rows_are_written_one_by_one_even_if_batches_are_configured(capsys: pyte
     assert types(capsys).count("RECORD") == 3
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_the_sdk_passes_both_signals_to_the_override(signum: signal.Signals) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_sdk_passes_all_signals_to_the_override(signum: signal.Signals) -> None:
     tap = make_tap()
     handler = signal.getsignal(signum)
     assert callable(handler)

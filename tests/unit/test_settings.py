@@ -137,8 +137,9 @@ def test_missing_credentials_are_named(config: dict[str, Any], error: str) -> No
 
 
 def test_nulls_and_empty_strings_count_as_not_set_except_for_credentials() -> None:
-    config = {"start_date": None, "region": "", "client_id": "", "password": None, "recheck_days": 0}
-    assert settings.without_empty(config) == {"client_id": "", "recheck_days": 0}
+    config = {"start_date": None, "region": "", "client_id": "", "password": None, "recheck_days": 4.0}
+    assert settings.normalized(config, PROPERTIES) == {"client_id": "", "recheck_days": 4}
+    assert settings.normalized({"region": "EU"}, PROPERTIES) == {"region": "eu"}
 
 
 def test_the_sdk_sees_the_start_date_in_utc() -> None:
@@ -216,22 +217,40 @@ def test_secrets_are_found_in_wrong_settings_and_in_the_environment_too() -> Non
     assert [*settings.secrets({"TAP_WOOTRIC_USERNAME": "ada", "USERNAME_": "eve"})] == ["ada"]
 
 
-def test_the_environment_is_checked_before_the_sdk_parses_it() -> None:
+def test_the_environment_is_parsed_by_type_and_empty_variables_count_as_not_set() -> None:
+    properties = {**PROPERTIES, "flattening_enabled": {"type": ["boolean", "null"]}}
     environment = {
         "TAP_X_RECHECK_DAYS": "four",
         "TAP_X_STREAM_MAPS": '{"a": secret}',
         "TAP_X_LOOKBACK_WINDOW": "300",
-        "TAP_X_CONCURRENCY": "four",
-        "HOME": "{",
+        "TAP_X_REQUEST_TIMEOUT": "",
+        "TAP_X_FLATTENING_ENABLED": "yep",
     }
-    assert settings.environment_errors(environment, PROPERTIES, "TAP_X_") == [
-        "recheck_days (from TAP_X_RECHECK_DAYS) must be a whole number, not 'four'",
-        "stream_maps (from TAP_X_STREAM_MAPS) must be JSON: Expecting value: line 1 column 7 (char 6)",
+    config = settings.from_environment(environment, properties, "TAP_X_")
+    assert (config["lookback_window"], "request_timeout" in config) == (300, False)
+    assert settings.errors({**VALID, **config}, properties, now=NOW) == [
+        "recheck_days must be a whole number of days between 0 and 36500, not 'four'",
+        "stream_maps must be a JSON object: Expecting value: line 1 column 7 (char 6)",
+        "flattening_enabled must be true or false, not 'yep'",
     ]
 
 
+@pytest.mark.parametrize("value", [" key", "key ", "…", "NPS-…"])
+def test_blanks_around_a_credential_and_placeholders_are_refused(value: str) -> None:
+    (line,) = errors(client_secret=value)
+    assert line.startswith("client_secret ")
+
+
 def test_variables_that_are_misspelt_or_have_no_effect_are_warned_about_and_dissimilar_ones_are_not() -> None:
-    names = ("TAP_X_STRAT_DATE", "TAP_X_CONCURRENCY", "TAP_X_LOGLEVEL", "TAP_X_REGION", "STRAT_DATE")
+    names = (
+        "TAP_X_STRAT_DATE",
+        "TAP_X_CONCURRENCY",
+        "TAP_X_LOGLEVEL",
+        "TAP_X_REGION",
+        "STRAT_DATE",
+        "TAP_X_ACME_CLIENT_ID",
+        "TAP_X__SELECT",
+    )
     assert [*settings.environment_warnings(dict.fromkeys(names, ""), PROPERTIES, "TAP_X_")] == [
         "Ignoring unknown setting TAP_X_STRAT_DATE; did you mean TAP_X_START_DATE?",
         "Ignoring setting TAP_X_CONCURRENCY: requests are sent one at a time",

@@ -79,6 +79,12 @@ def test_an_empty_state_has_no_bookmarks(given: dict[str, Any]) -> None:
         ),
         ({"bookmarks": [1]}, "bookmarks must be a JSON object"),
         ({"bookmarks": {"end_users": "x"}}, "the bookmark of end_users must be a JSON object"),
+        ({"bookmarks": []}, "bookmarks must be a JSON object"),
+        ({"end_users": False}, "the bookmark of end_users is not a timestamp: False"),
+        (
+            {"bookmarks": {"end_users": {"replication_key_val": "2025-06-01"}}},
+            "the bookmark of end_users has no replication_key_value, but replication_key_val",
+        ),
         ({"end_users": "lately"}, "the bookmark of end_users is not a timestamp: 'lately'"),
         (
             {"bookmarks": {"end_users": {"replication_key": "id"}}},

@@ -18,7 +18,7 @@ from singer_sdk.helpers.capabilities import PluginCapabilities
 
 from tap_wootric.api.client import HASTY, PATIENT
 from tap_wootric.api.responses import ApiUnavailableError
-from tap_wootric.messages import TargetClosedError
+from tap_wootric.messages import OutputError
 from tap_wootric.signals import Terminated
 from tap_wootric.streams import STREAMS
 from tap_wootric.streams.base import WootricStream
@@ -50,7 +50,7 @@ def test_settings_are_read_once_and_seen_by_the_sdk_with_their_defaults() -> Non
     ("options", "error"),
     [
         ({"config": {"client_id": "the-id"}}, "client_secret is not set: "),
-        ({"config": {**CONFIG, "stream_maps": "x"}}, "'x' is not of type 'object'"),
+        ({"config": {**CONFIG, "stream_maps": "x"}}, "stream_maps must be a JSON object: "),
         ({"config": CONFIG, "state": {"streams": []}}, "Invalid state: it is a catalog"),
         ({"config": {**CONFIG, "stream_maps": {"end_user": None}}}, "stream_maps: end_user is not a stream; did you"),
         ({"config": CONFIG, "catalog": {}}, "Invalid catalog: it does not have the structure that --discover prints"),
@@ -85,7 +85,18 @@ def test_the_environment_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAP_WOOTRIC_RECHECK_DAYS", "four")
     with pytest.raises(ConfigValidationError) as raised:
         TapWootric(config=dict(CONFIG), parse_env_config=True)
-    assert raised.value.errors == ["recheck_days (from TAP_WOOTRIC_RECHECK_DAYS) must be a whole number, not 'four'"]
+    assert raised.value.errors == ["recheck_days must be a whole number of days between 0 and 36500, not 'four'"]
+
+
+def test_a_dotenv_file_above_the_package_does_not_override_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    file.write_text("TAP_WOOTRIC_REGION=au")
+    monkeypatch.setattr("singer_sdk.configuration._dict_config.find_dotenv", lambda: str(file))
+    monkeypatch.setenv("TAP_WOOTRIC_REGION", "eu")
+    tap = TapWootric(config=dict(CONFIG), parse_env_config=True)
+    assert tap.config["region"] == "eu"
 
 
 # A sync
@@ -252,7 +263,7 @@ def test_an_api_that_cannot_be_used_ends_the_sync_at_once_after_the_lines_of_the
     assert messages(capsys.readouterr().out)[-1]["type"] == "SCHEMA"
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(), TargetClosedError()], ids=repr)
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OutputError(BrokenPipeError())], ids=repr)
 def test_a_bug_and_a_target_that_closes_its_pipe_end_the_sync_at_once(error: Exception) -> None:
     tap = make_tap(failing(declines=error))
     with pytest.raises(type(error)):
