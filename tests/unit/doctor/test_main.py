@@ -146,8 +146,8 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_arguments: object) -> int:
         raise KeyboardInterrupt
 
-    statuses: list[int] = []
     monkeypatch.setattr(command, "_run", interrupt)
-    monkeypatch.setattr("os._exit", statuses.append)
-    command.main()
-    assert statuses == [130]
+    monkeypatch.setattr("os._exit", sys.exit)
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 130
