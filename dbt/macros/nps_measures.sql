@@ -10,6 +10,6 @@
 
 
 {% macro percentage(part) -%}
-    {#- Return how much a number is of a group's rows, with one decimal place. -#}
+    {#- Return a count as a percentage of a group's rows, to one decimal place. -#}
     cast(round(100.0 * {{ part }} / count(*), 1) as decimal(4, 1))
 {%- endmacro %}
