@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
-from tap_wootric.streams import EmailSources, EmailStats
+from tap_wootric.streams.email import EmailSources, EmailStats
 from tests.unit.api.fakes import response
 from tests.unit.fakes import make_stream, make_tap
 
