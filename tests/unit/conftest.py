@@ -18,6 +18,7 @@ def _redaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(redact, "_secrets", {})
     handlers, stderr = logging.getLogger().handlers, sys.stderr
     yield
+    monkeypatch.undo()  # A test may have replaced the same methods.
     for handler in handlers:
         vars(handler).pop("format", None)
     vars(stderr).pop("write", None)
