@@ -66,12 +66,16 @@ def forecast(fetch: FetchPage, query: Query, page_rows: int = PAGE_SIZE, max_sam
     Raises:
         WrongAnswerError: The API does not filter or sort as it was asked to.
     """
-    sampler = _Sampler(fetch, query, page_rows)
     time_range = query.range_of(query.time_key)
-    samples = [sampler.sample(time_range)]
+
+    def sample(gte: int, lt: int, *, descending: bool = False) -> _Span:
+        part = query.with_range(query.time_key, TimeRange(gte, lt))
+        return _sample(fetch, replace(part, descending=descending), page_rows)
+
+    samples = [sample(time_range.gte, time_range.lt)]
     if samples[0].end >= time_range.lt:
         return Forecast(samples)
-    samples.append(sampler.sample(TimeRange(samples[0].end, time_range.lt), descending=True))
+    samples.append(sample(samples[0].end, time_range.lt, descending=True))
     while True:
         gaps = [*pairwise(samples)]
         most_rows = [max(a.density, b.density) * (b.start - a.end) for a, b in gaps]
@@ -83,7 +87,7 @@ def forecast(fetch: FetchPage, query: Query, page_rows: int = PAGE_SIZE, max_sam
         middle = _middle(before, after)
         if not before.end < middle < after.start:
             break
-        samples.insert(index + 1, sampler.sample(TimeRange(middle, after.start)))
+        samples.insert(index + 1, sample(middle, after.start))
     between = [_Span(a.end, b.start, math.sqrt(a.density * b.density) * (b.start - a.end)) for a, b in gaps]
     return Forecast([*samples, *between])
 
@@ -102,33 +106,19 @@ def _middle(before: _Span, after: _Span) -> int:
     return before.end + seconds // 2
 
 
-class _Sampler:
-    """Finds out how dense a list is in a range."""
-
-    def __init__(self, fetch: FetchPage, query: Query, page_rows: int) -> None:
-        self._fetch = fetch
-        self._query = query
-        self._page_rows = page_rows
-
-    def sample(self, time_range: TimeRange, *, descending: bool = False) -> _Span:
-        """Return where the first rows of a range are, up to page 30; the last ones if descending.
-
-        If the range has fewer rows, return the whole range with their number.
-        """
-        query = replace(self._query.with_range(self._query.time_key, time_range), descending=descending)
-        page = fetch_page(self._fetch, replace(query, page=LAST_PAGE))
-        if len(page.records) < self._page_rows:
-            return _Span(time_range.gte, time_range.lt, self._count(query, len(page.records)))
-        second, rows = unix_seconds(page.seconds[0]), (LAST_PAGE - 1) * self._page_rows
-        if descending:
+def _sample(fetch: FetchPage, query: Query, page_rows: int) -> _Span:
+    """Return where the first rows of a query are, up to page 30; its whole range with their number if it has fewer."""
+    time_range = query.range_of(query.time_key)
+    page = fetch_page(fetch, replace(query, page=LAST_PAGE))
+    rows, full, empty = len(page.records), 0, LAST_PAGE + 1
+    if rows >= page_rows:
+        second, rows = unix_seconds(page.seconds[0]), (LAST_PAGE - 1) * page_rows
+        if query.descending:
             return _Span(min(second, time_range.lt - 1), time_range.lt, rows)
         return _Span(time_range.gte, max(second, time_range.gte + 1), rows)
-
-    def _count(self, query: Query, rows_on_last_page: int) -> int:
-        """Return how many rows a range has that ends on page 30 or before."""
-        full, number, rows, empty = 0, LAST_PAGE, rows_on_last_page, LAST_PAGE + 1
-        while not 0 < rows < self._page_rows and empty - full > 1:
-            number = (full + empty) // 2
-            rows = len(fetch_page(self._fetch, replace(query, page=number)).records)
-            full, empty = (number, empty) if rows else (full, number)
-        return (number - 1) * self._page_rows + rows if rows else full * self._page_rows
+    number = LAST_PAGE
+    while not 0 < rows < page_rows and empty - full > 1:
+        number = (full + empty) // 2
+        rows = len(fetch_page(fetch, replace(query, page=number)).records)
+        full, empty = (number, empty) if rows else (full, number)
+    return _Span(time_range.gte, time_range.lt, (number - 1) * page_rows + rows if rows else full * page_rows)

@@ -7,9 +7,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 
-import pendulum
-from pendulum.parsing.exceptions import ParserError
-
 SECOND_LENGTH = len("2016-12-16T17:05:13")
 """Length of the part of a timestamp that ends with its second."""
 
@@ -20,7 +17,6 @@ SECONDS_PER_DAY = 86_400
 
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d+)? ?(UTC|[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 _UNIX_SECONDS = re.compile(r"(\d{1,12})(\.\d+)?", re.ASCII)
-_LOOKS_LIKE_DATE = re.compile(r"\d{4}-\d\d-\d\d[T\d :.,Zz+-]*", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _USUAL_LENGTH = len("2016-12-16 09:05:13 -0800")
 _HOUR_LENGTH = len("2016-12-16 09")
@@ -33,8 +29,8 @@ def normalize_timestamp(value: object) -> str:
     """Return a timestamp in UTC as `2016-12-16T17:05:13Z`; a fraction of a second is kept as sent.
 
     Accepts the forms that the API sends or documents: `2016-12-16 09:05:13 -0800`, also with a `T`, with a fraction,
-    with a colon in the offset, or without an offset (UTC); and Unix seconds, as a number or as text. Any other text
-    that begins with a date is left to pendulum.
+    with a colon in the offset, or without an offset (UTC); and Unix seconds, as a number or as text. Also other text in
+    ISO format, such as a date.
 
     Raises:
         ValueError: The value is not a timestamp, or is outside the years 1 to 9999.
@@ -72,15 +68,11 @@ def _normalize(value: object) -> str:
         elif match := _UNIX_SECONDS.fullmatch(text):
             seconds, fraction = match.groups()
             moment = _EPOCH + timedelta(seconds=int(seconds))
-        elif _LOOKS_LIKE_DATE.fullmatch(text):
-            parsed = pendulum.parse(text)
-            if not isinstance(parsed, pendulum.DateTime):
-                raise ValueError("not a timestamp")
-            moment, fraction = parsed, f"{parsed:.%f}".rstrip("0").rstrip(".")
         else:
-            raise ValueError("not a timestamp")
+            moment = datetime.fromisoformat(text)
+            moment, fraction = moment.replace(tzinfo=moment.tzinfo or UTC), f"{moment:.%f}".rstrip("0").rstrip(".")
         whole_second = moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()
-    except (OverflowError, ParserError) as error:
+    except OverflowError as error:
         raise ValueError("not a timestamp") from error
     return f"{whole_second}{fraction or ''}Z"
 

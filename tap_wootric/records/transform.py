@@ -90,31 +90,24 @@ class _ObjectTransformer:
         self._objects: dict[str, _ObjectTransformer] = {}
         self._converters: dict[str, tuple[type | None, _Convert]] = {}
         self._deselected = schema["properties"].keys() - effective_schema["properties"].keys() - {EXTRA_FIELDS}
-        self._nulls: Record = {}
-        self._flattened: set[str] = set()
+        self._is_flattened = flattened_levels > 0
         for name, field in schema["properties"].items():
             if name in self._deselected or name == EXTRA_FIELDS:
                 continue
-            self._nulls[name] = None
             if "properties" in field:
-                inner = _ObjectTransformer(
-                    field,
-                    effective_schema["properties"][name],
-                    f"{path}{name}.",
-                    on_unexpected_field,
-                    flattened_levels - 1,
+                effective_field = effective_schema["properties"][name]
+                self._objects[name] = _ObjectTransformer(
+                    field, effective_field, f"{path}{name}.", on_unexpected_field, flattened_levels - 1
                 )
-                self._objects[name] = inner
-                if flattened_levels > 0:
-                    self._nulls[name] = inner._nulls
-            elif name in _UNIX_SECONDS_FIELDS:
-                self._converters[name] = (None, _to_unix_seconds)
             else:
-                self._converters[name] = _converter(field)
+                self._converters[name] = _converter(name, field)
+        self._nulls: Record = dict.fromkeys((*self._converters, *self._objects))
 
     def nulls(self) -> Record:
         """Return the object without values. It is not shared: a stream map may change it."""
-        return {**self._nulls, **{name: self._objects[name].nulls() for name in self._flattened}}
+        if not self._is_flattened:
+            return self._nulls.copy()
+        return {**self._nulls, **{name: inner.nulls() for name, inner in self._objects.items()}}
 
     def transform(self, row: Row) -> tuple[Record, dict[str, Any]]:
         """Return the object in the structure of its schema, and the fields and values that do not fit there."""
@@ -150,19 +143,14 @@ class _ObjectTransformer:
             self._on_unexpected_field(f"{self._path}{name}", is_known)
 
 
-def _json_type(field: Mapping[str, Any]) -> str:
-    """Return the JSON type of a field, ignoring null."""
-    types = field["type"] if isinstance(field["type"], list) else [field["type"]]
-    return str(next(name for name in types if name != "null"))
-
-
-def _converter(field: Mapping[str, Any]) -> tuple[type | None, _Convert]:
+def _converter(name: str, field: Mapping[str, Any]) -> tuple[type | None, _Convert]:
     """Return the type of the values that need no conversion, if there is one, and the function that converts others."""
     if field.get("format") == "date-time":
         return None, normalize_timestamp
-    json_type = _json_type(field)
-    if json_type == "array":
-        _, convert_item = _converter(field["items"])
+    if name in _UNIX_SECONDS_FIELDS:
+        return None, _to_unix_seconds
+    if "items" in field:
+        _, convert_item = _converter("", field["items"])
         return None, partial(_to_list, convert_item)
     converters: dict[str, tuple[type | None, _Convert]] = {
         "integer": (None, _to_integer),
@@ -171,7 +159,7 @@ def _converter(field: Mapping[str, Any]) -> tuple[type | None, _Convert]:
         "string": (str, _to_text),
         "object": (dict, _to_object),
     }
-    return converters[json_type]
+    return next(converter for json_type, converter in converters.items() if json_type in field["type"])
 
 
 def _to_integer(value: Any) -> int:

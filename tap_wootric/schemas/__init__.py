@@ -1,1 +1,1 @@
-"""One JSON schema a stream, every property described."""
+"""One JSON schema a stream, every property described. A property may refer to a schema of its own."""

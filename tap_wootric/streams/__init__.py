@@ -1,4 +1,4 @@
-"""The streams, one class each."""
+"""The streams, one class each, and those about email in `email.py`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing_extensions import override
 
 from tap_wootric.pagination.query import TIME_KEYS
 from tap_wootric.records.transform import Row
-from tap_wootric.streams import email
 from tap_wootric.streams.base import WootricStream
 from tap_wootric.streams.daily import DailyStream
+from tap_wootric.streams.email import EmailSources, EmailStats
 from tap_wootric.streams.lists import ListStream
 
 
@@ -78,35 +78,6 @@ class NpsSummary(DailyStream):
     def totals(self, content: Any) -> Row:
         """Return the metrics in the JSON of a response. Without `responses` it has another structure."""
         return {**content, "responses": content["responses"]}
-
-
-class EmailStats(DailyStream):
-    """The statistics of the account's email surveys, day by day."""
-
-    name = "email_stats"
-    path = "/v2/email_stats"
-    selected_by_default = False
-    range_params = ("date_range[start_date]", "date_range[end_date]")
-    needed_fields = ("send_requests", "emails_sent")
-
-    @override
-    def totals(self, content: Any) -> Row:
-        """Return the statistics in the JSON of a response, with their percentages as numbers, too."""
-        return email.statistics(content)
-
-
-class EmailSources(WootricStream):
-    """Where the account's email surveys come from: integrations, and uploaded lists of recipients."""
-
-    name = "email_sources"
-    path = "/v2/email_stats/sources"
-    primary_keys = ("kind", "id")
-    selected_by_default = False
-
-    @override
-    def rows(self, content: Any, params: Mapping[str, Any]) -> list[Row]:
-        """Return the sources in the JSON of a response, each with its kind."""
-        return email.sources(content)
 
 
 STREAMS: dict[str, type[WootricStream]] = {

@@ -106,7 +106,11 @@ class WootricStream(SdkStream):
         super().__init_subclass__()
         if hasattr(cls, "name"):
             schema = _SCHEMAS.get_schema(cls.name)
-            cls.schema = {**schema, "properties": {**schema["properties"], EXTRA_FIELDS: _EXTRA_FIELDS_SCHEMA}}
+            properties = {
+                name: _SCHEMAS.get_schema(field["$ref"]) if "$ref" in field else field
+                for name, field in schema["properties"].items()
+            }
+            cls.schema = {**schema, "properties": {**properties, EXTRA_FIELDS: _EXTRA_FIELDS_SCHEMA}}
 
     def __init__(self, tap: Tap, settings: Callable[[], Settings], client: Callable[[], Client]) -> None:
         super().__init__(tap)

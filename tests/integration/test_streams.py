@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from jsonschema import Draft7Validator
 
 from tap_wootric.streams import STREAMS
-from tap_wootric.tap import TapWootric
 from tests.programs import plugin
 from tests.tap import Run, full_table, selecting, tap
 from tools.sandbox import Account, Sandbox
-from tools.sandbox.account import NOW, SECOND, Email, in_utc
+from tools.sandbox.account import NOW, SECOND, in_utc
 from tools.sandbox.server import Clock
 
 BY_DEFAULT = {"end_users", "responses", "declines"}
@@ -147,37 +145,6 @@ def test_the_last_seven_days_are_read_again_because_late_answers_change_them() -
     assert len(days_asked(sandbox, asked)) == later + 8  # Today, and seven days before the last sync.
 
 
-def test_a_start_date_within_the_last_seven_days_is_respected() -> None:
-    with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
-        state = sync(sandbox, "nps_summary", start_date="2025-12-30").state
-        assert days_asked(sandbox) == [(day, day) for day in each_day(date(2025, 12, 30))]
-        sync(sandbox, "nps_summary", state=state, start_date="2025-12-30")
-    assert days_asked(sandbox, 2) == [(day, day) for day in each_day(date(2025, 12, 30))]
-
-
-@pytest.mark.parametrize("ends_before", [False, True])
-def test_the_sums_are_right_whether_or_not_the_last_day_of_a_range_is_in_it(ends_before: bool) -> None:  # noqa: FBT001
-    account = Account(responses=300)
-    with Sandbox(account, Clock(NOW), ends_before=ends_before) as sandbox:
-        records = sync(sandbox, "nps_summary", start_date="2025-12-01").records("nps_summary")
-    assert [record["date"] for record in records] == each_day(date(2025, 12, 1))
-    for record in records:
-        assert record["responses"] == account.nps(date.fromisoformat(record["date"]))["responses"]
-
-
-@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Pacific/Auckland"])
-@pytest.mark.parametrize("ends_before", [False, True])
-def test_the_sums_are_right_if_only_the_last_day_has_responses(ends_before: bool, zone: str) -> None:  # noqa: FBT001
-    account = Account()
-    account.zone = ZoneInfo(zone)
-    account.responses.insert(int(datetime(2025, 12, 31, 20, tzinfo=UTC).timestamp()) * SECOND)
-    with Sandbox(account, Clock(NOW + 20 * 3_600), ends_before=ends_before) as sandbox:
-        records = sync(sandbox, "nps_summary", start_date="2025-12-24").records("nps_summary")
-    is_tomorrow = zone == "Pacific/Auckland"
-    assert (records[-1]["date"], records[-1]["responses"]) == ("2025-12-31", 0 if is_tomorrow else 1)
-    assert sum(record["responses"] for record in records[:-1]) == 0
-
-
 def test_the_next_sync_continues_with_the_last_day_of_an_interrupted_one() -> None:
     with Sandbox(Account(responses=3_000), Clock(NOW)) as sandbox:
         sandbox.fault = lambda path, n: "500" if path == "/v1/nps_summary" and n > 12 else ""
@@ -190,15 +157,6 @@ def test_the_next_sync_continues_with_the_last_day_of_an_interrupted_one() -> No
         date(2025, 12, 1), date(2025, 12, 12)
     )
     assert [record["date"] for record in second.records("nps_summary")] == each_day(date(2025, 12, 12))
-
-
-def test_days_before_1970_are_read() -> None:
-    account = Account()
-    account.responses.insert(-86_400 * SECOND)
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        streams: Any = TapWootric(config={**sandbox.config, "start_date": "1969-12-30"}).streams
-        record = next(iter(streams["nps_summary"].get_records(None)))
-    assert (record["date"], record["responses"]) == ("1969-12-30", 1)
 
 
 def test_nps_summary_as_a_full_table_begins_with_the_start_date() -> None:
@@ -259,20 +217,6 @@ def test_email_stats_has_a_row_with_numbers_for_each_day(ends_before: bool) -> N
     assert run.of_type("SCHEMA")[0]["key_properties"] == ["date"]
     assert run.of_type("SCHEMA")[0]["bookmark_properties"] == ["date"]
     assert run.bookmark("email_stats") == "2025-12-24"
-
-
-def test_the_last_seven_days_of_email_stats_are_read_again_because_emails_are_opened_late() -> None:
-    account = Account(emails=2_000)
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        first = sync(sandbox, "email_stats", start_date="2025-12-01")
-        asked = len(sandbox.pages("email_stats"))
-        late = int((NOW - 7 * 86_400) * SECOND)
-        account.emails = [Email(email.at, "answered") if email.at >= late else email for email in account.emails]
-        second = sync(sandbox, "email_stats", state=first.state, start_date="2025-12-01")
-    assert days_asked(sandbox, asked, "email_stats") == [(day, day) for day in each_day(date(2025, 12, 24))]
-    rows = {record["date"]: record for run in (first, second) for record in run.records("email_stats")}
-    for day in each_day(date(2025, 12, 1)):
-        assert rows[day]["open_rate"] == expected_stats(account, day)["open_rate"]
 
 
 def test_email_sources_are_read_with_one_request_and_the_target_may_delete_the_others() -> None:

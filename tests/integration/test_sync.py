@@ -332,38 +332,6 @@ def test_streams_and_fields_can_be_deselected_at_every_depth() -> None:
     assert "web_nps" not in run.records("end_users")[0]["settings"]
 
 
-@pytest.mark.parametrize("key", ["id", "updated_at"])
-@pytest.mark.parametrize("is_in_schema", [True, False], ids=["deselected", "not in the schema"])
-def test_a_catalog_cannot_deselect_the_keys(key: str, *, is_in_schema: bool) -> None:
-    catalog = catalog_of("end_users", "responses")
-    for entry in catalog["streams"]:
-        for item in entry["metadata"]:
-            if item["breadcrumb"] == ["properties", key]:
-                item["metadata"] = {"inclusion": "available", "selected": not is_in_schema}
-            elif not item["breadcrumb"]:
-                item["metadata"]["selected"] = True
-        if not is_in_schema:
-            del entry["schema"]["properties"][key]
-    with Sandbox(Account(120), Clock(NOW)) as sandbox:
-        run = sync(sandbox, catalog=catalog)
-    assert seen(run.records("end_users")) == sandbox.account.end_users.versions()
-    assert key in run.of_type("SCHEMA", "end_users")[0]["schema"]["properties"]
-
-
-def test_a_field_that_the_catalog_lacks_or_mistypes_is_left_out_or_keeps_its_type() -> None:
-    catalog = catalog_of("end_users", "responses")
-    for entry in catalog["streams"]:
-        entry["metadata"] = [{"breadcrumb": [], "metadata": {"selected": True}}]
-        del entry["schema"]["properties"]["email" if entry["tap_stream_id"] == "end_users" else "text"]
-        entry["schema"]["properties"]["external_created_at"] = {"type": "string"}
-    with Sandbox(Account(20), Clock(NOW)) as sandbox:
-        run = sync(sandbox, catalog=catalog)
-    assert "email" not in run.of_type("SCHEMA", "end_users")[0]["schema"]["properties"]
-    for record in run.records("end_users"):
-        assert "email" not in record
-        assert isinstance(record["external_created_at"], int)
-
-
 def test_stream_maps_reach_into_properties() -> None:
     maps = {"end_users": {"department": "properties['Department']", "email": "md5(email) if email else None"}}
     with Sandbox(Account(20), Clock(NOW)) as sandbox:

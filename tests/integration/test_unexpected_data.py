@@ -118,15 +118,6 @@ def test_unexpected_values_are_kept_and_do_not_stop_the_sync() -> None:
     assert len(logged) == len({name for record in records for name in record["extra_fields"] or {}})
 
 
-def test_a_row_without_an_id_ends_the_sync_with_one_line() -> None:
-    account = Account(1)
-    account.end_users.insert(int(NOW - 5_000) * SECOND).body["id"] = None
-    with Sandbox(account, Clock(NOW)) as sandbox:
-        run = tap(config=sandbox.config)
-    assert run.status == 1
-    assert run.errors == ["end_users: /v1/end_users returned a row without a usable id, the primary key"]
-
-
 @pytest.mark.parametrize("start_date", ["2024-01-01", ""])
 def test_a_long_sync_logs_its_progress_every_ten_seconds(start_date: str) -> None:
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:

@@ -106,20 +106,15 @@ def serving(rows: list[dict[str, Any]]) -> Answer:
     """Return an API that has these rows in each of its lists."""
 
     def answer(_path: str, params: Mapping[str, Any]) -> requests.Response:
-        key = params["sort_key"]
-        found = [row for row in rows if _is_in_ranges(row, params)]
+        key, found = params["sort_key"], rows
+        for name in ("created", "updated"):
+            start, end = params.get(f"{name}[gte]", float("-inf")), params.get(f"{name}[lt]", float("inf"))
+            found = [row for row in found if start <= _seconds(row[f"{name}_at"]) < end]
         found.sort(key=lambda row: str(row.get(key)), reverse=params["sort_order"] == "desc")
         first = (params.get("page", 1) - 1) * params["per_page"]
         return response(content=found[first : first + params["per_page"]])
 
     return answer
-
-
-def _is_in_ranges(row: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
-    return all(
-        params.get(f"{name}[gte]", float("-inf")) <= _seconds(row[f"{name}_at"]) < params.get(f"{name}[lt]", 1e12)
-        for name in ("created", "updated")
-    )
 
 
 def messages(out: bytes | str) -> list[dict[str, Any]]:

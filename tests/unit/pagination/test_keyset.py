@@ -234,15 +234,6 @@ def test_a_crowded_second_costs_its_pages_and_a_few_requests(*, shuffle_ties: bo
 
 
 @WAYS
-def test_a_second_crowded_by_all_times_is_read_while_it_can_be_counted(stream: str, sort_key: TimeKey) -> None:
-    account = Account(10, 10)
-    account.crowd(account.tables[stream], 690, created_too=True)
-    reader = AccountReader(account, stream, sort_key)
-    assert len(reader.read()) == 700
-    assert not reader.unproven
-
-
-@WAYS
 def test_a_second_that_cannot_be_proven_complete_is_reported_and_reading_goes_on_behind_it(
     stream: str, sort_key: TimeKey
 ) -> None:

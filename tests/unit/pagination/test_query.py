@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from tap_wootric.pagination.query import (
-    BEGINNING_OF_TIME,
-    END_OF_TIME,
     TIME_KEYS,
     Page,
     Query,
@@ -46,41 +44,9 @@ def fetched(page: list[Record], query: Query) -> Page:
 # Ranges
 
 
-@pytest.mark.parametrize(
-    ("time_range", "inside", "outside"),
-    [
-        (TimeRange(10, 20), [10, 19], [9, 20]),
-        (TimeRange.of_second(10), [10], [9, 11]),
-        (TimeRange(20, 10), [], [10, 15, 20]),
-        (TimeRange.of_second(END_OF_TIME), [END_OF_TIME], [END_OF_TIME - 1]),
-        (TimeRange(), [BEGINNING_OF_TIME, -1, 0, END_OF_TIME - 1], []),
-    ],
-)
-def test_a_range_contains_its_start_but_not_its_end(
-    time_range: TimeRange, inside: list[int], outside: list[int]
-) -> None:
-    assert all(time_range.gte <= second < time_range.lt for second in inside)
-    assert not any(time_range.gte <= second < time_range.lt for second in outside)
-
-
 def test_the_length_of_a_range_is_in_seconds_and_never_negative() -> None:
     assert [len(TimeRange(10, 20)), len(TimeRange.of_second(10)), len(TimeRange(20, 10))] == [10, 1, 0]
     assert not TimeRange(10, 10)
-
-
-@pytest.mark.parametrize(
-    ("time_range", "widened"),
-    [
-        (TimeRange(10, 20), TimeRange(7, 23)),
-        (TimeRange(gte=10), TimeRange(gte=7)),
-        (TimeRange(lt=20), TimeRange(lt=23)),
-        (TimeRange(BEGINNING_OF_TIME + 1, END_OF_TIME - 1), TimeRange()),
-        (TimeRange(), TimeRange()),
-    ],
-)
-def test_a_range_is_widened_at_the_ends_that_it_has(time_range: TimeRange, widened: TimeRange) -> None:
-    assert time_range.widened(3) == widened
-    assert time_range.widened(0) == time_range
 
 
 # Queries

@@ -133,19 +133,11 @@ def test_an_unchanged_row_is_read_or_there_is_an_error(tied: TiedList) -> None:
     assert lost <= tied_ids  # The reading goes on behind their second.
 
 
+@pytest.mark.parametrize("query", [full_table, responses])
 @MANY_EXAMPLES
-@given(lists())
-def test_a_full_table_has_every_remaining_row_or_there_is_an_error(tied: TiedList) -> None:
-    read_ids, unproven = read_briefly(tied, full_table(tied))
-    lost = [row for row in tied.rows if row.id not in read_ids]
-    assert not lost or unproven
-    assert {int(row.created) for row in lost} <= {SECOND}
-
-
-@MANY_EXAMPLES
-@given(lists())
-def test_responses_lose_no_row_without_an_error(tied: TiedList) -> None:
-    read_ids, unproven = read_briefly(tied, responses(tied))
+@given(tied=lists())
+def test_a_list_by_creation_has_every_remaining_row_or_there_is_an_error(query: Any, tied: TiedList) -> None:
+    read_ids, unproven = read_briefly(tied, query(tied))
     lost = [row for row in tied.rows if row.id not in read_ids]
     assert not lost or unproven
     assert {int(row.created) for row in lost} <= {SECOND}

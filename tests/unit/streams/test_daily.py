@@ -148,6 +148,12 @@ def test_a_sync_without_a_day_reads_nothing() -> None:
     assert read(tap_with(Days({}), now=NOW - 30 * 86_400)) == {}
 
 
+def test_days_before_1970_are_read() -> None:
+    tap = tap_with(Days({"1969-12-30": 1}), start_date="1969-12-30")
+    record = next(iter(tap.streams["nps_summary"].get_records(None)))
+    assert (record["date"], record["responses"]) == ("1969-12-30", 1)
+
+
 def test_today_is_the_day_of_the_clock_that_is_behind() -> None:
     tap = tap_with(Days({TODAY: 1}))
     tap.client.local_time += 9 * 86_400

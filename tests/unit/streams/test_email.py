@@ -6,11 +6,11 @@ import logging
 from typing import Any
 
 import pytest
-from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+from singer_sdk.exceptions import RetriableAPIError
 
-from tap_wootric.streams import EmailSources, EmailStats
+from tap_wootric.streams.email import EmailSources, EmailStats
 from tests.unit.api.fakes import response
-from tests.unit.fakes import make_stream, make_tap
+from tests.unit.fakes import make_stream
 
 DAY = {"date_range[start_date]": "2024-09-03", "date_range[end_date]": "2024-09-03"}
 
@@ -269,9 +269,3 @@ def test_further_lists_and_fields_are_kept() -> None:
 def test_sources_with_another_structure_can_be_retried(content: object) -> None:
     with pytest.raises(RetriableAPIError, match="does not have the structure of email_sources"):
         sources_of(content)
-
-
-def test_a_source_without_an_id_is_an_error() -> None:
-    tap = make_tap(lambda *_: response(content={"ongoing": [{"name": "Email API *"}], "sends": []}))
-    with pytest.raises(FatalAPIError, match=r"^email_sources: /v2/email_stats/sources returned a row without a usable"):
-        [*tap.streams["email_sources"].get_records(None)]

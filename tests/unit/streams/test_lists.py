@@ -149,25 +149,6 @@ def test_the_position_moves_with_each_row_and_a_row_without_a_time_does_not_move
     assert positions == [stamp(START), stamp(START + DAY), stamp(START + DAY)]
 
 
-@pytest.mark.parametrize(
-    "state",
-    [
-        {"responses": "2025-01-14T10:00:00Z"},
-        {"bookmarks": {"responses": {"updated_at": "2025-01-14T10:00:00Z"}}},
-        {
-            "bookmarks": {
-                "responses": {"replication_key": "updated_at", "replication_key_value": "2025-01-14T10:00:00Z"}
-            }
-        },
-    ],
-    ids=["singer-io", "singer-io, nested", "earlier versions"],
-)
-def test_states_of_earlier_versions_and_of_singer_ios_tap_are_bookmarks(state: Any) -> None:
-    tap = make_tap(serving([]), state=state, recheck_days=0)
-    read(tap, "responses")
-    assert asked(tap)[0]["created[gte]"] == NOW - 22 * 3_600
-
-
 # The recheck
 
 
