@@ -20,10 +20,10 @@ from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import SECOND
 
 READY = " | target-postgres --config target.json > states.jsonl`\n"
-_LIST = "access filters_created sorts_created heeds_updated short_pages rows rate_limit latency fields"
+_LIST = "access filters_created sorts_created short_pages rows rate_limit latency fields"
 IDS: dict[str | None, str] = {
     None: "credentials clock",
-    "end_users": _LIST.replace("sorts_created heeds_updated", "filters_updated sorts_created sorts_updated"),
+    "end_users": _LIST.replace("sorts_created", "filters_updated sorts_created sorts_updated"),
     "responses": f"{_LIST} late_changes",
     "declines": _LIST,
     **dict.fromkeys(("segments", "survey_templates", "nps_summary", "email_stats", "email_sources"), "access"),
