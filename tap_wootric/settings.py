@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
@@ -257,7 +257,7 @@ def from_environment(environment: Mapping[str, str], properties: Mapping[str, An
         elif "boolean" in schema["type"]:
             config[name] = _BOOLEANS.get(text.lower(), text)
         else:
-            config[name] = text if _json_error(text) else json.loads(text)
+            config[name] = text if _json_error(text) else parse_json(text)
     return config
 
 
@@ -401,10 +401,26 @@ def _without_credentials(url: str) -> str:
     return f"{scheme}{'…@' if at else ''}{host_and_path}{'?…' if others else ''}"
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON document.
+
+    Raises:
+        ValueError: It is not JSON, or has a lone surrogate, which no message can hold.
+        RecursionError: It is nested too deeply.
+    """
+    content = json.loads(text, parse_constant=_reject_constant)
+    json.dumps(content, ensure_ascii=False).encode()
+    return content
+
+
+def _reject_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
 def _json_error(text: str) -> str | None:
     """Return why a text is not JSON, without quoting it."""
     try:
-        json.loads(text)
+        parse_json(text)
     except ValueError as error:
         return str(error)
     except RecursionError:

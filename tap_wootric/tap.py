@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import time
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, ClassVar, NoReturn, Self, cast
+from typing import IO, Any, ClassVar, Self, cast
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
@@ -381,7 +380,7 @@ def _json_object(option: str, read: Callable[[], str | bytes]) -> dict[str, Any]
         ConfigValidationError: It cannot be read, or it is not a JSON object.
     """
     try:
-        content = json.loads(read(), parse_constant=_reject_constant)
+        content = settings.parse_json(read())
     except (OSError, ValueError) as error:
         raise _config_error(f"Invalid {option} file: {error}") from error
     except RecursionError as error:
@@ -389,7 +388,3 @@ def _json_object(option: str, read: Callable[[], str | bytes]) -> dict[str, Any]
     if not isinstance(content, dict):
         raise _config_error(f"Invalid {option} file: it is not a JSON object")
     return content
-
-
-def _reject_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

@@ -412,7 +412,12 @@ def invoke(**options: Any) -> list[str]:
 @pytest.mark.parametrize("option", ["state", "catalog"])
 @pytest.mark.parametrize(
     ("content", "error"),
-    [("[1]", "it is not a JSON object"), ('{"end_users": NaN}', "NaN is not JSON"), ("{", "Expecting property name")],
+    [
+        ("[1]", "it is not a JSON object"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ("{", "Expecting property name"),
+        ('["\\ud800"]', "'utf-8' codec"),
+    ],
 )
 def test_a_file_that_is_not_a_json_object_is_refused(option: str, content: str, error: str) -> None:
     (line,) = invoke(**{option: io.StringIO(content)})
