@@ -24,6 +24,7 @@ from tap_wootric.api.redact import hide
 from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.messages import MessageWriter
 from tap_wootric.progress import Effort, log_total
+from tap_wootric.records.timestamps import normalize_timestamp
 from tap_wootric.sdk import SdkTap
 from tap_wootric.settings import Settings
 from tap_wootric.signals import Terminated, kill_on_repeat
@@ -246,7 +247,9 @@ class TapWootric(SdkTap):
         _raise_if_any(stream_maps.type_errors(set_config.get("stream_maps", {})))
         for warning in settings.warnings(set_config, properties):
             self.logger.warning(warning)
-        return settings.with_utc_start_date(set_config)
+        if "start_date" in set_config:  # The SDK puts it into states as it is.
+            set_config["start_date"] = normalize_timestamp(set_config["start_date"])
+        return set_config
 
     @override
     def setup_mapper(self) -> None:
