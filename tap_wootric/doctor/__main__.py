@@ -76,9 +76,8 @@ def _run(arguments: Sequence[str]) -> int:
     if options.format == "json":
         sys.stdout.write(f"{as_json(report)}\n")
     else:
-        colored = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
         unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        sys.stdout.write(as_text(report, colored=colored, unicode=unicode))
+        sys.stdout.write(as_text(report, unicode=unicode))
     return _READABLE if report.is_readable else _UNREADABLE
 
 
