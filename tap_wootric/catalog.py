@@ -103,9 +103,12 @@ def warnings(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Iterat
 
 def _useless_selections(entry: Mapping[str, Any], stream: type[WootricStream]) -> Iterator[str]:
     name, keys = entry["tap_stream_id"], [[key] for key in _keys(stream)]
-    for path in ["selected"] * ("selected" in entry) + [*_selections(entry.get("schema", {}), "schema")]:
+    items = entry.get("metadata") or []
+    selected = next((item["metadata"].get("selected") for item in items if not item["breadcrumb"]), None)
+    is_ignored = entry.get("selected", selected) != selected  # Meltano selects in both places.
+    for path in ["selected"] * is_ignored + [*_selections(entry.get("schema", {}), "schema")]:
         yield f"Ignoring {path} of {name} in the catalog: only its metadata selects"
-    for item in entry.get("metadata") or []:
+    for item in items:
         breadcrumb, flags = item["breadcrumb"], item["metadata"]
         node: Any = stream.schema
         for part in breadcrumb:

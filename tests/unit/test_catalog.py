@@ -175,7 +175,7 @@ def test_selections_and_keys_without_effect_are_named() -> None:
     metadata = [
         {"breadcrumb": PHONE, "metadata": {"selected": False}},
         {"breadcrumb": [], "metadata": {"replication-key": "created_at"}},
-        {"breadcrumb": ["properties", "email"], "metadata": {"slected": False}},
+        {"breadcrumb": ["properties", "email"], "metadata": {"is-selected": False}},
         {"breadcrumb": ["properties", "id"], "metadata": {"selected": False}},
         {"breadcrumb": ["properties", "updated_at"], "metadata": {"selected": False, "inclusion": "automatic"}},
     ]
@@ -187,7 +187,17 @@ def test_selections_and_keys_without_effect_are_named() -> None:
         "Ignoring schema.email.selected of end_users in the catalog: only its metadata selects",
         "Ignoring the metadata of end_users for ['properties', 'phone'], which is not a property of it",
         "Ignoring selected of end_users.id in the catalog: it is always read",
-        "Ignoring slected in the metadata of end_users: it has no meaning",
+        "Ignoring is-selected in the metadata of end_users: it has no meaning",
         "Ignoring key_properties of end_users in the catalog: it is always ['id']",
         "Ignoring replication-key of end_users in the catalog: it is always updated_at",
     ]
+
+
+def test_a_catalog_that_meltano_has_completed_has_no_warning() -> None:
+    metadata = [
+        {"breadcrumb": [], "metadata": {"selected": True, "replication-key": "updated_at"}},
+        {"breadcrumb": ["properties", "id"], "metadata": {"inclusion": "automatic", "selected": False}},
+        {"breadcrumb": ["properties", "email"], "metadata": {"inclusion": "available", "selected": False}},
+    ]
+    entry = {"tap_stream_id": "end_users", "selected": True, "metadata": metadata, "key_properties": ["id"]}
+    assert [*catalog.warnings({"streams": [entry]}, STREAMS)] == []
