@@ -6,13 +6,18 @@ the SDK's mapper registers the schemas of the catalog before.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import fields
 from typing import Any, Literal
 
 import msgspec
 from singer_sdk.singerlib import Catalog
+from singer_sdk.singerlib.catalog import StreamMetadata
 
 from tap_wootric.streams.base import WootricStream
+
+_METADATA_KEYS = {field.name.replace("_", "-") for field in fields(StreamMetadata)} | {"replication-method"}
 
 
 def complete(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Any:
@@ -23,70 +28,108 @@ def complete(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Any:
     but the SDK looks for it in the entry itself.
 
     Args:
-        catalog: A catalog, or its JSON.
+        catalog: The JSON of a catalog.
         streams: The streams of the tap by their names. Entries of other streams are dropped.
 
     Raises:
         ValueError: It does not have the structure of a catalog. The message says why.
     """
-    catalog = _json(catalog)
     if not isinstance(catalog, Mapping):
         return catalog
     try:
-        entries = [_entry(entry, streams) for entry in catalog["streams"] if entry["tap_stream_id"] in streams]
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
-    except (AttributeError, KeyError, TypeError):
-        raise ValueError("it does not have the structure that --discover prints") from None
+        msgspec.convert(catalog, _Catalog)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise ValueError(f"{error}; compare it with what --discover prints") from None
+    _refuse_repeated("the catalog", [entry["tap_stream_id"] for entry in catalog["streams"]])
+    entries = [_entry(entry, streams) for entry in catalog["streams"] if entry["tap_stream_id"] in streams]
     return {**catalog, "streams": entries}
 
 
-class _Schema(msgspec.Struct):
-    properties: dict[str, _Schema] | msgspec.UnsetType = msgspec.UNSET
-
-
-class _Item(msgspec.Struct):
-    breadcrumb: list[str]
-    metadata: dict[str, Any]
+def as_json(catalog: Any) -> Any:
+    """Return the JSON of a catalog, which may already be JSON or None."""
+    return catalog.to_dict() if isinstance(catalog, Catalog) else catalog
 
 
 class _Flags(msgspec.Struct, rename=lambda name: name.replace("_", "-")):
     inclusion: Literal["automatic", "available", "unsupported"] | None = None
-    selected: bool | None = None
+    selected: bool | None = None  # The text "false" would count as true.
     selected_by_default: bool | None = None
 
 
+class _Item(msgspec.Struct):
+    breadcrumb: list[str]
+    metadata: _Flags
+
+
+class _Schema(msgspec.Struct):
+    properties: dict[str, _Schema] | msgspec.UnsetType = msgspec.UNSET
+    max_length: int | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="maxLength")
+
+
 class _Entry(msgspec.Struct):
+    tap_stream_id: str
+    metadata: list[_Item] | None = None
     schema: _Schema | msgspec.UnsetType = msgspec.UNSET
 
 
-def _checked(value: Any, kind: type[msgspec.Struct], name: str) -> None:
-    """Raise a ValidationError if a value does not have a structure."""
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise msgspec.ValidationError(f"{name}: {error}") from None
+class _Catalog(msgspec.Struct):
+    streams: list[_Entry]
+
+
+def _refuse_repeated(place: str, names: Collection[str]) -> None:
+    """Refuse names that are there twice, as only the last one would count.
+
+    Raises:
+        ValueError: There are some.
+    """
+    for name, number in Counter(names).items():
+        if number > 1:
+            raise ValueError(f"{place} has {number} entries for {name}, and only the last one would count")
 
 
 def warnings(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Iterator[str]:
-    """Yield a line for each selection, or key, in a valid catalog that has no effect: it may be to keep data out."""
-    catalog = _json(catalog)
+    """Yield a line for each part of a catalog that has no effect: it may be to keep data out.
+
+    The catalog is one that `complete` accepts.
+    """
     for entry in catalog["streams"] if isinstance(catalog, Mapping) else ():
-        stream = streams.get(name := entry["tap_stream_id"])
-        if stream is None:
-            continue
-        for path in ["selected"] * ("selected" in entry) + [*_selections(entry.get("schema", {}), "schema")]:
-            yield f"Ignoring {path} of {name} in the catalog: only its metadata selects"
-        for item in entry.get("metadata") or []:
-            node: Any = stream.schema
-            for part in item["breadcrumb"]:
-                node = node.get(part) if isinstance(node, Mapping) else None
-            if node is None or len(item["breadcrumb"]) % 2:
-                yield f"Ignoring the metadata of {name} for {item['breadcrumb']}, which is not a property of it"
-            keys = {"replication-key": stream.replication_key, "table-key-properties": [*stream.primary_keys]}
-            for key, own in keys.items():
-                if item["metadata"].get(key) not in (None, own):
-                    yield f"Ignoring {key} of {name} in the catalog: it is always {own}"
+        name = entry["tap_stream_id"]
+        if stream := streams.get(name):
+            yield from _useless_selections(entry, stream)
+            yield from _useless_metadata(entry, stream)
+        else:
+            yield f"Ignoring unknown stream in the catalog: {name}"
+
+
+def _useless_selections(entry: Mapping[str, Any], stream: type[WootricStream]) -> Iterator[str]:
+    name, keys = entry["tap_stream_id"], [[key] for key in _keys(stream)]
+    items = entry.get("metadata") or []
+    selected = next((item["metadata"].get("selected") for item in items if not item["breadcrumb"]), None)
+    is_ignored = entry.get("selected", selected) != selected  # Meltano selects in both places.
+    for path in ["selected"] * is_ignored + [*_selections(entry.get("schema", {}), "schema")]:
+        yield f"Ignoring {path} of {name} in the catalog: only its metadata selects"
+    for item in items:
+        breadcrumb, flags = item["breadcrumb"], item["metadata"]
+        node: Any = stream.schema
+        for part in breadcrumb:
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if node is None or len(breadcrumb) % 2:
+            yield f"Ignoring the metadata of {name} for {breadcrumb}, which is not a property of it"
+        elif flags.get("selected") is False and flags.get("inclusion") != "automatic" and breadcrumb[1:] in keys:
+            # Meltano deselects keys, too, but leaves them automatic.
+            yield f"Ignoring selected of {name}.{breadcrumb[1]} in the catalog: it is always read"
+
+
+def _useless_metadata(entry: Mapping[str, Any], stream: type[WootricStream]) -> Iterator[str]:
+    name, metadata = entry["tap_stream_id"], [item["metadata"] for item in entry.get("metadata") or []]
+    for key in sorted({key for flags in metadata for key in flags} - _METADATA_KEYS):
+        yield f"Ignoring {key} in the metadata of {name}: it has no meaning"
+    key_names = {"replication_key": stream.replication_key, "key_properties": [*stream.primary_keys]}
+    key_names |= {"replication-key": stream.replication_key, "table-key-properties": [*stream.primary_keys]}
+    for place in (entry, *metadata):
+        for key, own in key_names.items():
+            if place.get(key) not in (None, own):
+                yield f"Ignoring {key} of {name} in the catalog: it is always {own}"
 
 
 def _selections(schema: Mapping[str, Any], path: str) -> Iterator[str]:
@@ -98,29 +141,15 @@ def _selections(schema: Mapping[str, Any], path: str) -> Iterator[str]:
             yield from _selections(field, f"{path}.{name}")
 
 
-def unknown_streams(catalog: Any, streams: Collection[str]) -> list[str]:
-    """Return the names that belong to no stream, such as misspelt ones, in a catalog that `complete` accepts."""
-    catalog = _json(catalog)
-    entries = catalog["streams"] if isinstance(catalog, Mapping) else ()
-    return [entry["tap_stream_id"] for entry in entries if entry["tap_stream_id"] not in streams]
-
-
-def _json(catalog: Any) -> Any:
-    return catalog.to_dict() if isinstance(catalog, Catalog) else catalog
-
-
 def _entry(entry: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]) -> dict[str, Any]:
     name = entry["tap_stream_id"]
     stream = streams[name]
-    for item in entry.get("metadata") or []:  # The text "false" would count as true.
-        _checked(item, _Item, name)
-        _checked(item["metadata"], _Flags, ".".join([name, *item["breadcrumb"][1::2]]))
-    _checked(entry, _Entry, name)
-    keys = [key for key in (*stream.primary_keys, stream.replication_key) if key]
+    _refuse_repeated(f"the metadata of {name}", [str(item["breadcrumb"]) for item in entry.get("metadata") or []])
+    keys = _keys(stream)
     metadata = _metadata(entry, keys)
     root: Mapping[str, Any] = next((item["metadata"] for item in metadata if not item["breadcrumb"]), {})
     method = root.get("replication-method", entry.get("replication_method"))
-    if method not in {None, "INCREMENTAL", "FULL_TABLE"}:
+    if method not in (None, "INCREMENTAL", "FULL_TABLE"):
         raise ValueError(f"the replication method of {name} must be INCREMENTAL or FULL_TABLE")
     return {
         **entry,
@@ -131,6 +160,10 @@ def _entry(entry: Mapping[str, Any], streams: Mapping[str, type[WootricStream]])
         "schema": _restricted(stream.schema, entry.get("schema", stream.schema), keys),
         "metadata": metadata,
     }
+
+
+def _keys(stream: type[WootricStream]) -> list[str]:
+    return [key for key in (*stream.primary_keys, stream.replication_key) if key]
 
 
 def _metadata(entry: Mapping[str, Any], keys: Collection[str]) -> list[dict[str, Any]]:

@@ -113,7 +113,8 @@ def prepare_output() -> None:
     if sys.stdout is None:
         raise OSError("Nothing can be written, because stdout is closed")
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        # Buffered despite PYTHONUNBUFFERED: argparse ignores errors of writing, but none is ignored in a flush.
+        sys.stdout.reconfigure(errors="backslashreplace", write_through=False)
 
 
 def discard_stdout() -> None:

@@ -11,6 +11,7 @@ import logging
 import signal
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -22,7 +23,7 @@ from singer_sdk.exceptions import MapExpressionError, SingerSDKError, StreamMapC
 from singer_sdk.helpers._catalog import get_selected_schema
 from singer_sdk.helpers._state import StateWriter
 from singer_sdk.helpers.types import Context
-from singer_sdk.mapper import CustomStreamMap
+from singer_sdk.mapper import CustomStreamMap, PluginMapper
 from singer_sdk.singerlib import StateMessage
 from typing_extensions import override
 
@@ -55,12 +56,20 @@ def expression_evaluator(faker_config: Mapping[str, Any] | None = None) -> Any:
     """Return a new evaluator of the expressions in `stream_maps`, which is one of simpleeval.
 
     Raises:
-        StreamMapConfigError: Faker does not know the locale in `faker_config`.
+        StreamMapConfigError: Faker does not know the locale in `faker_config`, or cannot use the seed.
     """
     try:
         return CustomStreamMap("", {}, dict(faker_config or {}), {}, None, {}, None).expr_evaluator
-    except AttributeError as error:
+    except (AttributeError, ValueError) as error:
         raise StreamMapConfigError(f"faker_config: {error}") from error
+
+
+def is_alias(expression: str) -> bool:
+    """Return whether an `__alias__` in `stream_maps` gives the name of a stream."""
+    with suppress(Exception):  # `_eval_stream` is private. It lets most errors of an expression through.
+        alias = PluginMapper._eval_stream(expression, "stream")  # noqa: SLF001
+        return isinstance(alias, str) and alias != ""
+    return False
 
 
 def is_worth_logging(record: logging.LogRecord) -> bool:

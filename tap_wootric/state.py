@@ -68,11 +68,11 @@ def _bookmark(name: str, entry: Any, stream: type[WootricStream] | None) -> Any:
         raise ValueError(f"the bookmark of {name} is not a timestamp: {value!r:.60}") from None
 
 
-def unknown_streams(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:
-    """Return the names in a state, sorted, that belong to no stream, such as misspelt ones."""
+def warnings(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:
+    """Return a line for each name in a valid state that belongs to no stream, such as a misspelt one."""
     state = _unwrapped(state)
     names = {*state, *(state.get("bookmarks") or {})} - _OTHER_KEYS
-    return sorted(names.difference(streams))
+    return [f"Ignoring unknown stream in the state: {name}" for name in sorted(names.difference(streams))]
 
 
 def _unwrapped(state: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,9 +17,12 @@ from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
-from tap_wootric.sdk import expression_evaluator
+import msgspec
 
-_OPTIONS = ("__alias__", "__else__", "__filter__", "__key_properties__", "__source__")
+from tap_wootric.sdk import expression_evaluator, is_alias
+
+_TYPES: dict[str, Any] = {"__alias__": str, "__else__": None, "__key_properties__": list[str] | None, "__source__": str}
+_OPTIONS = (*_TYPES, "__filter__")
 _REMOVALS = (None, "__NULL__")
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # Stands for every value that only a record can tell.
 _Json = Mapping[str, Any]
@@ -43,14 +46,19 @@ def errors(config: _Json, schemas: Mapping[str, _Json]) -> list[str]:
     return [f"stream_maps: {line}" for line in lines]
 
 
-def else_errors(maps: _Json) -> list[str]:
-    """Return a line for each `__else__` that is no removal: the SDK fails on it when it checks the settings."""
-    places = {"": maps, **{f"{name}.": options for name, options in maps.items() if isinstance(options, Mapping)}}
-    return [
-        f"stream_maps: {place}__else__ must be null or __NULL__"
-        for place, options in places.items()
-        if options.get("__else__") not in _REMOVALS
-    ]
+def type_errors(maps: _Json) -> list[str]:
+    """Return a line for each option of another type: the SDK fails on some, and quotes whole maps."""
+    options = {name: (value, _TYPES.get(name, dict | None)) for name, value in maps.items()}
+    for name, value in maps.items():
+        if isinstance(value, Mapping):
+            options |= {f"{name}.{key}": (option, _TYPES.get(key, str | None)) for key, option in value.items()}
+    lines = []
+    for name, (value, kind) in options.items():
+        try:
+            msgspec.convert(None if value in _REMOVALS else value, kind)
+        except msgspec.ValidationError as error:
+            lines.append(f"stream_maps: {name}: {error}")
+    return lines
 
 
 def _replacements(maps: _Json, streams: Iterable[str]) -> Iterator[str]:
@@ -70,6 +78,8 @@ def _map_errors(name: str, options: _Json, stream: str, properties: _Json, confi
         if key.startswith("__") and key.endswith("__") and key != "__filter__":
             if key not in _OPTIONS:
                 yield f"{name}.{key} is not an option{_did_you_mean(key, _OPTIONS)}"
+            elif key == "__alias__" and not is_alias(value):
+                yield f"{name}.__alias__ must be a name, or an expression that gives one: 'new_' + __stream_name__"
         elif path := _nested_field(key, options, properties, config):
             yield (
                 f"{name}.{key} is a field inside of {path[0]}, and maps only reach whole properties; to empty "

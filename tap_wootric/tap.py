@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import time
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, ClassVar, NoReturn, Self, cast
+from typing import IO, Any, ClassVar, Self, cast
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
@@ -25,6 +24,7 @@ from tap_wootric.api.redact import hide
 from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.messages import MessageWriter
 from tap_wootric.progress import Effort, log_total
+from tap_wootric.records.timestamps import normalize_timestamp
 from tap_wootric.sdk import SdkTap
 from tap_wootric.settings import Settings
 from tap_wootric.signals import Terminated, kill_on_repeat
@@ -94,12 +94,11 @@ class TapWootric(SdkTap):
         if parse_env_config:  # The SDK's parser takes a misspelt boolean for false, and fails on an empty integer.
             found = settings.from_environment(os.environ, properties, _ENVIRONMENT_PREFIX)
             options["config"] = {**(options.get("config") or {}), **found}
+        catalog = catalogs.as_json(catalog)
         try:
             completed = catalogs.complete(catalog, STREAMS)
         except ValueError as error:
             raise _config_error(f"Invalid catalog: {error}") from error
-        if names := catalogs.unknown_streams(catalog, STREAMS):
-            self.logger.warning(_ignoring("catalog", names))
         for warning in catalogs.warnings(catalog, STREAMS):
             self.logger.warning(warning)
         super().__init__(catalog=completed, message_writer=self.message_writer, **options)
@@ -245,10 +244,12 @@ class TapWootric(SdkTap):
         if not validate:
             return set_config
         _raise_if_any(settings.errors(set_config, properties, now=time.time()))
-        _raise_if_any(stream_maps.else_errors(set_config.get("stream_maps", {})))
+        _raise_if_any(stream_maps.type_errors(set_config.get("stream_maps", {})))
         for warning in settings.warnings(set_config, properties):
             self.logger.warning(warning)
-        return settings.with_utc_start_date(set_config)
+        if "start_date" in set_config:  # The SDK puts it into states as it is.
+            set_config["start_date"] = normalize_timestamp(set_config["start_date"])
+        return set_config
 
     @override
     def setup_mapper(self) -> None:
@@ -260,8 +261,6 @@ class TapWootric(SdkTap):
         _raise_if_any(stream_maps.errors(self.config, {name: stream.schema for name, stream in STREAMS.items()}))
         try:
             super().setup_mapper()
-        except (AttributeError, TypeError, NotImplementedError) as error:  # The SDK does not check all options.
-            raise _config_error(f"stream_maps: an option has a wrong value: {safe_message(error)}") from error
         except ValueError as error:
             columns = "Flattening gives two columns the same name; choose another flattening_separator"
             raise _config_error(f"{columns}: {safe_message(error)}") from error
@@ -280,8 +279,8 @@ class TapWootric(SdkTap):
         super().load_state(migrated)
         if account.KEY in migrated:  # The SDK only loads the bookmarks.
             self._whole_state[account.KEY] = migrated[account.KEY]
-        if names := states.unknown_streams(state, STREAMS):
-            self.logger.warning(_ignoring("state", names))
+        for warning in states.warnings(state, STREAMS):
+            self.logger.warning(warning)
 
     # The command
 
@@ -289,6 +288,8 @@ class TapWootric(SdkTap):
     @override
     def cb_config(cls, ctx: Any, param: Any, value: tuple[str, ...]) -> Any:
         """Read the config files, and warn of those that others may read.
+
+        Meltano writes its own for each run, and only the umask decides who may read them.
 
         Raises:
             ConfigValidationError: A file is missing, or it is not a JSON object.
@@ -301,11 +302,11 @@ class TapWootric(SdkTap):
             result.config.update(_json_object("--config", Path(path).read_bytes))
         secrets = [*settings.secrets(result.config)]
         hide(secrets)
-        for path in files if secrets else ():
+        for path in files if secrets and "MELTANO_EXTRACTOR_NAME" not in os.environ else ():
             mode = Path(path).stat().st_mode
             if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
                 mode = stat.S_IMODE(mode)
-                cls.logger.warning("Other users may read %s (mode %o): run chmod 600, or set umask 077", path, mode)
+                cls.logger.warning("Other users may read %s (mode %o): run chmod 600", path, mode)
         return result
 
     @classmethod
@@ -348,11 +349,9 @@ class TapWootric(SdkTap):
 
     @classmethod
     def _created(cls, **options: Any) -> Self:
-        """Return the tap. Until it exists, a ValueError or RecursionError comes from what it was given."""
+        """Return the tap. Until it exists, a RecursionError comes from what it was given."""
         try:
             return cls(**options)
-        except ValueError as error:
-            raise _config_error(f"Invalid settings, state or catalog: {safe_message(error)}") from error
         except RecursionError as error:
             raise _config_error("Invalid settings, state or catalog: nested too deeply") from error
 
@@ -365,10 +364,6 @@ class TapWootric(SdkTap):
             if option.name == "test":
                 option.callback, option.expose_value = None, True
         return command
-
-
-def _ignoring(file: str, streams: list[str]) -> str:
-    return f"Ignoring unknown stream{'' if len(streams) == 1 else 's'} in the {file}: {', '.join(streams)}"
 
 
 def _config_error(*lines: str) -> ConfigValidationError:
@@ -388,7 +383,7 @@ def _json_object(option: str, read: Callable[[], str | bytes]) -> dict[str, Any]
         ConfigValidationError: It cannot be read, or it is not a JSON object.
     """
     try:
-        content = json.loads(read(), parse_constant=_reject_constant)
+        content = settings.parse_json(read())
     except (OSError, ValueError) as error:
         raise _config_error(f"Invalid {option} file: {error}") from error
     except RecursionError as error:
@@ -396,7 +391,3 @@ def _json_object(option: str, read: Callable[[], str | bytes]) -> dict[str, Any]
     if not isinstance(content, dict):
         raise _config_error(f"Invalid {option} file: it is not a JSON object")
     return content
-
-
-def _reject_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

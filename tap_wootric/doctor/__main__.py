@@ -39,8 +39,10 @@ def main() -> None:
     """Run the command and exit with its status."""
     try:
         prepare_output()
-        status = _run(sys.argv[1:])
-        sys.stdout.flush()
+        try:
+            status = _run(sys.argv[1:])
+        finally:  # Also after --help.
+            sys.stdout.flush()
     except KeyboardInterrupt:
         os._exit(_INTERRUPTED)
     except OSError as error:
@@ -54,7 +56,9 @@ def main() -> None:
 def _run(arguments: Sequence[str]) -> int:
     """Run the command, and return its exit status."""
     redact_stderr()
-    _show_warnings()
+    os.environ.pop("LOGLEVEL", None)  # The SDK fails on a wrong one.
+    warnings.simplefilter("ignore")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)  # Warnings about the settings.
     options = _parse(arguments)
     try:
         config = TapWootric.cb_config(None, None, tuple(options.config))
@@ -72,9 +76,8 @@ def _run(arguments: Sequence[str]) -> int:
     if options.format == "json":
         sys.stdout.write(f"{as_json(report)}\n")
     else:
-        colored = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
         unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        sys.stdout.write(as_text(report, colored=colored, unicode=unicode))
+        sys.stdout.write(as_text(report, unicode=unicode))
     return _READABLE if report.is_readable else _UNREADABLE
 
 
@@ -172,7 +175,7 @@ def _advice(troubles: Sequence[Check], config: Sequence[str], extractor: str | N
         return f"Ready: `{tap} | target-postgres --config target.json > states.jsonl`"
     if troubles[0].id == "credentials":
         return f"Not ready: {troubles[0].message}"
-    if denied := [str(check.stream) for check in troubles if check.id == "access" and check.status is Status.FAILED]:
+    if denied := [str(check.stream) for check in troubles if check.message.startswith(facts.DENIED)]:
         commands = [f"`meltano select {extractor} --exclude {name} '*'`" for name in denied]
         deselect = f"deselect: {'; '.join(commands)}" if extractor else "deselect in a catalog"
         return f"Not ready: {' and '.join(denied)} cannot be read. Ask Wootric for access, or {deselect}"
@@ -180,12 +183,6 @@ def _advice(troubles: Sequence[Check], config: Sequence[str], extractor: str | N
         where = f"{failed[0].stream}: {failed[0].message}"
         return f"Not ready: {where} Please report this, with the output of --format json"
     return f"Try again later: {troubles[0].message}"
-
-
-def _show_warnings() -> None:
-    """Show warnings about the settings on stderr, one plain line each."""
-    warnings.simplefilter("ignore")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
 
 
 def _report_progress(text: str) -> None:

@@ -17,6 +17,7 @@ from singer_sdk.exceptions import FatalAPIError
 
 from tap_wootric.api.client import Client
 from tap_wootric.api.rate_limit import NOTED_DIFFERENCE_SECONDS
+from tap_wootric.api.responses import AccessDeniedError
 from tap_wootric.doctor.estimate import count_rows
 from tap_wootric.doctor.fields import KINDS, differences
 from tap_wootric.doctor.probe import ListProbe, NotAskedError, Probe, is_refusal, plain_message, seconds_of
@@ -32,7 +33,7 @@ from tap_wootric.pagination.query import (
     fetch_records,
 )
 from tap_wootric.progress import counted, duration
-from tap_wootric.records.timestamps import DATE_LENGTH, timestamp_of_second, unix_seconds
+from tap_wootric.records.timestamps import DATE_LENGTH, timestamp_of_second
 from tap_wootric.settings import Settings
 from tap_wootric.streams.base import WootricStream
 
@@ -40,11 +41,11 @@ Fact = tuple[Status, Any, str]
 """What a fact means for the tap, its value, and one sentence."""
 
 _TIMES: dict[TimeKey, str] = {"created_at": "creation time", "updated_at": "update time"}
-_YEAR_2100 = unix_seconds("2100-01-01T00:00:00Z")
 _AGREEING_SECONDS = 5  # The API sends whole seconds, and its response takes a while.
 _SORTED_SECONDS = 7  # So many different seconds on a page are in order by chance once in 5,040 times.
 _WITNESSES = 3  # So many rows do not leave a range all at once, between two requests.
 _SHOWN_NAMES = 5
+DENIED = "The account cannot read it"
 _NO_ROWS = "There are no rows that show it."
 
 
@@ -84,7 +85,8 @@ def access(stream: WootricStream, listed: ListProbe | None, probe: Probe) -> Che
     except (NotAskedError, FatalAPIError) as error:
         reason = plain_message(error).removeprefix(f"{name}: ")
         if is_refusal(error):
-            return Check("access", name, Status.FAILED, value=False, message=f"The account cannot read it: {reason}.")
+            start = DENIED if isinstance(error, AccessDeniedError) else "The tap cannot read it"
+            return Check("access", name, Status.FAILED, value=False, message=f"{start}: {reason}.")
         return Check("access", name, Status.UNKNOWN, None, f"{name} could not be read: {reason}.")
     return Check("access", name, Status.OK, value=True, message="The account can read it.")
 
@@ -95,8 +97,6 @@ def list_checks(listed: ListProbe, *, is_readable: bool = True) -> Iterator[Chec
     facts: dict[str, Callable[[ListProbe], Fact]]
     facts = {f"filters_{key.removesuffix('_at')}": partial(filters, key=key) for key in keys}
     facts |= {f"sorts_{key.removesuffix('_at')}": partial(sorts, key=key) for key in keys}
-    if "updated_at" not in keys:
-        facts["heeds_updated"] = heeds_updated
     facts |= {"short_pages": short_pages, "rows": rows, "rate_limit": rate_limit, "latency": latency, "fields": fields}
     if "notes" in listed.stream.schema["properties"]:
         facts["late_changes"] = late_changes
@@ -171,21 +171,6 @@ def _inability(listed: ListProbe, key: TimeKey, verb: str, error: Exception) -> 
     if key == listed.key:
         return Status.FAILED, False, f"{message}."
     return Status.WARNING, False, f"{message}. Full-table syncs need it, and so do seconds with more rows than a page."
-
-
-def heeds_updated(listed: ListProbe) -> Fact:
-    """Return whether the API can be asked for changes after all. No documentation says so."""
-    if not listed.fetch(listed.query(listed.key)):
-        return Status.UNKNOWN, None, _NO_ROWS
-    try:
-        found = listed.ask({"sort_key": "created_at", "sort_order": "asc", "per_page": 1, "updated[gte]": _YEAR_2100})
-    except FatalAPIError as error:
-        if not is_refusal(error):
-            raise
-        return Status.OK, False, "The API refuses to filter by update time, as expected."
-    if found:
-        return Status.OK, False, "The API ignores filters by update time, as expected."
-    return Status.OK, True, "The API filters by update time. Please report it: the tap could ask for changes directly."
 
 
 def short_pages(listed: ListProbe) -> Fact:

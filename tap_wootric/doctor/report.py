@@ -64,8 +64,7 @@ class Report:
     is_readable: bool
 
 
-_MARKS = {Status.OK: ("✓", "32"), Status.WARNING: ("!", "33"), Status.FAILED: ("✗", "31"), Status.UNKNOWN: ("?", "36")}
-"""The marks, and the numbers of ANSI's colors: green, yellow, red and cyan."""
+_MARKS = {Status.OK: "✓", Status.WARNING: "!", Status.FAILED: "✗", Status.UNKNOWN: "?"}
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "...", "\u2019": "'"})
 _ACCESS = ("credentials", "access")
 """The checks that explain why others of the stream, or all others, are unknown."""
@@ -84,19 +83,18 @@ def as_json(report: Report) -> str:
     return json.dumps({**content, "estimate": estimate}, indent=2)
 
 
-def as_text(report: Report, *, colored: bool, unicode: bool) -> str:
+def as_text(report: Report, *, unicode: bool) -> str:
     """Return the report for people.
 
     Args:
         report: The report.
-        colored: Whether to use the colors of a terminal.
         unicode: Whether the output can show more than ASCII.
     """
-    text = "\n".join(_lines(report, colored=colored)) + "\n"
+    text = "\n".join(_lines(report)) + "\n"
     return text if unicode else text.translate(_ASCII).encode("ascii", "replace").decode()
 
 
-def _lines(report: Report, *, colored: bool) -> Iterator[str]:
+def _lines(report: Report) -> Iterator[str]:
     yield f"tap-wootric {report.version}, {report.api_url}"
     unreadable = {check.stream for check in report.checks if check.id in _ACCESS and check.status is not Status.OK}
     stream: str | None = None
@@ -108,15 +106,10 @@ def _lines(report: Report, *, colored: bool) -> Iterator[str]:
         if check.stream != stream:
             stream = check.stream
             yield ""
-            yield _styled(str(stream), "1", colored=colored)
-        mark, color = _MARKS[check.status]
-        yield f"  {_styled(mark, color, colored=colored)} {check.id:<{_ID_WIDTH}} {check.message}"
+            yield str(stream)
+        yield f"  {_MARKS[check.status]} {check.id:<{_ID_WIDTH}} {check.message}"
     yield ""
     for name, cost in report.estimate.items():
         if cost:
             yield f"{_SYNCS[name]} takes about {counted(cost.requests, 'request')} and {duration(cost.seconds)}."
-    yield _styled(report.advice, "1;32" if report.is_readable else "1;31", colored=colored)
-
-
-def _styled(text: str, style: str, *, colored: bool) -> str:
-    return f"\x1b[{style}m{text}\x1b[0m" if colored else text
+    yield report.advice

@@ -202,7 +202,7 @@ BY_LOG = {"streams": [{"tap_stream_id": "end_users", "replication_method": "LOG_
 @pytest.mark.parametrize(
     ("arguments", "options", "reason"),
     [
-        ([], {"config": {**VALID, "client_secret": f"{SECRET}\ud800"}}, "client_secret contains a non-printable"),
+        ([], {"config": {**VALID, "client_secret": f"{SECRET}\n"}}, "client_secret contains a non-printable"),
         ([], {"config": MAY, "now": JANUARY}, "start_date is in the future"),
         (["--test"], {"config": {**VALID, "client_secert": SECRET}}, "Unknown setting client_secert; did you mean"),
         (["--config", "ENV"], {"env": {"TAP_WOOTRIC_STREAM_MAPS": "{"}}, "stream_maps must be a JSON object: "),

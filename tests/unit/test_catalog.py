@@ -31,6 +31,7 @@ class FullTable(WootricStream):
     schema: ClassVar[dict[str, Any]] = SCHEMA
 
 
+SURROGATE = {"breadcrumb": [], "metadata": {"inclusion": "\ud800"}}
 STREAMS = {"end_users": Example, "segments": FullTable}
 
 
@@ -112,11 +113,18 @@ def test_another_replication_method_is_refused(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "streams", [None, [1], [{"stream": "end_users"}], [{"tap_stream_id": "end_users", "metadata": 7}]]
+    ("streams", "error"),
+    [
+        (None, "Expected `array`, got `null` - at `$.streams`; compare it with what --discover prints"),
+        ([{"tap_stream_id": "end_users", "metadata": 7}], "Expected `array | null`, got `int` - at `$.streams"),
+        ([{"tap_stream_id": "x", "metadata": [SURROGATE]}], "'utf-8' codec can't encode"),
+        ([{"tap_stream_id": "end_users"}] * 2, "the catalog has 2 entries for end_users, and only the last one would"),
+    ],
 )
-def test_anything_without_the_structure_of_a_catalog_is_refused(streams: Any) -> None:
-    with pytest.raises(ValueError, match="it does not have the structure that --discover prints"):
+def test_anything_without_the_structure_of_a_catalog_is_refused(streams: Any, error: str) -> None:
+    with pytest.raises(ValueError) as raised:  # noqa: PT011 - The next line checks the message.
         catalog.complete({"streams": streams}, STREAMS)
+    assert str(raised.value).startswith(error)
 
 
 @pytest.mark.parametrize("metadata", [None, [], [{"breadcrumb": ["properties", "email"], "metadata": {}}]])
@@ -129,45 +137,67 @@ def test_without_metadata_of_its_own_a_stream_is_read_with_all_fields(metadata: 
 
 
 def test_entries_of_other_streams_are_dropped_and_named() -> None:
-    given = {"streams": [{"tap_stream_id": "other", "metadata": 7}, {"tap_stream_id": "end_users"}]}
+    given = {"streams": [{"tap_stream_id": "other"}, {"tap_stream_id": "end_users"}]}
     assert [entry["tap_stream_id"] for entry in catalog.complete(given, STREAMS)["streams"]] == ["end_users"]
-    assert catalog.unknown_streams(given, STREAMS) == ["other"]
-    assert catalog.unknown_streams(None, STREAMS) == []
+    assert [*catalog.warnings(given, STREAMS)] == ["Ignoring unknown stream in the catalog: other"]
 
 
 def test_a_missing_catalog_stays_none_and_a_catalog_object_is_accepted() -> None:
-    assert catalog.complete(None, STREAMS) is None
+    assert [catalog.complete(None, STREAMS), *catalog.warnings(None, STREAMS)] == [None]
     given = Catalog.from_dict({"streams": [{"tap_stream_id": "end_users", "metadata": [], "schema": SCHEMA}]})
-    assert catalog.complete(given, STREAMS)["streams"][0]["key_properties"] == ["id"]
-    assert catalog.unknown_streams(given, {}) == ["end_users"]
+    assert catalog.complete(catalog.as_json(given), STREAMS)["streams"][0]["key_properties"] == ["id"]
 
 
 PHONE = ["properties", "phone"]
 
 
 @pytest.mark.parametrize(
-    "item",
+    ("item", "place"),
     [
-        {"breadcrumb": ["properties", "email"], "metadata": {"selected": "false"}},
-        {"breadcrumb": "properties.email", "metadata": {"selected": False}},
-        {"breadcrumb": [], "metadata": None},
+        ({"breadcrumb": ["properties", "email"], "metadata": {"selected": "false"}}, "metadata.selected"),
+        ({"breadcrumb": "properties.email", "metadata": {"selected": False}}, "breadcrumb"),
+        ({"breadcrumb": [], "metadata": None}, "metadata"),
     ],
 )
-def test_a_selection_of_another_type_is_refused_by_name(item: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^end_users"):
+def test_a_selection_of_another_type_is_refused(item: dict[str, Any], place: str) -> None:
+    with pytest.raises(ValueError, match=rf" - at `\$\.streams\[0\]\.metadata\[0\]\.{place}`"):
         completed(metadata=[item])
+
+
+def test_two_selections_of_one_field_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"^the metadata of end_users has 2 entries for \['properties', 'phone'\], and"
+    ):
+        completed(metadata=[{"breadcrumb": PHONE, "metadata": {"selected": flag}} for flag in (False, True)])
 
 
 def test_selections_and_keys_without_effect_are_named() -> None:
     metadata = [
         {"breadcrumb": PHONE, "metadata": {"selected": False}},
         {"breadcrumb": [], "metadata": {"replication-key": "created_at"}},
+        {"breadcrumb": ["properties", "email"], "metadata": {"is-selected": False}},
+        {"breadcrumb": ["properties", "id"], "metadata": {"selected": False}},
+        {"breadcrumb": ["properties", "updated_at"], "metadata": {"selected": False, "inclusion": "automatic"}},
     ]
     schema = {"properties": {"email": {"selected": False}}}
     entry = {"tap_stream_id": "end_users", "selected": False, "metadata": metadata, "schema": schema}
+    entry["key_properties"] = ["email"]
     assert [*catalog.warnings({"streams": [entry]}, STREAMS)] == [
         "Ignoring selected of end_users in the catalog: only its metadata selects",
         "Ignoring schema.email.selected of end_users in the catalog: only its metadata selects",
         "Ignoring the metadata of end_users for ['properties', 'phone'], which is not a property of it",
+        "Ignoring selected of end_users.id in the catalog: it is always read",
+        "Ignoring is-selected in the metadata of end_users: it has no meaning",
+        "Ignoring key_properties of end_users in the catalog: it is always ['id']",
         "Ignoring replication-key of end_users in the catalog: it is always updated_at",
     ]
+
+
+def test_a_catalog_that_meltano_has_completed_has_no_warning() -> None:
+    metadata = [
+        {"breadcrumb": [], "metadata": {"selected": True, "replication-key": "updated_at"}},
+        {"breadcrumb": ["properties", "id"], "metadata": {"inclusion": "automatic", "selected": False}},
+        {"breadcrumb": ["properties", "email"], "metadata": {"inclusion": "available", "selected": False}},
+    ]
+    entry = {"tap_stream_id": "end_users", "selected": True, "metadata": metadata, "key_properties": ["id"]}
+    assert [*catalog.warnings({"streams": [entry]}, STREAMS)] == []

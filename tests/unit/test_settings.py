@@ -85,24 +85,19 @@ def test_a_mistake_is_one_line_with_the_value_unless_it_is_a_secret(changed: dic
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    "url",
     [
-        ("api.wootric.eu", "api.wootric.eu"),
-        (f"https://{'a' * 70}.com", f"https://{'a' * 51}…"),
-        ("https://api.wootric.com:port", "https://api.wootric.com:port"),
-        (f"https://user:{SECRET}@api.wootric.com/wootric", "https://…@api.wootric.com/wootric"),
-        (f"https://user:{SECRET}/@{SECRET}?@api.wootric.com", "https://…@api.wootric.com"),
-        (f"https://api.wootric.com?access_token={SECRET}", "https://api.wootric.com?…"),
-        (f"https://api.wootric.com/#{SECRET}", "https://api.wootric.com/?…"),
-        (f"{SECRET}://{SECRET}@api.wootric.com", "…@api.wootric.com"),
-        (f"https://api.wootric.com?next=https://{SECRET}", "https://api.wootric.com?…"),
+        "api.wootric.eu",
+        "https://api.wootric.com:port",
+        f"https://user:{SECRET}@api.wootric.com/wootric",
+        f"https://api.wootric.com?access_token={SECRET}",
+        f"https://api.wootric.com/#{SECRET}",
+        f"https://{'a' * 70}.com",
     ],
 )
-def test_a_url_is_shown_without_what_may_be_secret_in_it(url: str, shown: str) -> None:
-    (line,) = errors(api_url=url)
-    assert line.removesuffix("'") == (
-        f"api_url must be a URL such as https://api.wootric.com (a scheme, a host, and at most a path), not '{shown}"
-    )
+def test_a_wrong_url_is_not_shown_as_it_may_hold_a_secret(url: str) -> None:
+    start = "api_url must be a URL such as https://api.wootric.com"
+    assert errors(api_url=url) == [f"{start}: a scheme, a host, and at most a path"]
 
 
 @pytest.mark.parametrize("name", ["client_id", "client_secret", "username", "password", "account_token"])
@@ -140,11 +135,6 @@ def test_nulls_and_empty_strings_count_as_not_set_except_for_credentials() -> No
     config = {"start_date": None, "region": "", "client_id": "", "password": None, "recheck_days": 4.0}
     assert settings.normalized(config, PROPERTIES) == {"client_id": "", "recheck_days": 4}
     assert settings.normalized({"region": "EU"}, PROPERTIES) == {"region": "eu"}
-
-
-def test_the_sdk_sees_the_start_date_in_utc() -> None:
-    config = settings.with_utc_start_date({"start_date": "2024-01-01T01:00:00+01:00", "region": "eu"})
-    assert config == {"start_date": "2024-01-01T00:00:00Z", "region": "eu"}
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def test_all_mistakes_are_reported() -> None:
 
 def test_a_map_for_an_unknown_stream_or_an_unknown_option_is_refused() -> None:
     options = {"__alias__": "people", "__else__": None, "__key_properties__": ["id", "hash"], "hash": "md5(email)"}
+    assert stream_maps.type_errors({"users": options, "responses": None, "days": "__NULL__", "__else__": None}) == []
     assert errors({"users": options, "responses": None, "days": "__NULL__", "__else__": None}) == []
     assert errors({"user": {}}) == ["user is not a stream; did you mean users?"]
     assert errors({"users": {"__fliter__": "email"}}) == ["users.__fliter__ is not an option; did you mean __filter__?"]
@@ -186,6 +187,30 @@ def test_a_map_is_refused_if_another_one_would_replace_it_without_doing_the_same
     lines = [line for line in errors(maps) if line.startswith("both ")]
     last = both and both.split()[-1]
     assert lines == ([f"both {both} map users, and only {last} would count; put it all into that one"] if both else [])
+
+
+@pytest.mark.parametrize(
+    ("maps", "error"),
+    [
+        ({"__else__": "drop"}, "__else__: Expected `null`, got `str`"),
+        ({"users": ["email"]}, "users: Expected `object | null`, got `array`"),
+        ({"users": {"__else__": "drop"}}, "users.__else__: Expected `null`, got `str`"),
+        ({"users": {"__alias__": None}}, "users.__alias__: Expected `str`, got `null`"),
+        ({"users": {"__key_properties__": [1]}}, "users.__key_properties__: Expected `str`, got `int` - at `$[0]`"),
+        ({"users": {"__filter__": 1}}, "users.__filter__: Expected `str | null`, got `int`"),
+        ({"users": {"email": {"x": None}}}, "users.email: Expected `str | null`, got `object`"),
+    ],
+)
+def test_an_option_of_another_type_is_refused(maps: Any, error: str) -> None:
+    (line,) = stream_maps.type_errors(maps)
+    assert line.startswith(f"stream_maps: {error}")
+
+
+@pytest.mark.parametrize("alias", ["7", "()", "'\ud800'", "__stream_name__ + 1", "str("])
+def test_an_alias_is_a_name(alias: str) -> None:
+    (line,) = errors({"users": {"__alias__": alias}})
+    assert line.startswith("users.__alias__ must be a name, or an expression that gives one: ")
+    assert errors({"users": {"__alias__": "'new_' + __stream_name__"}}) == []
 
 
 def test_faker_needs_its_extra_and_a_locale_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def test_settings_are_read_once_and_seen_by_the_sdk_with_their_defaults() -> Non
         ({"config": {**CONFIG, "stream_maps": "x"}}, "stream_maps must be a JSON object: "),
         ({"config": CONFIG, "state": {"streams": []}}, "Invalid state: it is a catalog"),
         ({"config": {**CONFIG, "stream_maps": {"end_user": None}}}, "stream_maps: end_user is not a stream; did you"),
-        ({"config": CONFIG, "catalog": {}}, "Invalid catalog: it does not have the structure that --discover prints"),
+        ({"config": CONFIG, "catalog": {}}, "Invalid catalog: Object missing required field `streams`; "),
     ],
 )
 def test_invalid_input_is_rejected_when_the_tap_is_created(options: dict[str, Any], error: str) -> None:
@@ -412,7 +412,12 @@ def invoke(**options: Any) -> list[str]:
 @pytest.mark.parametrize("option", ["state", "catalog"])
 @pytest.mark.parametrize(
     ("content", "error"),
-    [("[1]", "it is not a JSON object"), ('{"end_users": NaN}', "NaN is not JSON"), ("{", "Expecting property name")],
+    [
+        ("[1]", "it is not a JSON object"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ("{", "Expecting property name"),
+        ('["\\ud800"]', "'utf-8' codec"),
+    ],
 )
 def test_a_file_that_is_not_a_json_object_is_refused(option: str, content: str, error: str) -> None:
     (line,) = invoke(**{option: io.StringIO(content)})
@@ -427,8 +432,9 @@ def test_the_command_reports_settings_in_lines_of_its_own() -> None:
 
 
 def test_a_config_file_that_cannot_be_read_is_refused_and_one_that_others_may_read_is_warned_about(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.delenv("MELTANO_EXTRACTOR_NAME", raising=False)
     file = tmp_path / "config.json"
     for path, error in (
         (str(file), "Invalid --config file: "),
@@ -440,7 +446,10 @@ def test_a_config_file_that_cannot_be_read_is_refused_and_one_that_others_may_re
     file.write_text(json.dumps(CONFIG))
     file.chmod(0o640)
     assert TapWootric.cb_config(None, None, (str(file), "ENV")).config == CONFIG
-    assert caplog.messages == [f"Other users may read {file} (mode 640): run chmod 600, or set umask 077"]
+    assert caplog.messages == [f"Other users may read {file} (mode 640): run chmod 600"]
+    monkeypatch.setenv("MELTANO_EXTRACTOR_NAME", "tap-wootric")  # Meltano has written the file.
+    TapWootric.cb_config(None, None, (str(file),))
+    monkeypatch.delenv("MELTANO_EXTRACTOR_NAME")
     file.chmod(0o600)
     TapWootric.cb_config(None, None, (str(file),))
     assert len(caplog.messages) == 1

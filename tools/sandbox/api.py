@@ -47,8 +47,6 @@ class Switches:
 
     lenient: bool = False
     """Whether undeclared parameters and sort keys are ignored, and `per_page` is cut to 50, instead of a 400."""
-    heeds_updated: bool = False
-    """Whether responses and declines have `updated` and the sort key `updated_at` after all."""
     past_last_page: Literal["empty", "rows", "400", "error list"] = "empty"
     """What page 31 is: an empty list, the rows, or an error with status 400 or 200."""
     page_size: int = MAX_PAGE_SIZE
@@ -217,8 +215,7 @@ class Api:
 
     def _selection(self, name: str, query: Mapping[str, str]) -> tuple[Selection, int]:
         """Return what a list is asked for, and the number of the page."""
-        has_updated = name == "end_users" or self.switches.heeds_updated
-        columns = ("created", "updated") if has_updated else ("created",)
+        columns = ("created", "updated") if name == "end_users" else ("created",)
         sort_keys = ["email"] * (name == "end_users") + [f"{column}_at" for column in columns]
         operators = {f"{column}[{operator}]": (column, operator) for column in columns for operator in OPERATORS}
         self._check_declared(query, {"page", "per_page", "sort_key", "sort_order", *operators})

@@ -29,7 +29,7 @@ def test_nothing_is_wrong_with_an_api_as_documented(name: str, rows: int) -> Non
     assert found["access"].value is True
     assert found["filters_created"].value is (True if rows else None)
     assert found["sorts_created"].value is (True if rows > 5 else None)
-    assert ("filters_updated" in found, "heeds_updated" in found) == (name == "end_users", name != "end_users")
+    assert ("filters_updated" in found) == (name == "end_users")
     number = found["rows"].value["about"]
     assert number == rows if rows < 1_500 else number == pytest.approx(rows, rel=0.1)
     assert found["rows"].message.startswith("About ") is (rows >= 1_500)
@@ -79,16 +79,6 @@ def test_an_api_that_ignores_the_order_cannot_be_read() -> None:
     end_users = checks(account(400), "end_users", ignores_sort=True)
     assert end_users["sorts_updated"].status is FAILED
     assert end_users["sorts_created"].status is WARNING  # A sync goes by the update time.
-
-
-@pytest.mark.parametrize(
-    ("switches", "value", "words"),
-    [({}, False, "refuses"), ({"lenient": True}, False, "ignores"), ({"heeds_updated": True}, True, "report it")],
-)
-def test_whether_the_api_heeds_updated_after_all(switches: dict[str, Any], *, value: bool, words: str) -> None:
-    check = checks(account(20), **switches)["heeds_updated"]
-    assert (check.status, check.value) == (OK, value)
-    assert words in check.message
 
 
 @pytest.mark.parametrize(
@@ -158,6 +148,7 @@ def test_whether_notes_and_tags_move_updated_at() -> None:
     [
         (403, {}, FAILED, "The account cannot read it: 403 Forbidden for /v1/responses."),
         (404, {}, FAILED, "The account cannot read it: 404"),
+        (200, b"[" * 300, FAILED, "The tap cannot read it: 200 OK for /v1/responses, but its JSON has more than"),
         (400, {"type": "error_list", "errors": [{"message": "Ada"}]}, FAILED, "Bad Request for /v1/responses (error"),
         (200, [{"score": 1}], FAILED, "without a usable id"),
         (500, {"type": "error_list", "errors": [{"message": "Ada"}]}, UNKNOWN, "responses could not be read: 500"),

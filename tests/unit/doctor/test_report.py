@@ -47,7 +47,7 @@ def test_the_json_has_the_documented_form() -> None:
 
 
 def test_the_text_is_a_table_by_stream_that_ends_with_what_to_do() -> None:
-    assert as_text(REPORT, colored=False, unicode=True).splitlines() == [
+    assert as_text(REPORT, unicode=True).splitlines() == [
         "tap-wootric 1.2.3, https://api.wootric.com",
         "",
         "  ✓ credentials     The API accepts them.",
@@ -68,13 +68,6 @@ def test_the_text_is_a_table_by_stream_that_ends_with_what_to_do() -> None:
 
 def test_the_text_says_why_a_stream_was_not_read() -> None:
     unknown = Check("access", "declines", Status.UNKNOWN, None, "declines could not be read: 500.")
-    text = as_text(replace(REPORT, checks=[unknown, HIDDEN]), colored=False, unicode=True)
+    text = as_text(replace(REPORT, checks=[unknown, HIDDEN]), unicode=True)
     assert "  ? access          declines could not be read: 500.\n" in text
     assert "rows" not in text
-
-
-def test_colors_surround_the_marks() -> None:
-    text = as_text(REPORT, colored=True, unicode=True)
-    assert "\x1b[32m✓\x1b[0m access" in text
-    assert "\x1b[1;31mNot ready: declines.\x1b[0m" in text
-    assert "\x1b[1;32m" in as_text(replace(REPORT, is_readable=True), colored=True, unicode=True)
