@@ -134,7 +134,7 @@ def test_a_dead_target_ends_the_tap_with_one_line(tmp_path: Path) -> None:
             status = process.wait(30)
     assert status == 1
     assert Run(status, "", log).errors == [
-        "The target stopped reading; the next sync continues from the last state it confirmed"
+        "The target stopped reading; the next sync continues from the last state that was confirmed"
     ]
     assert "Traceback" not in log
     assert "Exception ignored" not in log
