@@ -66,14 +66,15 @@ def _run() -> None:
         handler.addFilter(is_worth_logging)
         handler.handleError = lost.append  # type: ignore[assignment,method-assign]  # The disk is full: rows matter more.
     redact_logs()
+    stdout = sys.stdout
     try:
         cli()
     except Terminated:
         raise
-    except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # click exits without a word if nobody reads stdout any more.
-            raise end.__context__ from None
-        sys.stdout.flush()
+    except SystemExit:
+        if sys.stdout is not stdout:  # click replaces it, and exits without a word.
+            raise OSError("Nobody reads the output any more") from None
+        stdout.flush()
         if lost:
             raise OSError("The log could not be written") from None
         raise
