@@ -66,12 +66,14 @@ def _run() -> None:
         handler.addFilter(is_worth_logging)
         handler.handleError = lost.append  # type: ignore[assignment,method-assign]  # The disk is full: rows matter more.
     redact_logs()
-    stdout = sys.stdout  # click replaces it if nobody reads it any more.
+    stdout = sys.stdout
     try:
         cli()
     except Terminated:
         raise
     except SystemExit:
+        if sys.stdout is not stdout:  # click replaces it, and exits without a word.
+            raise OSError("Nobody reads the output any more") from None
         stdout.flush()
         if lost:
             raise OSError("The log could not be written") from None

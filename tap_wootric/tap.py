@@ -42,7 +42,9 @@ _NO_TEST = CliTestOptionValue.Disabled.value
 
 
 class LinesError(SingerSDKError):
-    """An error that is reported in several lines.
+    """An error that is reported in several lines, such as the mistakes in settings, catalog and state.
+
+    The SDK's command would add a line of its own to a ConfigValidationError.
 
     Attributes:
         lines: What is wrong, one line each.
@@ -51,13 +53,6 @@ class LinesError(SingerSDKError):
     def __init__(self, lines: list[str]) -> None:
         super().__init__("; ".join(lines))
         self.lines = lines
-
-
-class InvalidInputError(LinesError):
-    """The command cannot run with its settings, catalog or state.
-
-    It replaces a ConfigValidationError, to which the SDK's command would add a line of its own.
-    """
 
 
 class FailedStreamsError(LinesError):
@@ -324,7 +319,7 @@ class TapWootric(SdkTap):
         """Run a sync or a test, or print what there is to know about the tap.
 
         Raises:
-            InvalidInputError: A setting is wrong, or the state or the catalog is not valid.
+            LinesError: A setting is wrong, or the state or the catalog is not valid.
         """
         if about:
             cls.print_about(about_format)
@@ -345,7 +340,7 @@ class TapWootric(SdkTap):
                 case _:
                     tap.run_connection_test()
         except ConfigValidationError as error:
-            raise InvalidInputError(error.errors) from error
+            raise LinesError(error.errors) from error
 
     @classmethod
     def _created(cls, **options: Any) -> Self:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import backoff
 import requests
 from requests.exceptions import ProxyError, SSLError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
@@ -22,9 +22,6 @@ from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, causes, safe_message, status_line
 from tap_wootric.api.session import Session
 from tap_wootric.settings import Settings
-
-if TYPE_CHECKING:
-    from backoff.types import Details
 
 _T = TypeVar("_T")
 
@@ -76,7 +73,8 @@ class Client:
         rate_limiter: Delays requests, and learns from the responses.
         session: Sends the requests.
         sleep: Sleeps for a number of seconds.
-        check: Is called before each request, and each second of a wait for a limit. It may raise what ends them.
+        monotonic: Returns seconds that never jump.
+        check: Is called before each request, and each second of a pause. It may raise what ends them.
 
     Attributes:
         authenticator: Provides the token.
@@ -92,12 +90,14 @@ class Client:
         rate_limiter: RateLimiter | None = None,
         session: requests.Session | None = None,
         sleep: Callable[[float], object] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
         check: Callable[[], object] = lambda: None,
     ) -> None:
         self.retry_policy = retry_policy
         self.rate_limiter = rate_limiter or RateLimiter(sleep=self._sleep_with_checks)
         self._settings = settings
         self._sleep = sleep
+        self._monotonic = monotonic
         self._check = check
         self._session = session or _session(settings)
         self._timeout_seconds = (
@@ -114,7 +114,7 @@ class Client:
         Raises:
             ApiUnavailableError: No token could be fetched.
         """
-        with_retries("Access token", self._auth_header, self.retry_policy)
+        self.with_retries("Access token", self._auth_header)
 
     def request(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         """Send a GET request and return the response, whatever its status, except for 401.
@@ -139,7 +139,7 @@ class Client:
             self.authenticator.invalidate()
             if pause_seconds:
                 self._auth_header()  # Fetches the new token before the pause.
-                self._sleep(pause_seconds)
+                self._sleep_with_checks(pause_seconds)
             response = self._send(path, params)
         if response.status_code != requests.codes.unauthorized:
             return response
@@ -150,6 +150,40 @@ class Client:
             f"{urlsplit(self._settings.api_url).netloc} rejects fresh tokens ({times} in a row): check that region "
             "matches the account, or ask Wootric whether the account may use the API"
         )
+
+    def with_retries(self, name: str, function: Callable[[], _T]) -> _T:
+        """Return what a function returns, which is called again after a transient error.
+
+        These are lost connections, timeouts, and RetriableAPIError. Pauses grow exponentially, with jitter.
+
+        Args:
+            name: Begins the log lines and the final error.
+            function: Makes one attempt.
+
+        Raises:
+            ApiUnavailableError: The API could not be reached, or issued no token.
+            FatalAPIError: No attempt succeeded, or an error is not transient.
+        """
+        policy, started_at = self.retry_policy, self._monotonic()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return function()
+            except (RetriableAPIError, requests.RequestException) as error:
+                seconds = self._monotonic() - started_at
+                is_over_budget = attempt >= policy.min_attempts and seconds > policy.budget_seconds
+                is_transient = isinstance(error, _TRANSIENT_ERRORS) and not _is_final(error)
+                message = f"{name}: {safe_message(error)}"
+                if attempt == policy.max_attempts or is_over_budget or not is_transient:
+                    if attempt > 1:
+                        message += f". Giving up after {seconds:.0f} s of retries"
+                    raise (ApiUnavailableError if _concerns_all_paths(error) else FatalAPIError)(message) from error
+            pause = min(2**attempt, _MAX_BACKOFF_SECONDS) + random.random()  # noqa: S311 - Not for secrets.
+            _logger.warning(
+                "%s. Retrying in %.0f s (attempt %d of %d)", message, pause, attempt + 1, policy.max_attempts
+            )
+            self._sleep_with_checks(pause)
 
     def _sleep_with_checks(self, seconds: float) -> None:
         while seconds > 0:
@@ -196,68 +230,6 @@ def _session(settings: Settings) -> requests.Session:
     session.proxies, session.verify = environment["proxies"], environment["verify"]
     session.trust_env = False
     return session
-
-
-def with_retries(
-    name: str,
-    function: Callable[[], _T],
-    policy: RetryPolicy,
-    *,
-    monotonic: Callable[[], float] = time.monotonic,
-) -> _T:
-    """Return what a function returns, which is called again after a transient error.
-
-    These are lost connections, timeouts, and RetriableAPIError. Pauses grow exponentially, with jitter.
-
-    Args:
-        name: Begins the log lines and the final error.
-        function: Makes one attempt.
-        policy: How often to try.
-        monotonic: Returns seconds that never jump.
-
-    Raises:
-        ApiUnavailableError: The API could not be reached, or issued no token.
-        FatalAPIError: No attempt succeeded, or an error is not transient.
-    """
-    started_at = monotonic()
-    attempts = 0
-
-    def log_pause(details: Details) -> None:
-        _logger.warning(
-            "%s: %s. Retrying in %.0f s (attempt %d of %d)",
-            name,
-            safe_message(details["exception"]),
-            details["wait"],
-            details["tries"] + 1,
-            policy.max_attempts,
-        )
-
-    def attempt() -> _T:
-        nonlocal attempts
-        attempts += 1
-        return function()
-
-    def gives_up(error: Exception) -> bool:
-        is_over_budget = attempts >= policy.min_attempts and monotonic() - started_at > policy.budget_seconds
-        return is_over_budget or _is_final(error)
-
-    try:
-        return backoff.on_exception(
-            backoff.expo,
-            _TRANSIENT_ERRORS,
-            max_tries=policy.max_attempts,
-            giveup=gives_up,
-            jitter=backoff.random_jitter,
-            on_backoff=log_pause,
-            logger=None,  # It would log URLs with their parameters.
-            factor=2,
-            max_value=_MAX_BACKOFF_SECONDS,
-        )(attempt)()
-    except (RetriableAPIError, requests.RequestException) as error:
-        message = f"{name}: {safe_message(error)}"
-        if attempts > 1:
-            message += f". Giving up after {monotonic() - started_at:.0f} s of retries"
-        raise (ApiUnavailableError if _concerns_all_paths(error) else FatalAPIError)(message) from error
 
 
 def _is_final(error: Exception) -> bool:

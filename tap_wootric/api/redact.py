@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import logging
 import os
 import re
@@ -11,8 +10,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import takewhile
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
 
 from tap_wootric import settings
 
@@ -23,45 +21,43 @@ _PREFIX_LENGTH = 12
 """Longer secrets are hidden wherever they begin with so many characters, shorter ones as whole words only."""
 _MASK = "…"
 
-_CHARACTER = r"\\\w|[^\s\"<>()\[\]{},;/\\?&|=@…]"
-"""One of an e-mail address, or an escape of JSON, which is hidden as a whole."""
-_EMAIL_ADDRESS = re.compile(rf'(?:(?:{_CHARACTER}){{1,64}}|(\\?)"[^"@\n\\]{{1,64}}\1")@\[?(?:{_CHARACTER})+')
+_CHARACTER = r"[^\s\"<>()\[\]{},;/\\?&|=@…]"
+_EMAIL_ADDRESS = re.compile(rf'(?:{_CHARACTER}{{1,64}}|"[^"@\n]{{1,64}}")@\[?{_CHARACTER}+')
 """It also matches the credentials in a URL. Without its limits, the time would grow with the square of the length."""
-_ESCAPED_WORD = re.compile(rf"(?:{_CHARACTER}|@|&#?\w{{1,8}};)+")
-_JSON_ESCAPE = re.compile(r"\\u([0-9a-f]{4})", re.IGNORECASE)
-
-_ESCAPES: tuple[Callable[[str], str], ...] = (
-    str,
-    quote,
-    quote_plus,
-    html.escape,
-    lambda text: quote(text, safe=""),
-    lambda text: repr(text)[1:-1],
-    lambda text: json.dumps(text)[1:-1],
-    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
-    lambda text: text.replace("/", "\\/"),
-)
-"""How URLs, HTML, Python and JSON write a text. `redact` also decodes words, but a secret may itself look escaped."""
+_TOKEN = re.compile(r"(?:%[0-9a-f]{2})+|\\(?:u[0-9a-f]{4}|x[0-9a-f]{2}|.)|&#?\w{1,8};|.", re.IGNORECASE | re.DOTALL)
+"""A character, or how URLs, JSON, Python or HTML escape it."""
+_MAX_DECODINGS = 5
+"""A text may be escaped more than once, and a secret may itself look escaped."""
 
 _secrets: dict[str, re.Pattern[str]] = {}
-"""The forms that secrets take, each with the pattern of its beginning."""
+"""Secrets as they are, decoded and in base64, each with the pattern of its beginning."""
 
 
 def hide(secrets: Iterable[str]) -> None:
     """Let `redact` hide secrets from now on."""
     for secret in secrets:
         if len(secret) >= _MIN_SECRET_LENGTH:
-            for form in {*_forms(secret[:_MAX_SECRET_LENGTH])}:
+            for form in _forms(secret[:_MAX_SECRET_LENGTH]):
                 pattern = re.escape(form[:_PREFIX_LENGTH])
                 pattern = pattern if len(form) >= _PREFIX_LENGTH else rf"(?<![\w-]){pattern}(?![\w-])"
                 _secrets[form] = re.compile(pattern, re.IGNORECASE)
 
 
 def redact(text: str) -> str:
-    """Return a text without secrets, e-mail addresses and characters that control a terminal, except line breaks."""
+    """Return a text without secrets, e-mail addresses and characters that control a terminal, except line breaks.
+
+    They are also found where they are escaped.
+    """
     text = text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}{_MASK}"
     text = "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "" for c in text)
-    return _ESCAPED_WORD.sub(_redacted_word, _hidden(text))
+    characters = [*text]
+    for decodings in (0, _MAX_DECODINGS):
+        decoded, places = _decoded(text, decodings)
+        for start, end in _spans(decoded):
+            first, last = places[start].start, places[end - 1].stop
+            characters[first:last] = _MASK * (last - first)
+    shown = "".join(characters)
+    return re.sub(f"{_MASK}+", _MASK, shown) if shown != text else text
 
 
 def redact_line(text: str, max_length: int) -> str:
@@ -90,37 +86,53 @@ def _log_line(format_record: Callable[[logging.LogRecord], str], record: logging
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as it is, escaped, and in base64 without the characters that depend on its neighbors."""
+    """Yield a secret as it is, and in base64 without the characters that depend on its neighbors, and all decoded."""
     data = secret.encode("utf-8", "replace")
-    yield from (outer(inner(data.decode())) for outer in _ESCAPES for inner in _ESCAPES)
-    yield b64encode(data).decode()
+    forms = [data.decode(), b64encode(data).decode()]
     for shift in range(3):
         encoded = b64encode(bytes(shift) + data).decode()[(8 * shift + 5) // 6 : 8 * (shift + len(data)) // 6]
-        yield from (encoded, encoded.translate({ord("+"): "-", ord("/"): "_"}))
+        forms += [encoded, encoded.translate({ord("+"): "-", ord("/"): "_"})]
+    for form in forms:
+        for decodings in (0, _MAX_DECODINGS):
+            yield _decoded(form, decodings)[0].replace(" ", "+")
 
 
-def _hidden(text: str) -> str:
-    """Return a text with a mask for each e-mail address and each secret."""
-    spans = [match.span() for match in _EMAIL_ADDRESS.finditer(text)]
-    for form, pattern in list(_secrets.items()):  # A copy: another thread may receive a token.
+def _decoded(text: str, decodings: int) -> tuple[str, list[range]]:
+    """Return a text without escapes, and where in the original each of its characters comes from."""
+    places = [range(index, index + 1) for index in range(len(text))]
+    for _ in range(decodings):
+        before = text
+        pieces = [
+            (_unescaped(token[0]), range(places[token.start()].start, places[token.end() - 1].stop))
+            for token in _TOKEN.finditer(text)
+        ]
+        text = "".join(piece for piece, _ in pieces)
+        places = [place for piece, place in pieces for _ in piece]
+        if text == before:
+            break
+    return text, places
+
+
+def _unescaped(token: str) -> str:
+    match token[0]:
+        case "\\" if len(token) > 2:  # noqa: PLR2004 - With a code.
+            return chr(int(token[2:], 16))  # noqa: FURB166 - The prefix may be a capital letter.
+        case "\\":
+            return token[1:] or token
+        case "%":
+            return unquote(token)
+        case _:
+            return html.unescape(token)
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where e-mail addresses and secrets begin and end in a text."""
+    yield from (match.span() for match in _EMAIL_ADDRESS.finditer(text))
+    text = text.replace(" ", "+")  # URLs may write it so.
+    for form, pattern in [*_secrets.items()]:  # A copy: another thread may receive a token.
         end = 0
         while match := pattern.search(text, end):
             start = match.start()
-            pairs = zip(text[start : start + len(form)].lower(), form.lower(), strict=False)
-            end = max(match.end(), start + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
-            spans.append((start, end))
-    characters = [*text]
-    for start, end in spans:
-        characters[start:end] = _MASK * (end - start)
-    return re.sub(f"{_MASK}+", _MASK, "".join(characters)) if spans else text
-
-
-def _redacted_word(match: re.Match[str]) -> str:
-    """Return a word, or a mask if there is something to hide in it once it is decoded, up to three times."""
-    word = match[0]
-    for _ in range(3):
-        before = word
-        word = _JSON_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), html.unescape(unquote(word)))
-        if word != before and _hidden(word) != word:
-            return _MASK
-    return match[0]
+            shared = os.path.commonprefix([text[start : start + len(form)].lower(), form.lower()])  # noqa: RUF071
+            end = max(match.end(), start + len(shared))
+            yield start, end

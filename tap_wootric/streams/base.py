@@ -17,7 +17,7 @@ from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
 from typing_extensions import override
 
 from tap_wootric import schemas
-from tap_wootric.api.client import Client, with_retries
+from tap_wootric.api.client import Client
 from tap_wootric.api.redact import redact_line
 from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, decode_response, safe_message
 from tap_wootric.messages import OutputError
@@ -220,9 +220,9 @@ class WootricStream(SdkStream):
         """As `records`, but repeats a request after a transient error.
 
         Raises:
-            ApiUnavailableError, FatalAPIError: As with `with_retries`.
+            ApiUnavailableError, FatalAPIError: As with `Client.with_retries`.
         """
-        return with_retries(self.name, lambda: self.records(params), self.client.retry_policy)
+        return self.client.with_retries(self.name, lambda: self.records(params))
 
     @cached_property
     def transformer(self) -> RecordTransformer:

@@ -6,7 +6,6 @@ import gzip
 import json
 import re
 import threading
-import time
 from contextlib import suppress
 from http.client import parse_headers
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -84,21 +83,6 @@ def test_a_token_request_is_retried(faults: list[str]) -> None:
     assert len(run.records("end_users")) == 1
 
 
-@pytest.mark.parametrize("lifetime", [None, 0])
-def test_a_token_with_a_missing_or_invalid_lifetime_is_used(lifetime: object) -> None:
-    with Sandbox(Account(120), token={"expires_in": lifetime}) as sandbox:
-        run = checked(tap(config=sandbox.config))
-    assert len(run.records("end_users")) == 120
-    assert sum(request.path == "/oauth/token" for request in sandbox.requests) == 1
-
-
-def test_a_response_without_a_usable_token_is_retried() -> None:
-    with Sandbox(Account(1), token={"access_token": None}) as sandbox:
-        run = checked(tap(config=sandbox.config, sleepless=True))
-    assert run.status == 1
-    assert "The response of /oauth/token has no usable access_token. Giving up after" in run.errors[-1]
-
-
 def password_config(sandbox: Sandbox, **more: str) -> dict[str, str]:
     return {"api_url": sandbox.url, "username": USERNAME, "password": PASSWORD, **more}
 
@@ -114,12 +98,6 @@ def test_the_password_grant_sends_the_account_token_and_renews_with_the_refresh_
     assert len(tokens) > 2
     assert {str(request.query) for request in tokens} == {"{'account_token': 'NPS-1a2b3c'}"}
     assert [request.form["grant_type"] for request in tokens] == ["password"] + ["refresh_token"] * (len(tokens) - 1)
-
-
-def test_a_refused_refresh_token_falls_back_to_the_password() -> None:
-    with Sandbox(Account(1_000), Clock(NOW, step=720), token={"refresh_token": "stale"}) as sandbox:
-        run = checked(tap(config=password_config(sandbox)))
-    assert len(run.records("end_users")) == 1_000
 
 
 def test_a_wrong_path_in_api_url_fails_at_once_with_one_line() -> None:
@@ -139,14 +117,6 @@ def test_an_unreachable_server_is_named_at_each_attempt() -> None:
     assert run.log.count(f"{reason}Retrying") == 8
 
 
-def test_a_timed_out_request_is_retried() -> None:
-    with Sandbox(Account(1)) as sandbox:
-        sandbox.fault = lambda path, n: time.sleep(1.5) or "" if path == "/v1/end_users" and n == 1 else ""  # type: ignore[func-returns-value]
-        run = checked(tap(config={**sandbox.config, "request_timeout": 1}, sleepless=True))
-    assert run.status == 0
-    assert "/v1/end_users did not answer in time. Retrying" in run.log
-
-
 def test_a_rate_limit_is_never_exceeded_and_costs_little_extra_waiting() -> None:
     account = Account(2_000)
     with Sandbox(account, limit=20, limit_seconds=2) as sandbox:
@@ -155,9 +125,8 @@ def test_a_rate_limit_is_never_exceeded_and_costs_little_extra_waiting() -> None
     assert not [request for request in sandbox.requests if request.status == 429]
     full_windows = len(sandbox.pages("end_users")) // 20
     # A busy machine makes the run longer, but not the waiting.
-    waited = re.search(r"end_users: done, .*, including (\d+) s of waiting for the rate limit", run.log)
-    assert waited, run.log
-    assert int(waited[1]) <= full_windows * 2 * 3 / 2
+    waited = re.findall(r"end_users: done, .*, including (\d+) s of waiting for the rate limit", run.log)
+    assert sum(map(int, waited)) <= full_windows * 2 * 3 / 2
 
 
 def test_a_rate_limit_used_up_by_others_is_waited_for() -> None:

@@ -138,3 +138,19 @@ def test_a_dead_target_ends_the_tap_with_one_line(tmp_path: Path) -> None:
     ]
     assert "Traceback" not in log
     assert "Exception ignored" not in log
+
+
+@pytest.mark.parametrize("option", ["--about", "--discover"])
+def test_output_that_cannot_be_written_is_an_error_of_one_line(option: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    line = [sys.executable, "-m", "tap_wootric", option]
+    for stdout, error in (
+        (writer, "Nobody reads the output any more"),
+        (full, "Cannot go on: No space left on device"),
+    ):
+        process = subprocess.run(line, stdout=stdout, stderr=subprocess.PIPE, env=environment(), text=True, check=False)
+        os.close(stdout)
+        assert (process.returncode, Run(1, "", process.stderr).errors) == (1, [error])
+        assert "Traceback" not in process.stderr

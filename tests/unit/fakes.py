@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import requests
 
-from tap_wootric.api.client import HASTY
+from tap_wootric.api.client import HASTY, Client
 from tap_wootric.api.rate_limit import Clock, RateLimiter
 from tap_wootric.records.timestamps import timestamp_of_second, unix_seconds
 from tap_wootric.streams.base import WootricStream
 from tap_wootric.tap import TapWootric
-from tests.unit.api.fakes import response
+from tests.unit.api.fakes import SETTINGS, response
 
 CONFIG = {"client_id": "the-id", "client_secret": "the-secret"}
 
@@ -29,8 +29,8 @@ Answer = Callable[[str, Mapping[str, Any]], requests.Response]
 """Returns the response to a request for a path with parameters."""
 
 
-class FakeClient:
-    """Stands in for `tap_wootric.api.client.Client`.
+class FakeClient(Client):
+    """A client that sends nothing.
 
     Attributes:
         requests: The paths and parameters of the requests.
@@ -45,8 +45,7 @@ class FakeClient:
         self.date = formatdate(NOW, usegmt=True)
         self.local_time: float = NOW
         clock = Clock(monotonic=lambda: 0, local_time=lambda: self.local_time)
-        self.rate_limiter = RateLimiter(clock, self.slept.append)
-        self.retry_policy = HASTY
+        super().__init__(SETTINGS, HASTY, rate_limiter=RateLimiter(clock, self.slept.append), sleep=lambda _: None)
         self._answer = answer
 
     def authenticate(self) -> None:

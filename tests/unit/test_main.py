@@ -12,10 +12,9 @@ import requests
 from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 
 from tap_wootric import __main__ as command
-from tap_wootric.messages import OutputError
 from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
-from tap_wootric.tap import FailedStreamsError, InvalidInputError, TapWootric
+from tap_wootric.tap import FailedStreamsError, LinesError, TapWootric
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +42,7 @@ def run(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("error", "lines"),
     [
-        (InvalidInputError(["region is wrong", "start_date is wrong"]), ["region is wrong", "start_date is wrong"]),
+        (LinesError(["region is wrong", "start_date is wrong"]), ["region is wrong", "start_date is wrong"]),
         (ConfigValidationError("Config validation failed", errors=["--config is wrong"]), ["--config is wrong"]),
         (FailedStreamsError(["declines: busy", "end_users: busy"]), ["declines: busy", "end_users: busy"]),
         (FatalAPIError("403 Forbidden for /v1/segments"), ["403 Forbidden for /v1/segments"]),
@@ -62,17 +61,6 @@ def test_an_error_that_users_can_fix_is_logged_without_a_traceback_and_the_statu
     assert [(record.name, record.levelno, record.message) for record in caplog.records] == [
         ("tap-wootric", logging.ERROR, line) for line in lines
     ]
-
-
-def test_a_target_that_closes_its_pipe_is_logged_and_nothing_more_is_written_to_it(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    discarded: list[bool] = []
-    monkeypatch.setattr(command, "discard_stdout", lambda: discarded.append(True))
-    with pytest.raises(SystemExit) as stop:
-        run(OutputError(BrokenPipeError()), monkeypatch)
-    assert (stop.value.code, discarded) == (1, [True])
-    assert caplog.messages == [str(OutputError(BrokenPipeError()))]
 
 
 def test_a_signal_ends_the_process_at_once_with_its_status(
@@ -95,6 +83,6 @@ def test_neither_the_sdks_lines_nor_urls_are_logged(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     monkeypatch.setattr(logging.getLogger("urllib3"), "level", logging.DEBUG)
     with pytest.raises(SystemExit):
-        run(InvalidInputError([]), monkeypatch)
+        run(LinesError([]), monkeypatch)
     assert handler.filters == [is_worth_logging]
     assert logging.getLogger("urllib3").level == logging.ERROR

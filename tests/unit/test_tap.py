@@ -22,7 +22,7 @@ from tap_wootric.messages import OutputError
 from tap_wootric.signals import Terminated
 from tap_wootric.streams import STREAMS
 from tap_wootric.streams.base import WootricStream
-from tap_wootric.tap import FailedStreamsError, InvalidInputError, TapWootric
+from tap_wootric.tap import FailedStreamsError, LinesError, TapWootric
 from tests.unit.api.fakes import response
 from tests.unit.fakes import CONFIG, NOW, Answer, catalog_of, make_tap, messages, row, serving
 
@@ -404,7 +404,7 @@ def test_a_signal_ends_a_sync_with_the_state_of_the_records_that_were_written(
 
 def invoke(**options: Any) -> list[str]:
     """Invoke the command, and return what is wrong with its input."""
-    with pytest.raises(InvalidInputError) as raised:
+    with pytest.raises(LinesError) as raised:
         TapWootric.invoke(**options)
     return raised.value.lines
 

@@ -53,9 +53,11 @@ def in_base64(text: str) -> str:
         lambda secret: in_base64(f"user:{secret}:"),
         lambda secret: in_base64(f"username:{secret}"),
         lambda secret: quote(base64.urlsafe_b64encode(secret.encode())),
+        lambda secret: "".join(f"\\x{ord(char):02x}" for char in secret),
+        lambda secret: quote(secret, safe="=& +\\"),
         lambda secret: f"{secret[:5]}\x00\u200b{secret[5:]}",
     ],
-    ids=range(21),
+    ids=range(23),
 )
 @pytest.mark.parametrize("secret", [SECRET, TOKEN])
 def test_a_secret_is_hidden_however_it_is_written(secret: str, write: Callable[[str], str]) -> None:
@@ -70,7 +72,7 @@ def test_a_secret_is_hidden_however_it_is_written(secret: str, write: Callable[[
     ("text", "redacted"),
     [
         ("the password hunter2, cut: hunter", "the password …, cut: hunter"),
-        ("x=hunter2&y=%3Dhunter2%26", "x=…&y=…"),
+        ("x=hunter2&y=%3Dhunter2%26", "x=…&y=%3D…%26"),
         ("tap-wootric and wootrics are not wootric", "tap-wootric and wootrics are not …"),
         ("token-01234 is no more than eleven characters", "token-01234 is no more than eleven characters"),
         ("mail to ada+1@example.com, please", "mail to …, please"),
