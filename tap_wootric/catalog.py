@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import msgspec
 from singer_sdk.singerlib import Catalog
-from singer_sdk.singerlib.catalog import StreamMetadata
+from singer_sdk.singerlib.catalog import CatalogEntry, StreamMetadata
 
 from tap_wootric.streams.base import WootricStream
 
+_ENTRY_KEYS = {field.name for field in fields(CatalogEntry)} | {"selected"}
 _METADATA_KEYS = {field.name.replace("_", "-") for field in fields(StreamMetadata)} | {"replication-method"}
 
 
@@ -115,13 +116,18 @@ def _useless_selections(entry: Mapping[str, Any], stream: type[WootricStream]) -
             node = node.get(part) if isinstance(node, Mapping) else None
         if node is None or len(breadcrumb) % 2:
             yield f"Ignoring the metadata of {name} for {breadcrumb}, which is not a property of it"
-        elif flags.get("selected") is False and flags.get("inclusion") != "automatic" and breadcrumb[1:] in keys:
+        elif flags.get("selected") is False and (flags.get("inclusion") == "automatic") != (breadcrumb[1:] in keys):
             # Meltano deselects keys, too, but leaves them automatic.
-            yield f"Ignoring selected of {name}.{breadcrumb[1]} in the catalog: it is always read"
+            yield f"Ignoring selected of {'.'.join([name, *breadcrumb[1::2]])} in the catalog: it is always read"
 
 
 def _useless_metadata(entry: Mapping[str, Any], stream: type[WootricStream]) -> Iterator[str]:
-    name, metadata = entry["tap_stream_id"], [item["metadata"] for item in entry.get("metadata") or []]
+    name, items = entry["tap_stream_id"], entry.get("metadata") or []
+    metadata = [item["metadata"] for item in items]
+    for key in sorted(
+        {key for item in items for key in item} - {"breadcrumb", "metadata"} | entry.keys() - _ENTRY_KEYS
+    ):
+        yield f"Ignoring {key} of {name} in the catalog: it has no meaning"
     for key in sorted({key for flags in metadata for key in flags} - _METADATA_KEYS):
         yield f"Ignoring {key} in the metadata of {name}: it has no meaning"
     key_names = {"replication_key": stream.replication_key, "key_properties": [*stream.primary_keys]}
@@ -134,8 +140,7 @@ def _useless_metadata(entry: Mapping[str, Any], stream: type[WootricStream]) -> 
 
 def _selections(schema: Mapping[str, Any], path: str) -> Iterator[str]:
     """Yield the paths at which a schema says what is selected."""
-    if "selected" in schema:
-        yield f"{path}.selected"
+    yield from (f"{path}.{key}" for key in ("selected", "inclusion") if key in schema)
     for name, field in schema.get("properties", {}).items():
         if isinstance(field, Mapping):
             yield from _selections(field, f"{path}.{name}")

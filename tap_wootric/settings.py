@@ -21,6 +21,9 @@ API_URLS = {
 }
 """The base URL of the API in each region (documented)."""
 
+ENVIRONMENT_PREFIX = "TAP_WOOTRIC_"
+"""Environment variables with this prefix are settings."""
+
 GRANTS = (("client_id", "client_secret"), ("username", "password"))
 """The pairs of settings that obtain a token. Exactly one pair must be set."""
 
@@ -223,13 +226,12 @@ def warnings(config: Mapping[str, Any], properties: Mapping[str, Any]) -> list[s
 
 
 def secrets(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the credentials and all texts of `stream_map_config`, such as salts, in settings or in the environment."""
-    names = {*_SECRETS, "stream_map_config"}
-    values = [value for name, value in config.items() if name.lower().removeprefix("tap_wootric_") in names]
+    """Yield the credentials, and all texts and numbers of `stream_map_config`, such as salts."""
+    values = [value for name, value in config.items() if name in {*_SECRETS, "stream_map_config"}]
     while values:
         match values.pop():
-            case str() as text:
-                yield text
+            case str() | int() | float() as value:
+                yield str(value)
             case Mapping() as mapping:
                 values += mapping.values()
             case list() as items:
@@ -387,9 +389,11 @@ def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: It is not JSON, or has a lone surrogate, which no message can hold.
+        ValueError: It is empty or not JSON, or has a lone surrogate, which no message can hold.
         RecursionError: It is nested too deeply.
     """
+    if not text.strip():
+        raise ValueError("it is empty")
     content = json.loads(text, parse_constant=_reject_constant)
     json.dumps(content, ensure_ascii=False).encode()
     return content

@@ -31,8 +31,6 @@ from tap_wootric.signals import Terminated, kill_on_repeat
 from tap_wootric.streams import STREAMS
 from tap_wootric.streams.base import WootricStream
 
-_ENVIRONMENT_PREFIX = "TAP_WOOTRIC_"
-
 _NO_STREAM_SELECTED = (
     'No stream is selected: set "selected": true in the metadata of streams in the catalog (with Meltano: select), or '
     "omit the catalog"
@@ -87,7 +85,7 @@ class TapWootric(SdkTap):
         self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
         properties = self.config_jsonschema["properties"]
         if parse_env_config:  # The SDK's parser takes a misspelt boolean for false, and fails on an empty integer.
-            found = settings.from_environment(os.environ, properties, _ENVIRONMENT_PREFIX)
+            found = settings.from_environment(os.environ, properties, settings.ENVIRONMENT_PREFIX)
             options["config"] = {**(options.get("config") or {}), **found}
         catalog = catalogs.as_json(catalog)
         try:
@@ -96,9 +94,9 @@ class TapWootric(SdkTap):
             raise _config_error(f"Invalid catalog: {error}") from error
         for warning in catalogs.warnings(catalog, STREAMS):
             self.logger.warning(warning)
-        super().__init__(catalog=completed, message_writer=self.message_writer, **options)
-        for warning in settings.environment_warnings(os.environ, properties, _ENVIRONMENT_PREFIX):
+        for warning in settings.environment_warnings(os.environ, properties, settings.ENVIRONMENT_PREFIX):
             self.logger.warning(warning)
+        super().__init__(catalog=completed, message_writer=self.message_writer, **options)
 
     @override
     def discover_streams(self) -> list[WootricStream]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import backoff
 import requests
 from requests.exceptions import ProxyError, SSLError
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
@@ -165,6 +165,8 @@ class Client:
             FatalAPIError: No attempt succeeded, or an error is not transient.
         """
         policy, started_at = self.retry_policy, self._monotonic()
+        pauses = backoff.expo(factor=2, max_value=_MAX_BACKOFF_SECONDS)
+        next(pauses)  # The protocol of backoff's generators: the first value is not a pause.
         attempt = 0
         while True:
             attempt += 1
@@ -179,7 +181,7 @@ class Client:
                     if attempt > 1:
                         message += f". Giving up after {seconds:.0f} s of retries"
                     raise (ApiUnavailableError if _concerns_all_paths(error) else FatalAPIError)(message) from error
-            pause = min(2**attempt, _MAX_BACKOFF_SECONDS) + random.random()  # noqa: S311 - Not for secrets.
+            pause = backoff.random_jitter(next(pauses))
             _logger.warning(
                 "%s. Retrying in %.0f s (attempt %d of %d)", message, pause, attempt + 1, policy.max_attempts
             )

@@ -49,14 +49,14 @@ class Clock:
 
     Args:
         monotonic: Returns seconds that never jump.
-        local_time: Returns this machine's time in Unix seconds. Also an attribute.
+        local_time: Returns this machine's time in Unix seconds. Both are also attributes.
     """
 
     def __init__(
         self, *, monotonic: Callable[[], float] = time.monotonic, local_time: Callable[[], float] = time.time
     ) -> None:
         self.local_time = local_time
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._offsets: deque[float] = deque(maxlen=_CLOCK_SAMPLES)
         self._has_warned = False
 
@@ -70,7 +70,7 @@ class Clock:
 
         A `Date` is truncated to the second, and takes a while to arrive, so the result may be a bit behind the server.
         """
-        return self._monotonic() + max(self._offsets) if self._offsets else self.local_time()
+        return self.monotonic() + max(self._offsets) if self._offsets else self.local_time()
 
     def earlier(self) -> int:
         """Return the Unix second by the clock that is behind."""
@@ -85,7 +85,7 @@ class Clock:
         server_time = _parse_http_date(date)
         if server_time is None or int(server_time) not in _PLAUSIBLE_DATES:
             return
-        self._offsets.append(server_time - self._monotonic())
+        self._offsets.append(server_time - self.monotonic())
         if not self._has_warned and abs(server_time - self.local_time()) > NOTED_DIFFERENCE_SECONDS:
             self._has_warned = True
             _logger.warning(
@@ -119,7 +119,7 @@ class RateLimiter:
 
     def wait(self, endpoint: str) -> None:
         """Sleep until an endpoint, given by its path, accepts a request."""
-        seconds = self._blocked_until.pop(endpoint, 0) - self.clock.server_time()
+        seconds = self._blocked_until.pop(endpoint, 0) - self.clock.monotonic()
         if seconds >= _LOGGED_WAIT_SECONDS:
             _logger.info("%s: waiting %.0f s until the rate limit allows the next request", endpoint, seconds)
         if seconds > 0:
@@ -137,7 +137,6 @@ class RateLimiter:
         seconds, waited = self._seconds_to_reset(response), self._retry_wait_seconds.pop(endpoint, 0)
         if math.isnan(seconds) or not (is_busy(response) or _is_used_up(response)):
             return
-        self._blocked_until[endpoint] = self.clock.server_time() + seconds
         if is_busy(response):
             self._retry_wait_seconds[endpoint] = waited + seconds
             if waited + seconds > _MAX_RETRY_WAIT_SECONDS:
@@ -145,6 +144,7 @@ class RateLimiter:
                     f"The API asks to wait {seconds:.0f} s before another request for {endpoint}, which takes longer "
                     f"than retries may ({_MAX_RETRY_WAIT_SECONDS:.0f} s): run it again later"
                 ) from RetriableAPIError(str(response.status_code))
+        self._blocked_until[endpoint] = self.clock.monotonic() + seconds
 
     def max_requests_per_second(self, endpoint: str) -> float | None:
         """Return what the endpoint's limit allows in the long run; None if it has not announced one."""

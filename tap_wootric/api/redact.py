@@ -16,7 +16,7 @@ from tap_wootric import settings
 
 _MAX_LENGTH = 20_000
 """Characters that are shown of a text. The time to redact it grows with them."""
-_MIN_SECRET_LENGTH, _MAX_SECRET_LENGTH = 6, 2_000
+_MIN_SECRET_LENGTH = 6
 _PREFIX_LENGTH = 12
 """Longer secrets are hidden wherever they begin with so many characters, shorter ones as whole words only."""
 _MASK = "…"
@@ -37,7 +37,7 @@ def hide(secrets: Iterable[str]) -> None:
     """Let `redact` hide secrets from now on."""
     for secret in secrets:
         if len(secret) >= _MIN_SECRET_LENGTH:
-            for form in _forms(secret[:_MAX_SECRET_LENGTH]):
+            for form in _forms(secret[:_MAX_LENGTH]):
                 pattern = re.escape(form[:_PREFIX_LENGTH])
                 pattern = pattern if len(form) >= _PREFIX_LENGTH else rf"(?<![\w-]){pattern}(?![\w-])"
                 _secrets[form] = re.compile(pattern, re.IGNORECASE)
@@ -67,7 +67,8 @@ def redact_line(text: str, max_length: int) -> str:
 
 def redact_stderr() -> None:
     """Let everything on stderr pass `redact`, errors about options, too, and hide the secrets of the environment."""
-    hide(settings.secrets(os.environ))
+    names = {name: name.removeprefix(settings.ENVIRONMENT_PREFIX).lower() for name in os.environ}
+    hide(settings.secrets({short: os.environ[name] for name, short in names.items() if short != name.lower()}))
     write = sys.stderr.write  # Click tries whether it takes bytes.
     setattr(sys.stderr, "write", lambda text: write(redact(text) if isinstance(text, str) else text))  # noqa: B010
 

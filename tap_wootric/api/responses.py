@@ -23,7 +23,7 @@ from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize
 _ACCESS_DENIED_STATUSES = (requests.codes.forbidden, requests.codes.not_found)
 _MAX_ERROR_LIST_LENGTH = 200
 """Characters of the API's own error messages that are quoted."""
-_HOST = re.compile(r"https?://[^/?#\s]*", re.IGNORECASE)
+_HOST = re.compile(r"https?://[^/?#\s]{0,100}", re.IGNORECASE)
 _MAX_DEPTH = 250
 """Levels of JSON. More of them need more than a stack of 128 kB, as in threads with musl; Ruby writes at most 100."""
 _MAX_SEPARATORS = 500_000
@@ -55,23 +55,27 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
 
     Raises:
         AccessDeniedError: Status 403 or 404.
-        RetriableAPIError: See `is_busy`; or status 500 and above, an error list with status 200, or no JSON.
+        RetriableAPIError: See `is_busy`; or status 201 to 299, status 500 and above, an error list with status 200, or
+            no JSON.
         FatalAPIError: Any other status of 400 and above, a redirect, which is never followed, or too complex JSON.
     """
     status = response.status_code
     path = urlsplit(response.url).path
     message = f"{status_line(status)} for {path}"
-    if response.is_redirect:
-        host = _HOST.match(response.headers["location"])  # Not every location can be parsed as a URL.
+    is_success = (
+        status == requests.codes.ok
+    )  # Any other status below 400 may come without rows although there are some.
+    if requests.codes.multiple_choices <= status < requests.codes.bad_request:
+        host = _HOST.match(response.headers.get("Location", ""))  # Not every location can be parsed as a URL.
         raise FatalAPIError(f"{message}: the API redirects{f' to {host[0]}' if host else ''}; check api_url")
     is_too_complex = _is_too_complex(response.content)
-    if response.ok and is_too_complex:
+    if is_success and is_too_complex:
         raise FatalAPIError(f"{message}, but its JSON has more than {_MAX_DEPTH} levels or too many values for a page")
     content: Any = None if is_too_complex else _decode(response.content, name or path)
     is_error_list = isinstance(content, dict) and content.get("type") == "error_list"
-    if response.ok and content is not None and not is_error_list:
+    if is_success and content is not None and not is_error_list:
         return content
-    if response.ok and not is_error_list:
+    if is_success and not is_error_list:
         raise RetriableAPIError(f"{message}, but the body is not JSON", response)
     if is_error_list:
         message += f": {_error_list_message(content)}"

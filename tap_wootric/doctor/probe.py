@@ -176,7 +176,8 @@ class ListProbe:
         """Yield the rows so far as the API sent them."""
         for response in self._responses:
             with suppress(FatalAPIError, RetriableAPIError):
-                yield from decode_response(response)
+                content = decode_response(response)
+                yield from (row for row in (content if isinstance(content, list) else ()) if isinstance(row, dict))
 
     def requests_per_window(self) -> tuple[int, float] | None:
         """Return how many requests the API accepts in how many seconds, or None if it announces no limit.

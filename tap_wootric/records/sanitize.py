@@ -72,8 +72,10 @@ def _sanitize(value: Any, depth: int) -> Any:
             result: dict[str, Any] = {}
             for name, item in value.items():
                 clean = sanitize_nested(name)
-                while clean in result or (clean != name and clean in value):  # Two names must not become one.
-                    clean += _REPLACEMENT_CHARACTER
+                number = len(result)
+                while clean != name and (clean in result or clean in value):  # Two names must not become one.
+                    clean = f"{sanitize_nested(name)}{number}"
+                    number += 1
                 result[clean] = _sanitize(item, depth + 1)
             return result
         case _:

@@ -90,6 +90,7 @@ class _ObjectTransformer:
         self._objects: dict[str, _ObjectTransformer] = {}
         self._converters: dict[str, tuple[type | None, _Convert]] = {}
         self._deselected = schema["properties"].keys() - effective_schema["properties"].keys() - {EXTRA_FIELDS}
+        self.has_deselected = bool(self._deselected)
         self._is_flattened = flattened_levels > 0
         for name, field in schema["properties"].items():
             if name in self._deselected or name == EXTRA_FIELDS:
@@ -99,6 +100,7 @@ class _ObjectTransformer:
                 self._objects[name] = _ObjectTransformer(
                     field, effective_field, f"{path}{name}.", on_unexpected_field, flattened_levels - 1
                 )
+                self.has_deselected |= self._objects[name].has_deselected
             else:
                 self._converters[name] = _converter(name, field)
         self._nulls: Record = dict.fromkeys((*self._converters, *self._objects))
@@ -130,7 +132,7 @@ class _ObjectTransformer:
                     record[name], nested_extra_fields = self._objects[name].transform(value)
                     if nested_extra_fields:
                         extra_fields[name] = nested_extra_fields
-                elif value is not None:
+                elif value is not None and not self._objects[name].has_deselected:  # It may hold what is deselected.
                     self._set_aside(extra_fields, name, value, is_known=True)
             elif name not in self._deselected:
                 self._set_aside(extra_fields, name, value, is_known=False)

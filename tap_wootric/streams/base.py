@@ -37,6 +37,8 @@ from tap_wootric.settings import Settings
 _SCHEMAS = SchemaDirectory(schemas)
 
 _MAX_FIELD_NAME_LENGTH = 60
+_MAX_LOGGED_FIELDS = 50
+"""Unexpected fields of a stream that the log names."""
 _EXTRA_FIELDS_SCHEMA = {
     "type": ["object", "null"],
     "description": "Fields that this schema does not list, and values that do not fit its types, as the API sent them. "
@@ -118,6 +120,7 @@ class WootricStream(SdkStream):
         self.sync_range: SyncRange | None = None
         self.position = ""
         self.progress: Progress | None = None
+        self._unexpected_fields = 0
         self._settings = settings
         self._client = client
 
@@ -235,7 +238,11 @@ class WootricStream(SdkStream):
     def _log_unexpected_field(self, field: str, is_in_schema: bool) -> None:  # noqa: FBT001 - A callback's argument.
         reason = "has a value of an unexpected type" if is_in_schema else "is not in the schema"
         name = redact_line(field, _MAX_FIELD_NAME_LENGTH)
-        self.logger.warning("%s: the field %s %s; it goes into extra_fields", self.name, name, reason)
+        self._unexpected_fields += 1
+        if self._unexpected_fields <= _MAX_LOGGED_FIELDS:
+            self.logger.warning("%s: the field %s %s; it goes into extra_fields", self.name, name, reason)
+        elif self._unexpected_fields == _MAX_LOGGED_FIELDS + 1:
+            self.logger.warning("%s: more fields like these follow, which go into extra_fields, too", self.name)
 
     # A sync
 

@@ -174,19 +174,23 @@ def test_two_selections_of_one_field_are_refused() -> None:
 def test_selections_and_keys_without_effect_are_named() -> None:
     metadata = [
         {"breadcrumb": PHONE, "metadata": {"selected": False}},
-        {"breadcrumb": [], "metadata": {"replication-key": "created_at"}},
+        {"breadcrumb": [], "metadata": {"replication-key": "created_at"}, "Metadata": {}},
+        {"breadcrumb": ["properties", "survey"], "metadata": {"selected": False, "inclusion": "automatic"}},
         {"breadcrumb": ["properties", "email"], "metadata": {"is-selected": False}},
         {"breadcrumb": ["properties", "id"], "metadata": {"selected": False}},
         {"breadcrumb": ["properties", "updated_at"], "metadata": {"selected": False, "inclusion": "automatic"}},
     ]
     schema = {"properties": {"email": {"selected": False}}}
     entry = {"tap_stream_id": "end_users", "selected": False, "metadata": metadata, "schema": schema}
-    entry["key_properties"] = ["email"]
+    entry |= {"key_properties": ["email"], "is_selected": False}
     assert [*catalog.warnings({"streams": [entry]}, STREAMS)] == [
         "Ignoring selected of end_users in the catalog: only its metadata selects",
         "Ignoring schema.email.selected of end_users in the catalog: only its metadata selects",
         "Ignoring the metadata of end_users for ['properties', 'phone'], which is not a property of it",
+        "Ignoring selected of end_users.survey in the catalog: it is always read",
         "Ignoring selected of end_users.id in the catalog: it is always read",
+        "Ignoring Metadata of end_users in the catalog: it has no meaning",
+        "Ignoring is_selected of end_users in the catalog: it has no meaning",
         "Ignoring is-selected in the metadata of end_users: it has no meaning",
         "Ignoring key_properties of end_users in the catalog: it is always ['id']",
         "Ignoring replication-key of end_users in the catalog: it is always updated_at",

@@ -59,7 +59,7 @@ def test_bookmarks_of_other_streams_and_the_account_are_kept() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"bookmarks": None}, {"singer_state": {}}, {"currently_syncing": None}, {"end_users": None}],
+    [{}, {"singer_state": {}}, {"currently_syncing": None}, {"end_users": None}],
 )
 def test_an_empty_state_has_no_bookmarks(given: dict[str, Any]) -> None:
     assert state.migrate(given, STREAMS) == {"bookmarks": {}}
@@ -78,6 +78,7 @@ def test_an_empty_state_has_no_bookmarks(given: dict[str, Any]) -> None:
             'it has neither "bookmarks" nor a stream\'s name, but client_id, region; to read everything, pass no state',
         ),
         ({"bookmarks": [1]}, "bookmarks must be a JSON object"),
+        ({"bookmarks": None}, "bookmarks must be a JSON object"),
         ({"bookmarks": {"end_users": "x"}}, "the bookmark of end_users must be a JSON object"),
         ({"bookmarks": []}, "bookmarks must be a JSON object"),
         ({"end_users": False}, "the bookmark of end_users is not a timestamp: False"),

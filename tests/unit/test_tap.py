@@ -75,9 +75,9 @@ def test_what_has_no_effect_is_warned_about(monkeypatch: pytest.MonkeyPatch, cap
     assert tap.settings.api_url == "https://api.wootric.eu"
     assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
         "Ignoring unknown stream in the catalog: response",
+        "Ignoring unknown setting TAP_WOOTRIC_STRAT_DATE; did you mean TAP_WOOTRIC_START_DATE?",
         "Ignoring setting concurrency: requests are sent one at a time",
         "Ignoring unknown stream in the state: end_user",
-        "Ignoring unknown setting TAP_WOOTRIC_STRAT_DATE; did you mean TAP_WOOTRIC_START_DATE?",
     ]
 
 

@@ -115,8 +115,9 @@ def test_stderr_is_redacted_and_knows_the_secrets_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TAP_WOOTRIC_PASSWORD", "password-of-the-environment")
+    monkeypatch.setenv("USERNAME", "responses")  # That of the person who is logged in.
     monkeypatch.setenv("TAP_WOOTRIC_STREAM_MAP_CONFIG", '{"salt": "pepper"}')
     monkeypatch.setattr(sys.stderr, "write", sys.stderr.write)
     redact_stderr()
-    sys.stderr.write(f"Unknown option: password-of-the-environment {TOKEN}\n")
-    assert capsys.readouterr().err == "Unknown option: … …\n"
+    sys.stderr.write(f"Unknown option: password-of-the-environment {TOKEN} responses\n")
+    assert capsys.readouterr().err == "Unknown option: … … responses\n"

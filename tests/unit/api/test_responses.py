@@ -97,6 +97,11 @@ def test_a_redirect_to_what_is_no_url_is_an_error_like_any_other_redirect(locati
     assert str(error).startswith("302 Found for /v1/responses: the API redirects")
 
 
+@pytest.mark.parametrize(("status", "kind"), [(202, RetriableAPIError), (206, RetriableAPIError), (304, FatalAPIError)])
+def test_only_status_200_brings_rows(status: int, kind: type[Exception]) -> None:
+    assert isinstance(raised_by(response(status, [])), kind)
+
+
 @pytest.mark.parametrize("headers", [{"Retry-After": "1"}, {"X-Rate-Limit-Remaining": "0"}])
 def test_a_403_for_a_limit_can_be_retried(headers: dict[str, str]) -> None:
     assert isinstance(raised_by(response(403, NOT_FOUND, headers)), RetriableAPIError)
