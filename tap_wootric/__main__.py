@@ -73,7 +73,7 @@ def _run() -> None:
         raise
     except SystemExit:
         if sys.stdout is not stdout:  # click replaces it, and exits without a word.
-            raise OSError("Nobody reads the output any more") from None
+            raise BrokenPipeError from None
         stdout.flush()
         if lost:
             raise OSError("The log could not be written") from None

@@ -98,6 +98,8 @@ class MessageWriter(MsgSpecWriter):
 
 def reason(error: OSError) -> str:
     """Return one line about an error of the operating system."""
+    if isinstance(error, BrokenPipeError):
+        return "Nobody reads the output any more"
     file = f": {error.filename}" if error.filename else ""
     return f"Cannot go on: {error.strerror}{file}" if error.strerror else str(error)
 
