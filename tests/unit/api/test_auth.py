@@ -111,6 +111,16 @@ def test_a_rejected_refresh_token_gives_way_to_the_credentials_at_once_and_is_ne
     assert [form.get("refresh_token") for form in forms(api)] == [None, "refresh-1", None, "refresh-2", None]
 
 
+def test_a_busy_api_that_asks_for_an_hour_is_not_waited_for_before_the_credentials_are_sent() -> None:
+    busy = response(429, {}, {"Retry-After": "3600"})
+    api, time = FakeApi([token(refresh_token="refresh-1"), busy, token()]), FakeTime()  # noqa: S106
+    authenticator = api.authenticator(time, credentials=LOGIN)
+    authenticator.auth_header()
+    authenticator.invalidate()
+    authenticator.auth_header()
+    assert time.slept == []
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize(
     ("api_url", "source", "setting"),

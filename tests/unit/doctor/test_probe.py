@@ -20,6 +20,17 @@ def test_a_page_is_asked_for_once() -> None:
     assert len(one.rows) == len([*one.raw_rows()]) == 50
 
 
+@pytest.mark.parametrize("content", [{"foo": 1}, [1, 2], 5, "abc"])
+def test_a_response_that_is_not_a_list_of_objects_has_no_rows(content: object) -> None:
+    server = FakeServer(account(0))
+    server.answers["/v1/responses"] = (200, content)
+    one = listed(server)
+    one.client.retry_policy = RetryPolicy(max_attempts=1, budget_seconds=0, min_attempts=1)
+    with pytest.raises(FatalAPIError):
+        one.fetch(one.query("created_at"))
+    assert [*one.raw_rows()] == []
+
+
 def test_a_query_is_that_of_a_first_sync() -> None:
     one = listed(FakeServer(account(0)), "end_users", start_date="2024-01-01")
     query = one.query(one.key)

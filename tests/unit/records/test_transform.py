@@ -230,6 +230,9 @@ def test_a_field_that_is_not_selected_is_left_out_at_any_depth_and_is_not_unexpe
     row = {"id": 1, "survey": {"channel": "web", "template": {"name": "a"}}, "color": "red"}
     assert transformer(row) == {"id": 1, "survey": {"template": {"name": "a"}}}
     assert reported == ["color"]
+    selected["properties"]["extra_fields"] = EXAMPLE["properties"]["extra_fields"]
+    transformer = RecordTransformer(EXAMPLE, selected, lambda *_: None)
+    assert transformer({"id": 1, "survey": [{"channel": "web"}]})["extra_fields"] is None
 
 
 def test_a_row_is_not_changed_by_its_transformation() -> None:
