@@ -56,10 +56,10 @@ def _run() -> None:
         os.environ.pop("LOGLEVEL", None)  # The SDK fails on an empty one.
     os.set_blocking(sys.stdout.fileno(), True)  # Writing to a full pipe would fail, or write half a message.
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # Its other lines contain the parameters of URLs.
-    warnings.filterwarnings("ignore", "http.cookiejar bug")  # It shows a traceback for the number in a cookie.
+    warnings.filterwarnings("ignore", "http.cookiejar bug")  # Otherwise a malformed cookie is logged with a traceback.
     try:
         cli = TapWootric.cli  # This sets up logging.
-    except Exception as error:  # Only these variables decide what it does, and PyYAML has errors of its own.
+    except Exception as error:  # Only these variables can make it fail, in many ways.
         raise LinesError([f"Invalid LOGLEVEL or SINGER_SDK_LOG_CONFIG: {safe_message(error)}"]) from error
     lost: list[logging.LogRecord] = []
     for handler in logging.getLogger().handlers:

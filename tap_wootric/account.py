@@ -14,7 +14,7 @@ from tap_wootric.settings import Settings
 KEY = "account"
 """The account's key in a state, beside the bookmarks: Meltano merges states at every depth, and targets pass it on."""
 
-_HASH_ROUNDS = 20_000  # 10 ms a sync, because email addresses can be guessed.
+_HASH_ROUNDS = 20_000  # Takes 10 ms per sync. Slow on purpose, because e-mail addresses can be guessed.
 
 
 def account_of(settings: Settings, state: Mapping[str, Any]) -> dict[str, str]:

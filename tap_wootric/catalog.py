@@ -186,7 +186,7 @@ def _metadata(entry: Mapping[str, Any], keys: Collection[str]) -> list[dict[str,
 def _restricted(schema: Mapping[str, Any], given: Mapping[str, Any], keys: Collection[str] = ()) -> dict[str, Any]:
     """Return the stream's schema without the properties that a given schema lacks, at any depth, except for keys.
 
-    Of the types, a given schema may only limit the length of a text: some databases need that for their keys.
+    A given schema may change no type, but may limit the length of a text: some databases need that for their keys.
     """
     if "properties" not in schema:
         return {**schema, **{name: given[name] for name in ("maxLength",) if name in given}}

@@ -13,7 +13,7 @@ _OTHER_KEYS = {"bookmarks", "currently_syncing", account.KEY}
 """The keys of a state that are not names of streams."""
 
 _SDK_NAMES = ("starting_replication_value", "replication_key_signpost", "progress_markers")
-"""What the SDK keeps in a bookmark while a stream is read, also before there is a value."""
+"""Keys that the SDK keeps in a bookmark while a stream is read, even before it has a value."""
 
 
 def migrate(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]) -> dict[str, Any]:

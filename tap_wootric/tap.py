@@ -249,7 +249,8 @@ class TapWootric(SdkTap):
         """Set up the stream maps.
 
         Raises:
-            ConfigValidationError: They name what is not there, or flattening gives two columns the same name.
+            ConfigValidationError: They name a stream or property that does not exist, or flattening gives two columns
+                the same name.
         """
         _raise_if_any(stream_maps.errors(self.config, {name: stream.schema for name, stream in STREAMS.items()}))
         try:
@@ -314,7 +315,7 @@ class TapWootric(SdkTap):
         about: bool = False,
         about_format: str | None = None,
     ) -> None:
-        """Run a sync or a test, or print what there is to know about the tap.
+        """Run a sync or a test, or print information about the tap.
 
         Raises:
             LinesError: A setting is wrong, or the state or the catalog is not valid.

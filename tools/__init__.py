@@ -1,4 +1,4 @@
-"""What is a tool and not a test: a stand-in for the API, the writers of docs and plugin files, and the benchmark.
+"""The repository's tools: a stand-in for the API, writers of docs and plugin files, and the benchmark.
 
 `python -m tools sandbox`, `docs`, `plugin` and `benchmark` run them.
 """

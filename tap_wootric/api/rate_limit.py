@@ -37,7 +37,7 @@ _PLAUSIBLE_DATES = range(1_388_534_400, 4_102_444_800)
 NOTED_DIFFERENCE_SECONDS = 300
 """Clocks that are further apart are worth a warning."""
 _MAX_RETRY_WAIT_SECONDS = 300.0
-"""How long responses without data may make a request wait altogether: as long as retries take."""
+"""How long one request may wait in all for responses without data: as long as retries may take."""
 _BUSY_STATUSES = (408, 425, 429, 503)
 
 

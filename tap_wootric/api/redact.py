@@ -18,7 +18,7 @@ _MAX_LENGTH = 20_000
 """Characters that are shown of a text. The time to redact it grows with them."""
 _MIN_SECRET_LENGTH = 6
 _PREFIX_LENGTH = 12
-"""Longer secrets are hidden wherever they begin with so many characters, shorter ones as whole words only."""
+"""Secrets of at least this length are hidden even if cut off after it, shorter ones only as whole words."""
 _MASK = "…"
 
 _CHARACTER = r"[^\s\"<>()\[\]{},;/\\?&|=@…]"

@@ -25,7 +25,7 @@ _MAX_ERROR_LIST_LENGTH = 200
 """Characters of the API's own error messages that are quoted."""
 _HOST = re.compile(r"https?://[^/?#\s]{0,100}", re.IGNORECASE)
 _MAX_DEPTH = 250
-"""Levels of JSON. More of them need more than a stack of 128 kB, as in threads with musl; Ruby writes at most 100."""
+"""Levels of JSON. More need more than the 128 kB of stack that threads have with musl. Ruby writes at most 100."""
 _MAX_SEPARATORS = 500_000
 """Brackets and commas of JSON. A page has about 2,000. A few bytes can bring a record of a kilobyte into memory."""
 _NO_STRUCTURE = bytes(set(range(256)) - {*b'"[]{},'})

@@ -1,4 +1,4 @@
-"""Sends requests whose responses end: in time and in little memory, whatever a server sends."""
+"""Sends requests, and bounds the time and the memory of each response, whatever the server sends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, ReadTimeoutError
 from tap_wootric.api.responses import causes
 
 _MAX_TIMEOUTS = 2
-"""A response may take this many times as long as the timeout of a single read: slow, but not for ever."""
+"""A response may take this many times as long as the timeout of a single read: it may be slow, but not endless."""
 _MAX_BYTES = 16 * 2**20
 """Size of a response, also when decompressed. A page of 50 rows has about 0.03 MB."""
 _TOO_LARGE = "A response has more than 16 MB"
@@ -64,7 +64,7 @@ class Session(requests.Session):
 
     @override
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None. Requests would parse the target even if it does not follow it, and fail if it is no URL."""
+        """Return None. Requests would parse the target even without following it, and fail if it is not a URL."""
 
 
 class _Adapter(HTTPAdapter):
@@ -93,7 +93,7 @@ class _BoundedConnection:
 class _BoundedReader(io.RawIOBase):
     """The file that status lines, headers and bodies are read from: only here can all reads be seen.
 
-    The timeout of a socket is for each read, so it is shortened as time runs out.
+    A socket's timeout applies to each read, so it is shortened as time runs out.
     """
 
     def __init__(self, sock: socket.socket, file: io.RawIOBase, timeout_seconds: float) -> None:

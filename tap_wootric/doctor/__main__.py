@@ -101,7 +101,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def examine(tap: TapWootric, probe: Probe, config: Sequence[str]) -> Report:
-    """Return what is true of the account that a tap reads.
+    """Check the account that a tap reads, and return the findings.
 
     Args:
         tap: The tap.

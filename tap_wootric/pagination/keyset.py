@@ -7,8 +7,8 @@ leaves the list can only pull later rows forward, onto a page that has not been 
 
 **No short page ends a list.** A page with fewer rows than were asked for proves nothing: a server may drop rows behind
 its LIMIT, come short once, or put fewer rows on its pages than it was asked for. After a page with fewer rows than
-usual, a look at the other end of the rest tells: the list ends only if nothing new is there. After an empty page that
-follows others, rows there are an error.
+usual, the reader looks at the other end of the remaining rows: the list ends only if there is nothing new. After an
+empty page that follows others, rows there are an error.
 
 A **crowded second** fills a whole page, and cannot be passed that way. Since pages may come short, any page whose rows
 all share one second counts as full.

@@ -56,7 +56,7 @@ _SIZES = (
 size have them elsewhere."""
 
 _LAST_PAGE_LOOKS = 3
-"""How often at most to ask for the last page again: it may have come short, or had rows after it that left since."""
+"""How often to ask for the last page again, at most: it may have come short, or rows after it may have left since."""
 
 
 def read_ties(

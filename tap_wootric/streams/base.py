@@ -51,7 +51,8 @@ _INCREMENTAL_VERSION = 1
 
 After a full table, targets drop rows of lower versions; in most, rows without a version would stay, as SQL's NULL is
 never lower. Rows that are loaded incrementally after a full table are safe: versions only count when the next one ends,
-and that one has given its version to all rows that exist. A constant, since full tables have a state of their own.
+and that one has given its version to all rows that exist. It is constant, because full-table syncs keep a state of
+their own.
 """
 
 _STREAM_ERRORS = (FatalAPIError, ConfigValidationError, StreamMapError)
@@ -104,7 +105,7 @@ class WootricStream(SdkStream):
     TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # RecordTransformer does it, at a fraction of 17 us a record.
 
     def __init_subclass__(cls) -> None:
-        """Load the schema with the stream's name, and add `extra_fields`: as an attribute, read for each record."""
+        """Load the schema named after the stream, and add `extra_fields`: as an attribute, read for each record."""
         super().__init_subclass__()
         if hasattr(cls, "name"):
             schema = _SCHEMAS.get_schema(cls.name)
