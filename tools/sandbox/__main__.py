@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from tap_wootric.progress import counted
 from tools.sandbox.account import Account
 from tools.sandbox.api import Switches
 from tools.sandbox.server import Sandbox
@@ -91,7 +92,8 @@ def _report(sandbox: Sandbox, status: int, start: float) -> None:
     """Report on stderr how many of the account's rows were written, and where."""
     lines = ["", "It worked." if status == 0 else f"The command failed with status {status}."]
     for name, table in sandbox.account.tables.items():
-        line = f"  {name}: {len(table.rows)} rows in the account, {len(sandbox.pages(name))} requests"
+        requests = counted(len(sandbox.pages(name)), "request")
+        line = f"  {name}: {len(table.rows)} rows in the account, {requests}"
         file = Path("output") / f"{name}.jsonl"
         if file.exists() and file.stat().st_mtime >= start - 1:
             with file.open(encoding="utf-8") as rows:
