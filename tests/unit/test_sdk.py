@@ -166,11 +166,18 @@ def test_rows_are_written_one_by_one_even_if_batches_are_configured(capsys: pyte
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_sdk_passes_all_signals_to_the_override(signum: signal.Signals) -> None:
+    signal.signal(signum, signal.SIG_DFL)  # The tests may run below nohup.
     tap = make_tap()
     handler = signal.getsignal(signum)
     assert callable(handler)
     handler(signum, None)
     assert tap.calls[-1] == ("on_signal", signum)
+
+
+def test_a_hangup_stays_ignored_below_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    make_tap()
+    assert signal.signal(signal.SIGHUP, before) == signal.SIG_IGN
 
 
 def worth_logging(caplog: pytest.LogCaptureFixture) -> list[str]:
