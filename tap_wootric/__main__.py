@@ -24,8 +24,7 @@ from tap_wootric.tap import LinesError, TapWootric
 def main() -> None:
     """Run the SDK's command, with one line instead of a traceback for errors that its user can fix.
 
-    A traceback is for mistakes in this program: an OSError and a MemoryError come from the machine, and a ValueError or
-    a RecursionError comes from the input as long as the tap is being created (see `TapWootric.invoke`).
+    A traceback is for mistakes in this program. An OSError or a MemoryError comes from the machine.
     """
     try:
         _run()

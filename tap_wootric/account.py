@@ -22,7 +22,7 @@ def account_of(settings: Settings, state: Mapping[str, Any]) -> dict[str, str]:
 
     Args:
         settings: The settings.
-        state: The state so far. Its salt is used again, so that the same account has the same hash.
+        state: The state so far. Its salt is reused, so that an account keeps its hash.
     """
     (name, value), _secret = settings.credentials.items()
     selected = settings.account_token if name == "username" else None  # A client_id belongs to one account.

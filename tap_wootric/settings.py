@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
@@ -248,12 +249,12 @@ def from_environment(environment: Mapping[str, str], properties: Mapping[str, An
         text = environment.get(f"{prefix}{name.upper()}")
         if not text:
             continue
-        if "string" in schema["type"]:
-            config[name] = text
-        elif "boolean" in schema["type"]:
+        config[name] = text
+        if "boolean" in schema["type"]:
             config[name] = _BOOLEANS.get(text.lower(), text)
-        else:
-            config[name] = text if _json_error(text) else parse_json(text)
+        elif "string" not in schema["type"]:
+            with suppress(ValueError, RecursionError):
+                config[name] = parse_json(text)
     return config
 
 

@@ -36,8 +36,6 @@ _NO_STREAM_SELECTED = (
     "omit the catalog"
 )
 
-_NO_TEST = CliTestOptionValue.Disabled.value
-
 
 class LinesError(SingerSDKError):
     """An error that is reported in several lines, such as the mistakes in settings, catalog and state.
@@ -311,7 +309,7 @@ class TapWootric(SdkTap):
         config: Any = None,
         state: IO[str] | None = None,
         catalog: IO[str] | None = None,
-        test: str = _NO_TEST,
+        test: str = CliTestOptionValue.Disabled.value,
         about: bool = False,
         about_format: str | None = None,
     ) -> None:

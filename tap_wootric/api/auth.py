@@ -25,7 +25,6 @@ _RENEWAL_MARGIN_SECONDS = 60.0
 """A token is renewed this long before it expires, or at half its lifetime if that is later."""
 _HEADER_VALUE = re.compile(r"[!-~]+")
 """Printable ASCII without blanks: anything else would break the header."""
-_TOKENS = ("access_token", "refresh_token")
 _REJECTED_STATUSES = (requests.codes.bad_request, requests.codes.unauthorized, requests.codes.forbidden)
 
 
@@ -105,9 +104,9 @@ class WootricAuthenticator:
         self._rate_limiter.learn(TOKEN_PATH, response)
         self._raise_if_rejected(response)
         content = decode_response(response)
-        if isinstance(content, dict):
-            hide(value for name in _TOKENS if isinstance(value := content.get(name), str))
-        token = content.get("access_token") if isinstance(content, dict) else None
+        content = content if isinstance(content, dict) else {}
+        hide(value for name in ("access_token", "refresh_token") if isinstance(value := content.get(name), str))
+        token = content.get("access_token")
         if not isinstance(token, str) or not _HEADER_VALUE.fullmatch(token):
             raise RetriableAPIError(f"The response of {TOKEN_PATH} has no usable access_token", response)
         self._access_token = token

@@ -135,7 +135,7 @@ class RateLimiter:
         self.clock.update(response.headers.get("Date"))
         self._learn_window(endpoint, response)
         seconds, waited = self._seconds_to_reset(response), self._retry_wait_seconds.pop(endpoint, 0)
-        if math.isnan(seconds) or not (is_busy(response) or _is_used_up(response)):
+        if math.isnan(seconds):
             return
         if is_busy(response):
             self._retry_wait_seconds[endpoint] = waited + seconds
@@ -144,6 +144,8 @@ class RateLimiter:
                     f"The API asks to wait {seconds:.0f} s before another request for {endpoint}, which takes longer "
                     f"than retries may ({_MAX_RETRY_WAIT_SECONDS:.0f} s): run it again later"
                 ) from RetriableAPIError(str(response.status_code))
+        elif not _is_used_up(response):
+            return
         self._blocked_until[endpoint] = self.clock.monotonic() + seconds
 
     def max_requests_per_second(self, endpoint: str) -> float | None:

@@ -67,8 +67,9 @@ def redact_line(text: str, max_length: int) -> str:
 
 def redact_stderr() -> None:
     """Let everything on stderr pass `redact`, errors about options, too, and hide the secrets of the environment."""
-    names = {name: name.removeprefix(settings.ENVIRONMENT_PREFIX).lower() for name in os.environ}
-    hide(settings.secrets({short: os.environ[name] for name, short in names.items() if short != name.lower()}))
+    prefix = settings.ENVIRONMENT_PREFIX
+    variables = [name for name in os.environ if name.startswith(prefix)]
+    hide(settings.secrets({name.removeprefix(prefix).lower(): os.environ[name] for name in variables}))
     write = sys.stderr.write  # Click tries whether it takes bytes.
     setattr(sys.stderr, "write", lambda text: write(redact(text) if isinstance(text, str) else text))  # noqa: B010
 
