@@ -86,9 +86,10 @@ check-schemas: environment
 	$(RUN) check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(RUN) check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
-# Bytecode is compiled because the tests start Python hundreds of times.
+# The tests start Python hundreds of times.
+test coverage: COMPILE := --compile-bytecode
 environment: $(MISSING_UV)
-	@$(UV) sync --quiet --compile-bytecode
+	@$(UV) sync --quiet $(COMPILE)
 
 .cache/uv/bin/uv:
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \

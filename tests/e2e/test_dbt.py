@@ -18,7 +18,7 @@ import yaml
 from tap_wootric.streams import STREAMS
 from tests.e2e.test_postgres import account_with_unusual_values, by, nps, rounded_ratio
 from tests.postgres import Database
-from tests.programs import path_with, run, target, uvx
+from tests.programs import installed, path_with, run, target
 from tests.tap import Run, tap
 from tools.docs import DBT, block
 from tools.sandbox import Account, Sandbox
@@ -27,7 +27,7 @@ from tools.sandbox.server import Clock
 
 DUCKDB = "duckdb<1.3"  # With a newer one, target-duckdb 0.8.0 loses rows.
 # A newer dbt-core downloads a part of itself from GitHub while it is installed.
-PROGRAMS = uvx("dbt-core~=1.11.0", "--with=dbt-postgres~=1.11.0", "--with=dbt-duckdb~=1.11.0", f"--with={DUCKDB}")
+PACKAGES = ("dbt-core~=1.11.0", "dbt-postgres~=1.11.0", "dbt-duckdb~=1.11.0", DUCKDB)
 MARTS = ("nps_by_month", "nps_by_property", "response_rate_by_month", "responses_to_follow_up")
 
 
@@ -36,7 +36,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     """An environment in which `dbt` is found, and finds the package's profile."""
     folders = {f"DBT_{kind}_PATH": str(tmp_path) for kind in ("LOG", "TARGET")}
     quiet = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_PROFILES_DIR": str(DBT)}
-    return {"PATH": path_with(tmp_path / "bin", "dbt", [*PROGRAMS, "dbt"]), **folders, **quiet}
+    return {"PATH": path_with(tmp_path / "bin", "dbt", installed(*PACKAGES) / "dbt"), **folders, **quiet}
 
 
 def execute(commands: str, folder: Path, env: Mapping[str, str]) -> str:
@@ -45,9 +45,16 @@ def execute(commands: str, folder: Path, env: Mapping[str, str]) -> str:
     return done.stdout
 
 
-def load(output: Run, program: list[str], config: Mapping[str, Any], folder: Path) -> None:
+def run_python(code: str, folder: Path) -> str:
+    """Run code that can import duckdb."""
+    done = run(installed(*PACKAGES) / "python", "-c", code, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def load(output: Run, program: Path, config: Mapping[str, Any], folder: Path) -> None:
     (folder / "target.json").write_text(json.dumps({**config, "default_target_schema": "tap_wootric"}))
-    done = run(*program, "--config", "target.json", cwd=folder, text=output.out, env={"PGTZ": "UTC"})
+    done = run(program, "--config", "target.json", cwd=folder, text=output.out, env={"PGTZ": "UTC"})
     assert done.returncode == 0, done.stderr
 
 
@@ -150,15 +157,15 @@ def test_the_package_finds_the_newest_rows_in_duckdb_and_counts_months_in_the_ac
     with Sandbox(account, Clock(NOW)) as sandbox:
         output = tap(config=sandbox.config)
     config = {"filepath": "warehouse.duckdb", "add_metadata_columns": True}
-    load(output, uvx("target-duckdb==0.8.0", f"--with={DUCKDB}", "target-duckdb"), config, tmp_path)
-    execute(shlex.join([*PROGRAMS, "python", "-c", COPIES]), tmp_path, env)
+    load(output, installed("target-duckdb==0.8.0", DUCKDB) / "target-duckdb", config, tmp_path)
+    run_python(COPIES, tmp_path)
     variables = {"wootric_property": "it's a plan", "wootric_time_zone": str(account.zone)}
     appends = {"wootric_target_appends": True, "wootric_nps_survey_ids": [1, 2]}
     env |= {"DUCKDB_PATH": str(tmp_path / "warehouse.duckdb"), "DBT_PROJECT_DIR": str(DBT)}
     _install, build, _show = block("uv tool install 'dbt-core").splitlines()
     execute(f"{build} --target duckdb --vars {shlex.quote(json.dumps(variables | appends))}", tmp_path, env)
 
-    marts = json.loads(execute(shlex.join([*PROGRAMS, "python", "-c", READ]), tmp_path, env))
+    marts = json.loads(run_python(READ, tmp_path))
     account.responses.delete(account.responses.rows[4])
     assert_marts_are_right(
         marts,

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.postgres import Database
-from tests.programs import plugin, run
+from tests.programs import meltano, meltano_requirement, path_with, plugin, run
 from tests.tap import catalog_of, tap
 from tools import ROOT
 from tools.docs import PLUGINS, README, RECIPES, block, blocks, generated, pages, repository, version
@@ -107,8 +107,8 @@ def tools(folder: Path) -> dict[str, str]:
 def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
     database: Database, tmp_path: Path, published: dict[str, str]
 ) -> None:
-    account, env = Account(30, 20, declines=10), {**tools(tmp_path), **published}
-    folder = tmp_path / "warehouse"
+    account, folder = Account(30, 20, declines=10), tmp_path / "warehouse"
+    env = {"PATH": path_with(tmp_path / "bin", "meltano", meltano()), **published}
 
     def execute(commands: str, cwd: Path = folder) -> str:
         done = run("bash", "-ec", commands, cwd=cwd, env=env)
@@ -118,7 +118,9 @@ def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
     def found(stream: str, condition: str = "true") -> int:
         return len(database.query(f"SELECT FROM tap_wootric.{stream} WHERE {condition}"))
 
-    execute(block("meltano init warehouse"), tmp_path)
+    install, _, setup = block("meltano init warehouse").partition("\n")
+    assert install == f"uv tool install '{meltano_requirement().replace('[postgres]', '')}'"
+    execute(setup, tmp_path)
     urls = re.findall(r"https:\S+", block("raw.githubusercontent.com"))
     raw = f"{repository().replace('github.com', 'raw.githubusercontent.com')}/v{version()}/plugin"
     assert urls == [f"{raw}/tap-wootric.yml", f"{raw}/target-postgres.yml"]

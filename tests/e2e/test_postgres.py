@@ -115,8 +115,8 @@ def load(database: Database, tmp_path: Path) -> Callable[[Run], None]:
 
     def load(output: Run) -> None:
         assert output.status == 0, output.log
-        command = [*target("target-postgres"), "--config", str(tmp_path / "target.json")]
-        done = run(*command, text=output.out, env={"PGTZ": "UTC"})
+        settings = str(tmp_path / "target.json")
+        done = run(target("target-postgres"), "--config", settings, text=output.out, env={"PGTZ": "UTC"})
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1]) == output.state
 

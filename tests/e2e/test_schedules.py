@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -53,14 +52,14 @@ def test_the_workflow_keeps_its_state_in_a_database_despite_a_failure(
         given |= {"TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url, "MELTANO_ENVIRONMENT": "prod"}
         given |= {"MELTANO_DATABASE_URI": f"{database.sqlalchemy_url}{options}", "TAP_WOOTRIC_REGION": "us"}
         given |= {"TAP_WOOTRIC_START_DATE": ""}
-        programs = {"PATH": path_with(tmp_path / "bin", "meltano", meltano())}
+        programs = path_with(tmp_path / "bin", "meltano", meltano())
         assert given.keys() - {"TAP_WOOTRIC_API_URL"} == step()["env"].keys() - {"EXTRACTOR"}
 
         def extract(name: str) -> tuple[int, int]:
             """Run the step on a fresh machine, and return its status and the number of pages it asked for."""
             asked = len(sandbox.pages("end_users"))
             project = Project(tmp_path / name, plugins)
-            env = {**given, **programs, "EXTRACTOR": "tap-wootric"}
+            env = {**given, "PATH": programs, "EXTRACTOR": "tap-wootric"}
             done = run("bash", "-c", step()["run"], cwd=project.folder, env=env)
             assert "Traceback" not in done.stderr
             return done.returncode, len(sandbox.pages("end_users")) - asked
@@ -194,7 +193,7 @@ def test_the_script_fails_if_the_state_cannot_be_written(sandbox: Sandbox, tmp_p
 
 def test_the_script_and_its_settings_load_into_postgresql(database: Database, sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
-    folder.set_target(f'#!/bin/sh\nexec {shlex.join(target("target-postgres"))} "$@"\n')
+    folder.set_target(f'#!/bin/sh\nexec {target("target-postgres")} "$@"\n')
     url = "postgresql+psycopg://user:password@host:5432/database"
     settings = block("default_target_schema")
     assert url in settings

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.postgres import Database
-from tests.programs import run, uvx
+from tests.programs import installed, run
 from tests.tap import Run, full_table, tap
 from tools.docs import DOCS, PLUGINS, block
 from tools.sandbox import Account, Sandbox
@@ -42,7 +42,7 @@ def runs() -> list[Run]:
 
 def test_singer_check_tap_accepts_the_output(runs: list[Run]) -> None:
     output = "".join(output.out for output in runs)
-    checked = run(*uvx("singer-tools~=0.4", "singer-check-tap"), text=output)
+    checked = run(installed("singer-tools~=0.4") / "singer-check-tap", text=output)
     assert checked.returncode == 0, checked.stderr
     rows = output.count('"RECORD"')
     assert rows > 120 + 119
@@ -66,7 +66,7 @@ class Tried:
     Without the latter, the command loads all files that it is given, and prints the responses; see `emulators`.
     """
 
-    command: list[str]
+    command: list[str | Path]
     settings: dict[str, Any]
     read: Callable[[Path], list[Mapping[str, Any]]] | None = None
 
@@ -106,7 +106,7 @@ def _read_duckdb(folder: Path) -> list[Mapping[str, Any]]:
         "import duckdb; connection = duckdb.connect('x.duckdb');"
         "print([row[0] for row in connection.sql('SELECT id FROM wootric.responses').fetchall()])"
     )
-    done = run(*uvx("duckdb<1.3", "python", "-c", code), cwd=folder)
+    done = run(installed("duckdb<1.3") / "python", "-c", code, cwd=folder)
     assert done.returncode == 0, done.stderr
     return [{"id": number} for number in json.loads(done.stdout)]
 
@@ -115,34 +115,37 @@ def tried(name: str, database: Database) -> Tried:
     """Return a target, by its name in the documentation's table."""
     url = urlsplit(database.url)
     package = "==".join(re.split(r"[ ,]", name)[:2])
+    target = package.partition("==")[0]
+
+    def command(program: str, *others: str) -> list[str | Path]:
+        return [installed(package, *others) / program]
+
+    def emulated(emulator: str, *others: str) -> list[str | Path]:
+        return [*command("python", *others), Path(__file__).with_name("emulators.py"), emulator]
 
     def read_table(_folder: Path) -> list[Mapping[str, Any]]:
         return [*database.query("SELECT * FROM wootric.responses")]
 
-    def emulated(emulator: str, *packages: str) -> list[str]:
-        options = [f"--with={other}" for other in packages]
-        return uvx(package, *options, "python", str(Path(__file__).with_name("emulators.py")), emulator)
-
     schema = {"default_target_schema": "wootric"}
-    connection = {"host": url.hostname, "port": url.port or 5432, "user": url.username, "dbname": url.path[1:]}
-    snowflake = {"account": "x", "user": "x", "password": "x", "database": "WAREHOUSE"}
-    aws = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "aws_region": "us-east-1", "aws_bucket": "wootric"}
-    s3 = {"format": {"format_type": "jsonl"}, "cloud_provider": {"cloud_provider_type": "aws", "aws": aws}}
-    return {
-        "meltanolabs-target-postgres": Tried(
-            uvx(package, "target-postgres"), {"sqlalchemy_url": database.sqlalchemy_url, **schema}, read_table
-        ),
-        "pipelinewise-target-postgres": Tried(
-            uvx(package, "target-postgres"), {**connection, "password": url.password or "-", **schema}, read_table
-        ),
-        "meltanolabs-target-snowflake": Tried(emulated("snowflake", "fakesnow==0.12.1"), {**snowflake, **schema}),
-        "target-duckdb": Tried(
-            uvx(package, "--with=duckdb<1.3", "target-duckdb"), {"filepath": "x.duckdb", **schema}, _read_duckdb
-        ),
-        "plinxore-target-s3": Tried(emulated("s3", "moto[s3]~=5.1"), s3),
-        "target-jsonl": Tried(uvx(package, "target-jsonl"), {}, _read_files),
-        "meltanolabs-target-csv": Tried(uvx(package, "target-csv"), {}, _read_files),
-    }[name.split(maxsplit=1)[0]]
+    match target:
+        case "meltanolabs-target-postgres":
+            return Tried(command("target-postgres"), {"sqlalchemy_url": database.sqlalchemy_url, **schema}, read_table)
+        case "pipelinewise-target-postgres":
+            server = {"host": url.hostname, "port": url.port or 5432, "dbname": url.path[1:]}
+            settings = {**server, "user": url.username, "password": url.password or "-", **schema}
+            return Tried(command("target-postgres"), settings, read_table)
+        case "meltanolabs-target-snowflake":
+            snowflake = {"account": "x", "user": "x", "password": "x", "database": "WAREHOUSE", **schema}
+            return Tried(emulated("snowflake", "fakesnow==0.12.1"), snowflake)
+        case "target-duckdb":
+            return Tried(command(target, "duckdb<1.3"), {"filepath": "x.duckdb", **schema}, _read_duckdb)
+        case "plinxore-target-s3":
+            keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "aws_region": "us-east-1"}
+            cloud = {"cloud_provider_type": "aws", "aws": {**keys, "aws_bucket": "wootric"}}
+            s3 = {"format": {"format_type": "jsonl"}, "cloud_provider": cloud}
+            return Tried(emulated("s3", "moto[s3]~=5.1"), s3)
+        case _:
+            return Tried(command(target.removeprefix("meltanolabs-")), {}, _read_files)
 
 
 TARGETS = re.findall(
