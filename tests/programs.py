@@ -14,10 +14,12 @@ from typing import Any
 
 import yaml
 
+from tests.preloaded import preloaded
 from tools import ROOT, environment
 from tools.sandbox import Sandbox
 
 REQUIREMENTS = ROOT / ".github" / "requirements"
+_NO_STATISTICS = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false"}
 _TIMEOUT_SECONDS = 300
 
 
@@ -47,7 +49,7 @@ def installed(package: str, *others: str) -> Path:
 
 def target(name: str) -> Path:
     """Return the program of a target of meltano.yml."""
-    return installed(plugin("loaders", name)["pip_url"]) / name
+    return preloaded(installed(plugin("loaders", name)["pip_url"]) / name)
 
 
 def meltano_requirement() -> str:
@@ -58,13 +60,14 @@ def meltano_requirement() -> str:
 
 def meltano() -> Path:
     """Return Meltano, in the version of the workflow that extracts."""
-    return installed(meltano_requirement()) / "meltano"
+    return preloaded(installed(meltano_requirement()) / "meltano")
 
 
-def path_with(folder: Path, name: str, program: Path) -> str:
-    """Link a program into a folder, and return a PATH on which it comes first."""
+def path_with(folder: Path, **programs: Path) -> str:
+    """Link programs into a folder, and return a PATH on which they come first."""
     folder.mkdir()
-    (folder / name).symlink_to(program)
+    for name, program in programs.items():
+        (folder / name).symlink_to(program)
     return f"{folder}{os.pathsep}{path()}"
 
 
@@ -83,7 +86,7 @@ def run(
         check=False,
         cwd=cwd,
         encoding="utf-8",
-        env={**environment(), "PATH": path(), **(env or {})},
+        env={**environment(), **_NO_STATISTICS, "PATH": path(), **(env or {})},
         input=text,
         timeout=_TIMEOUT_SECONDS,
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import json
+import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.fork_server import Command
-from tools import ROOT, environment
+from tests.preloaded import run_preloaded
+from tools import environment
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
     sleepless: bool = False,
     now: float | None = None,
     tick: float = 0,
-    runner: str = "tap_wootric",
+    program: str = "tap-wootric",
 ) -> Run:
-    """Run the command to its end, in a process that has imported the tap; see `tests.fork_server`.
+    """Run the command to its end, in a process that has imported the tap; see `tests.preloaded`.
 
     Args:
         arguments: Options of the command.
@@ -77,7 +76,7 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
         sleepless: Whether pauses are logged instead of taken; see `Run.slept`.
         now: The time that the tap's clock shows at the start, in Unix seconds.
         tick: How many seconds the tap's monotonic clock advances whenever it is read.
-        runner: The package to run.
+        program: The program to run.
     """
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -89,45 +88,18 @@ def tap(  # noqa: PLR0913 - Each is an option of the command, or of how it is ru
                 file.write_text(json.dumps(content))
                 line += [option, str(file)]
         out, log = folder / "out", folder / "log"
-        out.touch()
-        log.touch()
-        status = _run_in_fork(
-            {
-                "package": runner,
-                "arguments": line,
-                "env": {**environment(), **(env or {})},
-                "cwd": str(Path.cwd()),
-                "out": str(out),
-                "log": str(log),
-                "sleepless": sleepless,
-                "now": now,
-                "tick": tick,
-            }
-        )
+        with open(os.devnull) as nothing, out.open("w") as stdout, log.open("w") as stderr:  # noqa: PTH123
+            status = run_preloaded(
+                Path(sys.executable).with_name(program),
+                line,
+                [nothing.fileno(), stdout.fileno(), stderr.fileno()],
+                {**environment(), **(env or {})},
+                {"sleepless": sleepless, "now": now, "tick": tick},
+            )
         run = Run(status, out.read_text("utf-8"), log.read_text("utf-8"))
     if status == -signal.SIGALRM:
         raise TimeoutError(run.log)
     return run
-
-
-def _run_in_fork(command: Command) -> int:
-    server = _fork_server()
-    assert server.stdin
-    assert server.stdout
-    server.stdin.write(f"{json.dumps(command)}\n")
-    server.stdin.flush()
-    return int(server.stdout.readline())
-
-
-@cache
-def _fork_server() -> subprocess.Popen[str]:
-    """Return the server of this process. Without its input, it ends."""
-    command = [sys.executable, "-c", "from tests.fork_server import main; main()"]
-    server = subprocess.Popen(
-        command, cwd=ROOT, env=environment(), encoding="utf-8", stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    atexit.register(server.communicate)
-    return server
 
 
 def catalog_of(*streams: str) -> dict[str, Any]:

@@ -35,8 +35,11 @@ MARTS = ("nps_by_month", "nps_by_property", "response_rate_by_month", "responses
 def env(tmp_path: Path) -> dict[str, str]:
     """An environment in which `dbt` is found, and finds the package's profile."""
     folders = {f"DBT_{kind}_PATH": str(tmp_path) for kind in ("LOG", "TARGET")}
-    quiet = {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DBT_PROFILES_DIR": str(DBT)}
-    return {"PATH": path_with(tmp_path / "bin", "dbt", installed(*PACKAGES) / "dbt"), **folders, **quiet}
+    return {
+        "PATH": path_with(tmp_path / "bin", dbt=installed(*PACKAGES) / "dbt"),
+        **folders,
+        "DBT_PROFILES_DIR": str(DBT),
+    }
 
 
 def execute(commands: str, folder: Path, env: Mapping[str, str]) -> str:

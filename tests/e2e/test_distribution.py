@@ -81,7 +81,7 @@ def test_a_release_takes_its_notes_from_the_changelog_and_needs_the_same_version
 
 def test_a_release_is_built_once_and_under_the_name_of_ones_own_project(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    env = {"PATH": path_with(tmp_path / "bin", "hatchling", Path("/bin/echo")), "GITHUB_REF_NAME": "v1.2.3"}
+    env = {"PATH": path_with(tmp_path / "bin", hatchling=Path("/bin/echo")), "GITHUB_REF_NAME": "v1.2.3"}
     for given, name in (("", "tap-wootric"), ("acme-tap-wootric", "acme-tap-wootric")):
         done = run("bash", "-c", release_step("Build"), cwd=tmp_path, env={**env, "PYPI_PROJECT": given})
         assert done.stdout == "build\n"

@@ -52,7 +52,7 @@ def test_the_workflow_keeps_its_state_in_a_database_despite_a_failure(
         given |= {"TARGET_POSTGRES_SQLALCHEMY_URL": database.sqlalchemy_url, "MELTANO_ENVIRONMENT": "prod"}
         given |= {"MELTANO_DATABASE_URI": f"{database.sqlalchemy_url}{options}", "TAP_WOOTRIC_REGION": "us"}
         given |= {"TAP_WOOTRIC_START_DATE": ""}
-        programs = path_with(tmp_path / "bin", "meltano", meltano())
+        programs = path_with(tmp_path / "bin", meltano=meltano())
         assert given.keys() - {"TAP_WOOTRIC_API_URL"} == step()["env"].keys() - {"EXTRACTOR"}
 
         def extract(name: str) -> tuple[int, int]:

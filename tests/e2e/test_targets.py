@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.postgres import Database
+from tests.preloaded import preloaded
 from tests.programs import installed, run
 from tests.tap import Run, full_table, tap
 from tools.docs import DOCS, PLUGINS, block
@@ -118,10 +119,10 @@ def tried(name: str, database: Database) -> Tried:
     target = package.partition("==")[0]
 
     def command(program: str, *others: str) -> list[str | Path]:
-        return [installed(package, *others) / program]
+        return [preloaded(installed(package, *others) / program)]
 
     def emulated(emulator: str, *others: str) -> list[str | Path]:
-        return [*command("python", *others), Path(__file__).with_name("emulators.py"), emulator]
+        return [installed(package, *others) / "python", Path(__file__).with_name("emulators.py"), emulator]
 
     def read_table(_folder: Path) -> list[Mapping[str, Any]]:
         return [*database.query("SELECT * FROM wootric.responses")]

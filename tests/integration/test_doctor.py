@@ -31,7 +31,7 @@ IDS: dict[str | None, str] = {
 
 
 def doctor(*arguments: str, config: dict[str, Any], **options: Any) -> Run:
-    return tap(*arguments, config=config, runner="tap_wootric.doctor", **options)
+    return tap(*arguments, config=config, program="tap-wootric-doctor", **options)
 
 
 def documented() -> Sandbox:
@@ -92,7 +92,7 @@ def test_a_password_and_the_environment_serve_as_well() -> None:
     with Sandbox(Account(3, 3, declines=3)) as sandbox:
         settings = {"api_url": sandbox.url, "username": "sandbox@example.com", "password": "sandbox-password"}
         env = {f"TAP_WOOTRIC_{name.upper()}": value for name, value in settings.items()}
-        run = tap("--format", "json", "--config", "ENV", env=env, runner="tap_wootric.doctor")
+        run = tap("--format", "json", "--config", "ENV", env=env, program="tap-wootric-doctor")
     assert json.loads(run.out)["checks"][0]["value"]["grant"] == "password"
     assert "sandbox" not in run.out + run.log
 
