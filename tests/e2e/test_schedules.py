@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.postgres import Database
+from tests.preloaded import preloaded
 from tests.programs import Project, meltano, path, path_with, run, settings, target
 from tools import ROOT, environment
 from tools.docs import block
@@ -124,7 +125,9 @@ class Folder:
         return json.loads(file.read_text()) if file.exists() else None
 
     def run(self) -> subprocess.CompletedProcess[str]:
-        return run("bash", str(self.script), str(self.folder), env=self.env)
+        imported = preloaded(Path(sys.executable).with_name("tap-wootric"))
+        env = {"PATH": f"{imported.parent}{os.pathsep}{self.env['PATH']}"}
+        return run("bash", self.script, self.folder, env=env)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the script in a session of its own."""
