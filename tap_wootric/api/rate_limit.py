@@ -20,7 +20,7 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 _logger = logging.getLogger(__name__)
 
-_WINDOW_SECONDS = 60.0
+WINDOW_SECONDS = 60.0
 """The documented limit counts requests per minute. It is also the wait for an implausible reset."""
 _MAX_WAIT_SECONDS = 3_600.0
 """A reset further ahead is implausible."""
@@ -115,7 +115,6 @@ class RateLimiter:
         self._sleep = sleep
         self._retry_wait_seconds: dict[str, float] = {}
         self._blocked_until: dict[str, float] = {}
-        self._windows: dict[str, tuple[float, float]] = {}
 
     def wait(self, endpoint: str) -> None:
         """Sleep until an endpoint, given by its path, accepts a request."""
@@ -133,7 +132,6 @@ class RateLimiter:
             FatalAPIError: The API is busy for longer than retries take.
         """
         self.clock.update(response.headers.get("Date"))
-        self._learn_window(endpoint, response)
         seconds, waited = self._seconds_to_reset(response), self._retry_wait_seconds.pop(endpoint, 0)
         if math.isnan(seconds):
             return
@@ -147,11 +145,6 @@ class RateLimiter:
         elif not _is_used_up(response):
             return
         self._blocked_until[endpoint] = self.clock.monotonic() + seconds
-
-    def max_requests_per_second(self, endpoint: str) -> float | None:
-        """Return what the endpoint's limit allows in the long run; None if it has not announced one."""
-        limit, seconds = self._windows.get(endpoint, (0, 0))
-        return limit / seconds if seconds else None
 
     def sleep_until(self, unix_second: int) -> None:
         """Sleep until a second has begun by both clocks, if that takes at most 2 seconds."""
@@ -168,17 +161,9 @@ class RateLimiter:
         if math.isnan(seconds):
             reset = _parse_http_date(response.headers.get("Retry-After")) or _number(response, "X-Rate-Limit-Reset")
             waits = [reset - now for now in (self.clock.server_time(), self.clock.local_time())]
-            seconds = next((wait for wait in waits if -_MAX_RESET_AGE_SECONDS <= wait <= _WINDOW_SECONDS), waits[0])
+            seconds = next((wait for wait in waits if -_MAX_RESET_AGE_SECONDS <= wait <= WINDOW_SECONDS), waits[0])
         is_implausible = seconds < -_MAX_RESET_AGE_SECONDS or seconds > _MAX_WAIT_SECONDS
-        return _WINDOW_SECONDS if is_implausible else seconds
-
-    def _learn_window(self, endpoint: str, response: requests.Response) -> None:
-        """Learn how many requests the endpoint accepts in how many seconds: at the start, the reset is furthest off."""
-        limit = _number(response, "X-Rate-Limit-Limit")
-        seconds_to_reset = _number(response, "X-Rate-Limit-Reset") - self.clock.server_time()
-        if 1 <= limit < math.inf and 0 < seconds_to_reset <= _MAX_WAIT_SECONDS:
-            _, seconds = self._windows.get(endpoint, (0, 0))
-            self._windows[endpoint] = limit, max(seconds, seconds_to_reset)
+        return WINDOW_SECONDS if is_implausible else seconds
 
 
 def is_busy(response: requests.Response) -> bool:

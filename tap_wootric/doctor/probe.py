@@ -33,7 +33,6 @@ _MAX_SECONDS = 90.0
 """How long to send requests, without the waits for limits."""
 _MAX_WAIT_SECONDS = 240.0
 """How long to wait for limits altogether. The documented limit is one per minute."""
-_USUAL_WINDOW_SECONDS = 60.0
 _QUOTE = re.compile(r"( for /\S+): (?!the API redirects).*")
 """The end of a message about a response, which quotes it."""
 
@@ -178,17 +177,6 @@ class ListProbe:
             with suppress(FatalAPIError, RetriableAPIError):
                 content = decode_response(response)
                 yield from (row for row in (content if isinstance(content, list) else ()) if isinstance(row, dict))
-
-    def requests_per_window(self) -> tuple[int, float] | None:
-        """Return how many requests the API accepts in how many seconds, or None if it announces no limit.
-
-        It only tells how much of the window is left. The documented limit is one per minute.
-        """
-        limit = self.header("X-Rate-Limit-Limit")
-        if not limit:
-            return None
-        per_second = self.client.rate_limiter.max_requests_per_second(self.stream.path)
-        return limit, max(_USUAL_WINDOW_SECONDS, limit / per_second if per_second else 0)
 
     def header(self, name: str) -> int | None:
         """Return the last number that a header had, or None."""

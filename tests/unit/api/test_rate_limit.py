@@ -234,16 +234,3 @@ def test_only_long_waits_are_logged(seconds: int, lines: list[str], caplog: pyte
     caplog.set_level(logging.INFO)
     assert slept_after(response(headers=limit(0, SERVER_TIME + seconds))) == [seconds]
     assert caplog.messages == lines
-
-
-def test_the_limit_is_learned_from_its_headers_and_is_for_the_longest_time_to_a_reset() -> None:
-    rate_limiter = FakeTime().rate_limiter()
-    for implausible in ("", "0", "1e-12", "inf", "nan"):
-        headers = {**limit(50, SERVER_TIME + 60), "X-Rate-Limit-Limit": implausible}
-        rate_limiter.learn(ENDPOINT, response(429, headers=headers))
-        assert rate_limiter.max_requests_per_second(ENDPOINT) is None
-    for seconds in (30, 60, 50, -1, 10**6):
-        rate_limiter.learn(ENDPOINT, response(headers=limit(50, SERVER_TIME + seconds)))
-    rate_limiter.learn(ENDPOINT, response())
-    assert rate_limiter.max_requests_per_second(ENDPOINT) == 100 / 60
-    assert rate_limiter.max_requests_per_second("/v1/end_users") is None
