@@ -12,11 +12,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
+
+from tap_wootric.records.timestamps import timestamp_of_second
 
 _logger = logging.getLogger(__name__)
 
@@ -90,8 +91,7 @@ class Clock:
             self._has_warned = True
             _logger.warning(
                 "The API's clock shows %s, and this machine's %s: bookmarks go by the earlier one",
-                _shown(server_time),
-                _shown(self.local_time()),
+                *(f"{timestamp_of_second(int(time))}Z" for time in (server_time, self.local_time())),
             )
 
 
@@ -118,7 +118,7 @@ class RateLimiter:
 
     def wait(self, endpoint: str) -> None:
         """Sleep until an endpoint, given by its path, accepts a request."""
-        seconds = self._blocked_until.pop(endpoint, 0) - self.clock.monotonic()
+        seconds = self._blocked_until.get(endpoint, 0) - self.clock.monotonic()
         if seconds >= _LOGGED_WAIT_SECONDS:
             _logger.info("%s: waiting %.0f s until the rate limit allows the next request", endpoint, seconds)
         if seconds > 0:
@@ -179,14 +179,9 @@ def _is_used_up(response: requests.Response) -> bool:
 
 def _parse_http_date(date: str | None) -> float | None:
     try:
-        moment = parsedate_to_datetime(date or "")
-    except (OverflowError, TypeError, ValueError):
+        return parsedate_to_datetime(date or "").timestamp()
+    except (OverflowError, ValueError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _shown(unix_seconds: float) -> str:
-    return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _number(response: requests.Response, header: str) -> float:
