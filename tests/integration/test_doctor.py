@@ -19,7 +19,7 @@ from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import SECOND
 
 READY = " | target-postgres --config target.json > states.jsonl`\n"
-_LIST = "access filters_created sorts_created short_pages rows rate_limit latency fields"
+_LIST = "access filters_created sorts_created rows short_pages rate_limit latency fields"
 IDS: dict[str | None, str] = {
     None: "credentials clock",
     "end_users": _LIST.replace("sorts_created", "filters_updated sorts_created sorts_updated"),

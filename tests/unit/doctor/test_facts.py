@@ -121,14 +121,23 @@ def test_fields_that_differ_from_the_schema_are_a_warning() -> None:
     made = account(5)
     for row in made.responses.rows.values():
         row.body |= {"ada@example.com": 1, "color": "red", "score": "high", "survey_id": "7"}
-        row.body |= {f"new_{number}": None for number in range(5)}
+        row.body |= {f"new_{number}": None for number in range(3)}
+        row.body["end_user"] = {"rank": 1, "Net Revenue": 2}
     check = checks(made)["fields"]
-    assert (check.status, check.value["misfit"]) == (WARNING, {"score": ["string"]})
+    unknown = ["(hidden)", "color", "end_user.(hidden)", "end_user.rank", "new_0", "new_1", "new_2"]
+    assert (check.status, check.value) == (WARNING, {"unknown": unknown, "misfit": ["score"]})
     assert check.message == (
-        "New fields, kept in extra_fields: (hidden) (integer), color (string), new_0 (null), new_1 (null), "
-        "new_2 (null), 2 more; values of unexpected types, kept in extra_fields: score (string); "
-        "values of other types, converted: survey_id (string)."
+        "New fields, kept in extra_fields: (hidden), color, end_user.(hidden), end_user.rank, new_0, 2 more. "
+        "Values of unexpected types, kept in extra_fields: score."
     )
+
+
+@pytest.mark.parametrize("name", ["ada@example.com", "acme.com", "Net Revenue", "", "1st", "x" * 65, "é"])
+def test_names_that_may_be_data_are_hidden(name: str) -> None:
+    made = account(1)
+    for row in made.responses.rows.values():
+        row.body[name] = 1
+    assert checks(made)["fields"].value == {"unknown": ["(hidden)"], "misfit": []}
 
 
 def test_whether_notes_and_tags_move_updated_at() -> None:
