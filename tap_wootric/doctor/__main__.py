@@ -117,10 +117,11 @@ def examine(tap: TapWootric, probe: Probe, config: Sequence[str]) -> Report:
     checks = [facts.credentials(probe, tap.settings), facts.clock(probe), *checks]
     checks = [replace(check, message=redact(check.message)) for check in checks]
     needed = [None, *(stream.name for stream in streams if stream.selected_by_default)]
-    # Facts that are not known do not matter, as long as the stream can be read.
-    bad = {"access": {Status.FAILED, Status.UNKNOWN}}
-    troubles = [
-        check for check in checks if check.stream in needed and check.status in bad.get(check.id, {Status.FAILED})
+    troubles = [  # Facts that are not known do not matter, as long as the stream can be read.
+        check
+        for check in checks
+        if check.stream in needed
+        and (check.status is Status.FAILED or (check.id == "access" and check.status is Status.UNKNOWN))
     ]
     return Report(
         version=tap.plugin_version,

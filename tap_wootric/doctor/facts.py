@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -44,14 +44,13 @@ _AGREEING_SECONDS = 5  # The API sends whole seconds, and its response takes a w
 _SORTED_SECONDS = 7  # So many different seconds on a page are in order by chance once in 5,040 times.
 _WITNESSES = 3  # So many rows do not leave a range all at once, between two requests.
 _DIFFERENCES = {
-    "unknown": "New fields, kept in extra_fields:",
-    "misfit": "Values of unexpected types, kept in extra_fields:",
+    "unknown": "New fields, kept in extra_fields",
+    "misfit": "Values of unexpected types, kept in extra_fields",
 }
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 """What names of the API's own fields look like. Any other name may be a customer's data."""
 _MAX_NAMES = 50
 """More names than this are no fields of an API."""
-_SHOWN_NAMES = 5
 DENIED = "The account cannot read it"
 _NO_ROWS = "There are no rows that show it."
 
@@ -226,7 +225,7 @@ def fields(listed: ListProbe) -> Fact:
     schema = listed.stream.schema
     differing = {field for row in listed.rows.values() for field in _differing(row[EXTRA_FIELDS] or {}, schema)}
     found = {kind: sorted(path for path, which in differing if which == kind)[:_MAX_NAMES] for kind in _DIFFERENCES}
-    messages = [f"{_DIFFERENCES[kind]} {_first(paths)}." for kind, paths in found.items() if paths]
+    messages = [f"{_DIFFERENCES[kind]}: {', '.join(paths)}." for kind, paths in found.items() if paths]
     if not messages:
         return Status.OK, found, "All fields fit the schema."
     return Status.WARNING, found, " ".join(messages)
@@ -243,11 +242,6 @@ def _differing(extra_fields: Mapping[str, Any], schema: Mapping[str, Any], path:
             yield from _differing(value, field, f"{path}{name}.")
         else:
             yield f"{path}{name}", "misfit"
-
-
-def _first(names: Sequence[str]) -> str:
-    more = [f"{len(names) - _SHOWN_NAMES} more"] if len(names) > _SHOWN_NAMES else []
-    return ", ".join([*names[:_SHOWN_NAMES], *more])
 
 
 def late_changes(listed: ListProbe) -> Fact:
