@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
@@ -31,8 +30,6 @@ _LOGGED_WAIT_SECONDS = 5.0
 """Waits from this length on are logged."""
 _MAX_SLEEP_UNTIL_SECONDS = 2.0
 """A second further ahead comes from a row stamped in the future, or from a wrong clock: not worth waiting for."""
-_CLOCK_SAMPLES = 20
-"""How many of the latest `Date` headers tell the time. A wrong one is forgotten after that many responses."""
 _PLAUSIBLE_DATES = range(1_388_534_400, 4_102_444_800)
 """From 2014-01-01, before which the API is not known to have existed, to 2100-01-01, in Unix seconds."""
 NOTED_DIFFERENCE_SECONDS = 300
@@ -43,7 +40,7 @@ _BUSY_STATUSES = (408, 425, 429, 503)
 
 
 class Clock:
-    """The time by two clocks: the server's, learned from the `Date` headers of its responses, and this machine's.
+    """The time by two clocks: the server's, learned from the `Date` header of its latest response, and this machine's.
 
     Either may be wrong. What must not be too late, such as a bookmark, goes by the earlier one, and what must not be
     too early, such as the end of a range, by the later one: a wrong clock makes a sync read more, and lose nothing.
@@ -58,20 +55,21 @@ class Clock:
     ) -> None:
         self.local_time = local_time
         self.monotonic = monotonic
-        self._offsets: deque[float] = deque(maxlen=_CLOCK_SAMPLES)
+        self._offset: float | None = None
+        """The server's time less the monotonic one."""
         self._has_warned = False
 
     @property
     def is_set(self) -> bool:
         """Whether a response has told the server's time."""
-        return bool(self._offsets)
+        return self._offset is not None
 
     def server_time(self) -> float:
         """Return the server's time in Unix seconds; this machine's time until a response has told the server's.
 
         A `Date` is truncated to the second, and takes a while to arrive, so the result may be a bit behind the server.
         """
-        return self.monotonic() + max(self._offsets) if self._offsets else self.local_time()
+        return self.local_time() if self._offset is None else self.monotonic() + self._offset
 
     def earlier(self) -> int:
         """Return the Unix second by the clock that is behind."""
@@ -86,7 +84,7 @@ class Clock:
         server_time = _parse_http_date(date)
         if server_time is None or int(server_time) not in _PLAUSIBLE_DATES:
             return
-        self._offsets.append(server_time - self.monotonic())
+        self._offset = server_time - self.monotonic()
         if not self._has_warned and abs(server_time - self.local_time()) > NOTED_DIFFERENCE_SECONDS:
             self._has_warned = True
             _logger.warning(

@@ -205,11 +205,10 @@ def rate_limit(listed: ListProbe) -> Fact:
     """Return which limit the API announces, and how much of it is left."""
     limit, remaining = (listed.header(f"X-Rate-Limit-{name}") for name in ("Limit", "Remaining"))
     value = {"limit": limit, "remaining": remaining}
-    if limit is None and remaining is None:
+    if limit is None:
         return Status.OK, value, "The API announces no limit."
-    announced = "a limit" if limit is None else f"a limit of {counted(limit, 'request')}"
     left = "" if remaining is None else f", {remaining} left"
-    return Status.OK, value, f"The API announces {announced}{left}."
+    return Status.OK, value, f"The API announces a limit of {counted(limit, 'request')}{left}."
 
 
 def latency(listed: ListProbe) -> Fact:
