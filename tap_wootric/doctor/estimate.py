@@ -71,8 +71,7 @@ def _rechecked_rows(listed: ListProbe, days: int) -> float:
         return 0
     start = listed.sync_range.now - days * SECONDS_PER_DAY
     _, spread = count_rows(listed)
-    newest = seconds_of(listed.fetch(listed.query(listed.key, descending=True)), listed.key)
-    if spread and all(second >= start for second in newest):
+    if spread:
         return spread.rows_after(start)
     return sum(second >= start for second in seconds_of([*listed.rows.values()], listed.key))
 

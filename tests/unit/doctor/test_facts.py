@@ -52,6 +52,13 @@ def test_rows_of_one_second_show_that_the_api_filters_but_no_order(rows: int) ->
     assert found["rows"].value == {"about": rows, "from": "2024-01-01", "to": "2024-01-01"}
 
 
+def test_a_list_that_begins_with_an_import_shows_its_order_further_on() -> None:
+    made = account(400)
+    for row in [*made.responses.rows.values()][:100]:
+        row.created = row.updated = BEGIN
+    assert checks(made)["sorts_created"].value is True
+
+
 def test_an_api_that_ignores_filters_cannot_be_read() -> None:
     for rows in (2, 400):
         check = checks(account(rows), ignores_filters=True)["filters_created"]
@@ -136,7 +143,9 @@ def test_names_that_may_be_data_are_hidden(name: str) -> None:
     made = account(1)
     for row in made.responses.rows.values():
         row.body[name] = 1
-    assert checks(made)["fields"].value == {"unknown": ["(hidden)"], "misfit": []}
+        row.body |= {f"new_{number}": 1 for number in range(60)}
+    value = checks(made)["fields"].value
+    assert (value["unknown"][:2], len(value["unknown"]), value["misfit"]) == (["(hidden)", "new_0"], 50, [])
 
 
 def test_whether_notes_and_tags_move_updated_at() -> None:
