@@ -149,17 +149,16 @@ def sorts(listed: ListProbe, key: TimeKey) -> Fact:
 def _proof_queries(listed: ListProbe, key: TimeKey) -> list[Query]:
     """Return queries whose pages show whether the API filters and sorts; only the first one if there are no rows.
 
-    The second one starts halfway between the first row and now. The last one excludes the first rows of the first page
-    and, if there are enough, the last rows of the second.
+    The second one starts halfway between the first row and now: the list may begin with an import of a single second.
+    The last one excludes the first rows of all and, if there are enough, those that follow.
     """
     start = listed.query(key)
-    head = seconds_of(listed.fetch(start), key)
-    if not head:
+    seconds = sorted({*seconds_of(listed.fetch(start), key)})
+    if not seconds:
         return [start]
-    middle = start.starting_at(max((min(head) + listed.sync_range.now) // 2, min(head) + 1))
-    seconds = sorted({*head, *seconds_of(listed.fetch(middle), key)})
+    middle = start.starting_at(max((seconds[0] + listed.sync_range.now) // 2, seconds[0] + 1))
     third = len(seconds) // 3
-    second = TimeRange.of_second(max(seconds[-1], min(head) + 1))
+    second = TimeRange.of_second(max(seconds[-1], seconds[0] + 1))
     part = TimeRange(seconds[third], seconds[2 * third]) if third else second
     return [start, middle, start.with_range(key, part)]
 

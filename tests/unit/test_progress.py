@@ -109,13 +109,6 @@ def test_a_forecast_is_used_for_ten_minutes(spent: Spent, caplog: pytest.LogCapt
     assert forecasts == [unix_seconds(f"2025-07-02T00:{minute:02}:00Z") for minute in (1, 11, 21)]
 
 
-def test_without_a_forecast_there_is_no_time_left(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
-    reader = progress(spent)
-    spent.seconds += 10
-    reader.reached(MIDDLE)
-    assert caplog.messages == ["end_users: at 2025-07-02 (50% of the date range), 0 rows in 0 requests and 10 s"]
-
-
 def test_a_range_without_a_start_starts_with_the_first_row(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
     reader = progress(spent, start=0)
     reader.reached(f"{timestamp_of_second(START)}Z")
@@ -157,13 +150,6 @@ def test_a_summary_has_the_streams_own_share_of_requests_and_waiting(
     ]
     assert vars(caplog.records[0])["seconds_waited"] == 61
     assert reader.is_done
-
-
-def test_a_short_stream_takes_less_than_a_second(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
-    reader = progress(spent)
-    reader.rows, spent.requests_sent, spent.seconds = 300, 9, spent.seconds + 0.9
-    reader.done("")
-    assert caplog.messages == ["end_users: done, 300 rows in 2 requests and less than 1 s"]
 
 
 # The whole sync
