@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
+from tap_wootric.records.timestamps import timestamp_of_second
+
 _logger = logging.getLogger(__name__)
 
-_WINDOW_SECONDS = 60.0
+WINDOW_SECONDS = 60.0
 """The documented limit counts requests per minute. It is also the wait for an implausible reset."""
 _MAX_WAIT_SECONDS = 3_600.0
 """A reset further ahead is implausible."""
@@ -30,8 +30,6 @@ _LOGGED_WAIT_SECONDS = 5.0
 """Waits from this length on are logged."""
 _MAX_SLEEP_UNTIL_SECONDS = 2.0
 """A second further ahead comes from a row stamped in the future, or from a wrong clock: not worth waiting for."""
-_CLOCK_SAMPLES = 20
-"""How many of the latest `Date` headers tell the time. A wrong one is forgotten after that many responses."""
 _PLAUSIBLE_DATES = range(1_388_534_400, 4_102_444_800)
 """From 2014-01-01, before which the API is not known to have existed, to 2100-01-01, in Unix seconds."""
 NOTED_DIFFERENCE_SECONDS = 300
@@ -42,7 +40,7 @@ _BUSY_STATUSES = (408, 425, 429, 503)
 
 
 class Clock:
-    """The time by two clocks: the server's, learned from the `Date` headers of its responses, and this machine's.
+    """The time by two clocks: the server's, learned from the `Date` header of its latest response, and this machine's.
 
     Either may be wrong. What must not be too late, such as a bookmark, goes by the earlier one, and what must not be
     too early, such as the end of a range, by the later one: a wrong clock makes a sync read more, and lose nothing.
@@ -57,20 +55,21 @@ class Clock:
     ) -> None:
         self.local_time = local_time
         self.monotonic = monotonic
-        self._offsets: deque[float] = deque(maxlen=_CLOCK_SAMPLES)
+        self._offset: float | None = None
+        """The server's time less the monotonic one."""
         self._has_warned = False
 
     @property
     def is_set(self) -> bool:
         """Whether a response has told the server's time."""
-        return bool(self._offsets)
+        return self._offset is not None
 
     def server_time(self) -> float:
         """Return the server's time in Unix seconds; this machine's time until a response has told the server's.
 
         A `Date` is truncated to the second, and takes a while to arrive, so the result may be a bit behind the server.
         """
-        return self.monotonic() + max(self._offsets) if self._offsets else self.local_time()
+        return self.local_time() if self._offset is None else self.monotonic() + self._offset
 
     def earlier(self) -> int:
         """Return the Unix second by the clock that is behind."""
@@ -85,13 +84,12 @@ class Clock:
         server_time = _parse_http_date(date)
         if server_time is None or int(server_time) not in _PLAUSIBLE_DATES:
             return
-        self._offsets.append(server_time - self.monotonic())
+        self._offset = server_time - self.monotonic()
         if not self._has_warned and abs(server_time - self.local_time()) > NOTED_DIFFERENCE_SECONDS:
             self._has_warned = True
             _logger.warning(
                 "The API's clock shows %s, and this machine's %s: bookmarks go by the earlier one",
-                _shown(server_time),
-                _shown(self.local_time()),
+                *(f"{timestamp_of_second(int(time))}Z" for time in (server_time, self.local_time())),
             )
 
 
@@ -115,11 +113,10 @@ class RateLimiter:
         self._sleep = sleep
         self._retry_wait_seconds: dict[str, float] = {}
         self._blocked_until: dict[str, float] = {}
-        self._windows: dict[str, tuple[float, float]] = {}
 
     def wait(self, endpoint: str) -> None:
         """Sleep until an endpoint, given by its path, accepts a request."""
-        seconds = self._blocked_until.pop(endpoint, 0) - self.clock.monotonic()
+        seconds = self._blocked_until.get(endpoint, 0) - self.clock.monotonic()
         if seconds >= _LOGGED_WAIT_SECONDS:
             _logger.info("%s: waiting %.0f s until the rate limit allows the next request", endpoint, seconds)
         if seconds > 0:
@@ -133,7 +130,6 @@ class RateLimiter:
             FatalAPIError: The API is busy for longer than retries take.
         """
         self.clock.update(response.headers.get("Date"))
-        self._learn_window(endpoint, response)
         seconds, waited = self._seconds_to_reset(response), self._retry_wait_seconds.pop(endpoint, 0)
         if math.isnan(seconds):
             return
@@ -147,11 +143,6 @@ class RateLimiter:
         elif not _is_used_up(response):
             return
         self._blocked_until[endpoint] = self.clock.monotonic() + seconds
-
-    def max_requests_per_second(self, endpoint: str) -> float | None:
-        """Return what the endpoint's limit allows in the long run; None if it has not announced one."""
-        limit, seconds = self._windows.get(endpoint, (0, 0))
-        return limit / seconds if seconds else None
 
     def sleep_until(self, unix_second: int) -> None:
         """Sleep until a second has begun by both clocks, if that takes at most 2 seconds."""
@@ -168,17 +159,9 @@ class RateLimiter:
         if math.isnan(seconds):
             reset = _parse_http_date(response.headers.get("Retry-After")) or _number(response, "X-Rate-Limit-Reset")
             waits = [reset - now for now in (self.clock.server_time(), self.clock.local_time())]
-            seconds = next((wait for wait in waits if -_MAX_RESET_AGE_SECONDS <= wait <= _WINDOW_SECONDS), waits[0])
+            seconds = next((wait for wait in waits if -_MAX_RESET_AGE_SECONDS <= wait <= WINDOW_SECONDS), waits[0])
         is_implausible = seconds < -_MAX_RESET_AGE_SECONDS or seconds > _MAX_WAIT_SECONDS
-        return _WINDOW_SECONDS if is_implausible else seconds
-
-    def _learn_window(self, endpoint: str, response: requests.Response) -> None:
-        """Learn how many requests the endpoint accepts in how many seconds: at the start, the reset is furthest off."""
-        limit = _number(response, "X-Rate-Limit-Limit")
-        seconds_to_reset = _number(response, "X-Rate-Limit-Reset") - self.clock.server_time()
-        if 1 <= limit < math.inf and 0 < seconds_to_reset <= _MAX_WAIT_SECONDS:
-            _, seconds = self._windows.get(endpoint, (0, 0))
-            self._windows[endpoint] = limit, max(seconds, seconds_to_reset)
+        return WINDOW_SECONDS if is_implausible else seconds
 
 
 def is_busy(response: requests.Response) -> bool:
@@ -194,14 +177,9 @@ def _is_used_up(response: requests.Response) -> bool:
 
 def _parse_http_date(date: str | None) -> float | None:
     try:
-        moment = parsedate_to_datetime(date or "")
-    except (OverflowError, TypeError, ValueError):
+        return parsedate_to_datetime(date or "").timestamp()
+    except (OverflowError, ValueError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _shown(unix_seconds: float) -> str:
-    return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _number(response: requests.Response, header: str) -> float:

@@ -3,7 +3,6 @@
 __main__     the command `tap-wootric-doctor`
   report     what was found, for people or as JSON
   facts      a function for each fact
-    fields   how the fields differ from the schema
   estimate   what syncs take
     probe    the requests
 """

@@ -6,9 +6,7 @@ import argparse
 import logging
 import os
 import shlex
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,13 +24,11 @@ from tap_wootric.messages import discard_stdout, prepare_output, reason
 from tap_wootric.streams.lists import ListStream
 from tap_wootric.tap import TapWootric
 
-_READABLE, _UNREADABLE, _WRONG_OPTIONS, _INTERRUPTED = 0, 1, 2, 130
-"""The exit statuses. 130 is what shells report after SIGINT."""
+_READABLE, _UNREADABLE, _WRONG_OPTIONS = 0, 1, 2
+"""The exit statuses. After a signal, the tap's handler sets that which shells expect, such as 130 for SIGINT."""
 
 _EXTRACTOR = "MELTANO_EXTRACTOR_NAME"
 """The environment variable in which Meltano names the extractor that it invokes."""
-
-_TOKEN_SECONDS = 25.0  # An unreachable host is reported within 30 seconds.
 
 
 def main() -> None:
@@ -43,8 +39,6 @@ def main() -> None:
             status = _run(sys.argv[1:])
         finally:  # Also after --help.
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        os._exit(_INTERRUPTED)
     except OSError as error:
         discard_stdout()
         status = _UNREADABLE
@@ -67,10 +61,6 @@ def _run(arguments: Sequence[str]) -> int:
         lines = error.errors if isinstance(error, ConfigValidationError) else [safe_message(error)]
         sys.stderr.write("".join(f"{line}\n" for line in lines))
         return _WRONG_OPTIONS
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # The tap's handlers are for a sync.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     logging.disable(logging.WARNING)  # A sync's quote the API and fields' names, which may be data.
     report = examine(tap, Probe(tap.settings, _report_progress), options.config)
     if options.format == "json":
@@ -110,7 +100,10 @@ def examine(tap: TapWootric, probe: Probe, config: Sequence[str]) -> Report:
     """
     tap.client = probe
     _report_progress("Checking the credentials")
-    probe.unavailable = _token_problem(probe)
+    try:
+        probe.authenticate()
+    except (ApiUnavailableError, NotAskedError, OSError) as error:
+        probe.unavailable = error
     streams = tap.discover_streams()
     lists = {stream.name: ListProbe(probe, stream) for stream in streams if isinstance(stream, ListStream)}
     _report_progress("Checking which streams can be read")  # First, before other checks use up the requests.
@@ -121,13 +114,14 @@ def examine(tap: TapWootric, probe: Probe, config: Sequence[str]) -> Report:
         if listed := lists.get(str(access.stream)):
             _report_progress(f"Checking {access.stream}")
             checks += facts.list_checks(listed, is_readable=access.status is Status.OK)
-    checks = [facts.credentials(probe, tap.settings, probe.unavailable), facts.clock(probe), *checks]
+    checks = [facts.credentials(probe, tap.settings), facts.clock(probe), *checks]
     checks = [replace(check, message=redact(check.message)) for check in checks]
     needed = [None, *(stream.name for stream in streams if stream.selected_by_default)]
-    # Facts that are not known do not matter, as long as the stream can be read.
-    bad = {"access": {Status.FAILED, Status.UNKNOWN}}
-    troubles = [
-        check for check in checks if check.stream in needed and check.status in bad.get(check.id, {Status.FAILED})
+    troubles = [  # Facts that are not known do not matter, as long as the stream can be read.
+        check
+        for check in checks
+        if check.stream in needed
+        and (check.status is Status.FAILED or (check.id == "access" and check.status is Status.UNKNOWN))
     ]
     return Report(
         version=tap.plugin_version,
@@ -137,27 +131,6 @@ def examine(tap: TapWootric, probe: Probe, config: Sequence[str]) -> Report:
         advice=_advice(troubles, config, os.environ.get(_EXTRACTOR)),
         is_readable=not troubles,
     )
-
-
-def _token_problem(probe: Probe) -> Exception | None:
-    """Fetch a token, and return what went wrong, if anything did.
-
-    A name server that is slow to fail, for instance, obeys no timeout of a request.
-    """
-    problem: Exception | None = ApiUnavailableError(f"The API did not answer within {_TOKEN_SECONDS:.0f} s")
-
-    def authenticate() -> None:
-        nonlocal problem
-        try:
-            probe.authenticate()
-            problem = None
-        except (ApiUnavailableError, NotAskedError, OSError) as error:
-            problem = error
-
-    thread = threading.Thread(target=authenticate, daemon=True)
-    thread.start()
-    thread.join(_TOKEN_SECONDS)
-    return problem
 
 
 def _advice(troubles: Sequence[Check], config: Sequence[str], extractor: str | None) -> str:

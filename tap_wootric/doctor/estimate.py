@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from singer_sdk.exceptions import FatalAPIError
 
+from tap_wootric.api.rate_limit import WINDOW_SECONDS
 from tap_wootric.doctor.probe import ListProbe, NotAskedError, seconds_of
 from tap_wootric.pagination.forecast import Forecast, forecast
 from tap_wootric.pagination.query import TimeRange, WrongAnswerError, fetch_page
@@ -68,15 +69,11 @@ def _rechecked_rows(listed: ListProbe, days: int) -> float:
     """Return about how many rows of the last days a list has, if these are read again each day."""
     if listed.key == "updated_at":
         return 0
-    now, start = listed.sync_range.now, listed.sync_range.now - days * SECONDS_PER_DAY
-    rows, spread = count_rows(listed)
-    newest = seconds_of(listed.fetch(listed.query(listed.key, descending=True)), listed.key)
-    recent = sum(second >= start for second in newest)
-    if recent < len(newest) or not newest:
-        return recent
-    as_lately = min(rows, recent * (now - start) / max(1, now - min(newest)))
-    # The forecast's samples may span months, and the newest rows hours.
-    return math.sqrt(spread.rows_after(start) * as_lately) if spread else as_lately
+    start = listed.sync_range.now - days * SECONDS_PER_DAY
+    _, spread = count_rows(listed)
+    if spread:
+        return spread.rows_after(start)
+    return sum(second >= start for second in seconds_of([*listed.rows.values()], listed.key))
 
 
 def _cost(lists: Iterable[ListProbe], rows: Iterable[float]) -> Cost:
@@ -85,14 +82,8 @@ def _cost(lists: Iterable[ListProbe], rows: Iterable[float]) -> Cost:
         # A request starts at the second of the last row, which comes again. The last one finds nothing new.
         needed = math.ceil(number / max(1, listed.page_rows - 1)) + 1
         requests += needed
-        seconds += _seconds(listed, needed)
+        latency, limit = listed.median_seconds, listed.header("X-Rate-Limit-Limit") or 0
+        seconds += needed * latency
+        if limit > 0:
+            seconds += (needed - 1) // limit * max(0, WINDOW_SECONDS - limit * latency)
     return Cost(requests, math.ceil(seconds))
-
-
-def _seconds(listed: ListProbe, requests: int) -> float:
-    latency, limited = listed.median_seconds, listed.requests_per_window()
-    if limited is None:
-        return requests * latency
-    limit, window_seconds = limited
-    full_windows = (requests - 1) // limit
-    return full_windows * max(window_seconds, limit * latency) + (requests - full_windows * limit) * latency

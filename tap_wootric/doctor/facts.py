@@ -7,19 +7,17 @@ tap checks its own pages. So what the tap can read is fine here, and what it can
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from singer_sdk.exceptions import FatalAPIError
 
-from tap_wootric.api.client import Client
 from tap_wootric.api.rate_limit import NOTED_DIFFERENCE_SECONDS
+from tap_wootric.api.redact import redact
 from tap_wootric.api.responses import AccessDeniedError
 from tap_wootric.doctor.estimate import count_rows
-from tap_wootric.doctor.fields import KINDS, differences
 from tap_wootric.doctor.probe import ListProbe, NotAskedError, Probe, is_refusal, plain_message, seconds_of
 from tap_wootric.doctor.report import Check, Status
 from tap_wootric.pagination.query import (
@@ -34,6 +32,7 @@ from tap_wootric.pagination.query import (
 )
 from tap_wootric.progress import counted, duration
 from tap_wootric.records.timestamps import DATE_LENGTH, timestamp_of_second
+from tap_wootric.records.transform import EXTRA_FIELDS
 from tap_wootric.settings import Settings
 from tap_wootric.streams.base import WootricStream
 
@@ -44,25 +43,32 @@ _TIMES: dict[TimeKey, str] = {"created_at": "creation time", "updated_at": "upda
 _AGREEING_SECONDS = 5  # The API sends whole seconds, and its response takes a while.
 _SORTED_SECONDS = 7  # So many different seconds on a page are in order by chance once in 5,040 times.
 _WITNESSES = 3  # So many rows do not leave a range all at once, between two requests.
-_SHOWN_NAMES = 5
+_DIFFERENCES = {
+    "unknown": "New fields, kept in extra_fields",
+    "misfit": "Values of unexpected types, kept in extra_fields",
+}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
+"""What names of the API's own fields look like. Any other name may be a customer's data."""
+_MAX_NAMES = 50
+"""More names than this are no fields of an API."""
 DENIED = "The account cannot read it"
 _NO_ROWS = "There are no rows that show it."
 
 
-def credentials(client: Client, settings: Settings, problem: Exception | None) -> Check:
+def credentials(probe: Probe, settings: Settings) -> Check:
     """Return whether the API accepts the credentials, and how long a token lasts."""
-    lifetime = client.authenticator.token_lifetime_seconds
-    value = {"grant": client.authenticator.grant_type, "token_seconds": round(lifetime) if lifetime else None}
-    if problem:
-        return Check("credentials", None, Status.FAILED, value, f"{plain_message(problem)}.")
+    lifetime = probe.authenticator.token_lifetime_seconds
+    value = {"grant": probe.authenticator.grant_type, "token_seconds": round(lifetime) if lifetime else None}
+    if probe.unavailable:
+        return Check("credentials", None, Status.FAILED, value, f"{plain_message(probe.unavailable)}.")
     message = f"The API accepts {' and '.join(settings.credentials)}"
     message += f"; a token lasts {duration(round(lifetime))}." if lifetime else "."
     return Check("credentials", None, Status.OK, value, message)
 
 
-def clock(client: Client) -> Check:
+def clock(probe: Probe) -> Check:
     """Return how far the API's clock is ahead of this machine's."""
-    times = client.rate_limiter.clock
+    times = probe.rate_limiter.clock
     if not times.is_set:
         return Check("clock", None, Status.UNKNOWN, None, "The API does not send its time.")
     seconds = math.ceil(times.server_time() - times.local_time())  # `Date` is truncated.
@@ -97,7 +103,7 @@ def list_checks(listed: ListProbe, *, is_readable: bool = True) -> Iterator[Chec
     facts: dict[str, Callable[[ListProbe], Fact]]
     facts = {f"filters_{key.removesuffix('_at')}": partial(filters, key=key) for key in keys}
     facts |= {f"sorts_{key.removesuffix('_at')}": partial(sorts, key=key) for key in keys}
-    facts |= {"short_pages": short_pages, "rows": rows, "rate_limit": rate_limit, "latency": latency, "fields": fields}
+    facts |= {"rows": rows, "short_pages": short_pages, "rate_limit": rate_limit, "latency": latency, "fields": fields}
     if "notes" in listed.stream.schema["properties"]:
         facts["late_changes"] = late_changes
     for check_id, fact in facts.items():
@@ -143,24 +149,18 @@ def sorts(listed: ListProbe, key: TimeKey) -> Fact:
 def _proof_queries(listed: ListProbe, key: TimeKey) -> list[Query]:
     """Return queries whose pages show whether the API filters and sorts; only the first one if there are no rows.
 
-    The last one excludes the first rows of all and, if there are enough, those after it. For the time that a sync goes
-    by, it is in the middle of the list.
+    The second one starts halfway between the first row and now: the list may begin with an import of a single second.
+    The last one excludes the first rows of all and, if there are enough, those that follow.
     """
-    queries = [listed.query(key)]
-    head = newest = seconds_of(listed.fetch(queries[0]), key)
-    if not head:
-        return queries
-    seconds = sorted(set(head))
-    if key == listed.key:
-        with suppress(WrongAnswerError, FatalAPIError):  # The tap can do without that order.
-            newest = seconds_of(fetch_page(listed.fetch, replace(queries[0], descending=True)).records, key)
-        queries.append(queries[0].starting_at(max((seconds[0] + max([*head, *newest])) // 2, seconds[0] + 1)))
-        middle = set(seconds_of(listed.fetch(queries[1]), key))
-        seconds = sorted(middle if len(middle) > _WITNESSES else {*seconds, *middle})
+    start = listed.query(key)
+    seconds = sorted({*seconds_of(listed.fetch(start), key)})
+    if not seconds:
+        return [start]
+    middle = start.starting_at(max((seconds[0] + listed.sync_range.now) // 2, seconds[0] + 1))
     third = len(seconds) // 3
-    second = TimeRange.of_second(max(seconds[-1], min(head) + 1))
+    second = TimeRange.of_second(max(seconds[-1], seconds[0] + 1))
     part = TimeRange(seconds[third], seconds[2 * third]) if third else second
-    return [*queries, queries[0].with_range(key, part)]
+    return [start, middle, start.with_range(key, part)]
 
 
 def _inability(listed: ListProbe, key: TimeKey, verb: str, error: Exception) -> Fact:
@@ -204,11 +204,10 @@ def rate_limit(listed: ListProbe) -> Fact:
     """Return which limit the API announces, and how much of it is left."""
     limit, remaining = (listed.header(f"X-Rate-Limit-{name}") for name in ("Limit", "Remaining"))
     value = {"limit": limit, "remaining": remaining}
-    if limit is None and remaining is None:
+    if limit is None:
         return Status.OK, value, "The API announces no limit."
-    announced = "a limit" if limit is None else f"a limit of {counted(limit, 'request')}"
     left = "" if remaining is None else f", {remaining} left"
-    return Status.OK, value, f"The API announces {announced}{left}."
+    return Status.OK, value, f"The API announces a limit of {counted(limit, 'request')}{left}."
 
 
 def latency(listed: ListProbe) -> Fact:
@@ -218,20 +217,29 @@ def latency(listed: ListProbe) -> Fact:
 
 
 def fields(listed: ListProbe) -> Fact:
-    """Return which fields differ from the schema."""
+    """Return which fields the tap keeps in `extra_fields`, because they differ from the schema."""
     if not listed.rows:
         return Status.UNKNOWN, None, _NO_ROWS
-    found = differences(listed.stream.schema, listed.raw_rows())
-    message = "; ".join(f"{KINDS[kind]}: {_names(differing)}" for kind, differing in found.items() if differing)
-    if not message:
+    schema = listed.stream.schema
+    differing = {field for row in listed.rows.values() for field in _differing(row[EXTRA_FIELDS] or {}, schema)}
+    found = {kind: sorted(path for path, which in differing if which == kind)[:_MAX_NAMES] for kind in _DIFFERENCES}
+    messages = [f"{_DIFFERENCES[kind]}: {', '.join(paths)}." for kind, paths in found.items() if paths]
+    if not messages:
         return Status.OK, found, "All fields fit the schema."
-    return Status.WARNING, found, f"{message[0].upper()}{message[1:]}."
+    return Status.WARNING, found, " ".join(messages)
 
 
-def _names(found: Mapping[str, list[str]]) -> str:
-    names = [f"{name} ({', '.join(types)})" for name, types in found.items()]
-    more = [f"{len(names) - _SHOWN_NAMES} more"] if len(names) > _SHOWN_NAMES else []
-    return ", ".join([*names[:_SHOWN_NAMES], *more])
+def _differing(extra_fields: Mapping[str, Any], schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path of each field in `extra_fields`, such as `survey.color`, and how it differs from the schema."""
+    for name, value in extra_fields.items():
+        field = schema["properties"].get(name)
+        if field is None:
+            is_shown = _NAME.fullmatch(name) and redact(name) == name
+            yield f"{path}{name if is_shown else '(hidden)'}", "unknown"
+        elif "properties" in field and isinstance(value, dict):
+            yield from _differing(value, field, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", "misfit"
 
 
 def late_changes(listed: ListProbe) -> Fact:

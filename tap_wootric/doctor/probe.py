@@ -7,7 +7,7 @@ import re
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,23 +17,22 @@ from typing_extensions import override
 
 from tap_wootric.api.client import Client, RetryPolicy
 from tap_wootric.api.rate_limit import RateLimiter
-from tap_wootric.api.responses import ApiUnavailableError, decode_response, safe_message
+from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeKey, TimeRange, in_range
 from tap_wootric.records.timestamps import unix_seconds
-from tap_wootric.records.transform import Record, Row
+from tap_wootric.records.transform import Record
 from tap_wootric.settings import Settings
 from tap_wootric.streams.base import WootricStream
 from tap_wootric.streams.lists import ListStream, parameters
 
-_POLICY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1, max_connect_seconds=5, max_read_seconds=30)
-"""For a person who waits. A page may take as long as on a slow API that the tap can read."""
+_POLICY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1, max_connect_seconds=5, max_read_seconds=25)
+"""For a person who waits: a host that does not answer is reported within 30 seconds. A page may take nearly as long."""
 _MAX_REQUESTS = 55
 """The last one may be sent up to 13 times, with other tokens or after errors, which makes fewer than 70."""
 _MAX_SECONDS = 90.0
 """How long to send requests, without the waits for limits."""
 _MAX_WAIT_SECONDS = 240.0
 """How long to wait for limits altogether. The documented limit is one per minute."""
-_USUAL_WINDOW_SECONDS = 60.0
 _QUOTE = re.compile(r"( for /\S+): (?!the API redirects).*")
 """The end of a message about a response, which quotes it."""
 
@@ -73,7 +72,6 @@ class Probe(Client):
         super().__init__(settings, _POLICY, rate_limiter=RateLimiter(sleep=wait), session=session, sleep=sleep)
         self.responses: dict[str, list[requests.Response]] = defaultdict(list)
         self.unavailable: Exception | None = None
-        self._limited: dict[str, NotAskedError] = {}
         self._started_at = time.monotonic()
 
     @override
@@ -91,8 +89,6 @@ class Probe(Client):
         """
         if self.unavailable:
             raise NotAskedError("no stream can be read")
-        if stream.path in self._limited:
-            raise self._limited[stream.path]
         if self.rate_limiter.requests_sent >= _MAX_REQUESTS:
             raise NotAskedError("it would take too many requests")
         if time.monotonic() - self._started_at - self.rate_limiter.throttled_seconds > _MAX_SECONDS:
@@ -101,9 +97,6 @@ class Probe(Client):
             return stream.records_with_retries(params)
         except ApiUnavailableError as error:
             self.unavailable = error
-            raise
-        except NotAskedError as error:
-            self._limited[stream.path] = error
             raise
 
 
@@ -138,13 +131,9 @@ class ListProbe:
     def fetch(self, query: Query) -> list[Record]:
         """Return a page. Raises what `Probe.ask` does."""
         if query not in self.pages:
-            self.pages[query] = self.ask(parameters(query))
+            self.pages[query] = self.client.ask(self.stream, parameters(query))
             self.rows |= {record["id"]: record for record in self.pages[query]}
         return self.pages[query]
-
-    def ask(self, params: dict[str, Any]) -> list[Record]:
-        """Return the records in a response, and keep none of them. Raises what `Probe.ask` does."""
-        return self.client.ask(self.stream, params)
 
     @property
     def largest_page(self) -> int:
@@ -171,24 +160,6 @@ class ListProbe:
     def median_seconds(self) -> float:
         """The median time of a response."""
         return statistics.median(response.elapsed.total_seconds() for response in self._responses)
-
-    def raw_rows(self) -> Iterator[Row]:
-        """Yield the rows so far as the API sent them."""
-        for response in self._responses:
-            with suppress(FatalAPIError, RetriableAPIError):
-                content = decode_response(response)
-                yield from (row for row in (content if isinstance(content, list) else ()) if isinstance(row, dict))
-
-    def requests_per_window(self) -> tuple[int, float] | None:
-        """Return how many requests the API accepts in how many seconds, or None if it announces no limit.
-
-        It only tells how much of the window is left. The documented limit is one per minute.
-        """
-        limit = self.header("X-Rate-Limit-Limit")
-        if not limit:
-            return None
-        per_second = self.client.rate_limiter.max_requests_per_second(self.stream.path)
-        return limit, max(_USUAL_WINDOW_SECONDS, limit / per_second if per_second else 0)
 
     def header(self, name: str) -> int | None:
         """Return the last number that a header had, or None."""

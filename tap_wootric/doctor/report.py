@@ -65,7 +65,7 @@ class Report:
 
 
 _MARKS = {Status.OK: "✓", Status.WARNING: "!", Status.FAILED: "✗", Status.UNKNOWN: "?"}
-_ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "...", "\u2019": "'"})
+_ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "..."})
 _ACCESS = ("credentials", "access")
 """The checks that explain why others of the stream, or all others, are unknown."""
 _ID_WIDTH = 15

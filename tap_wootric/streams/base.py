@@ -277,7 +277,6 @@ class WootricStream(SdkStream):
             start=sync_range.start,
             end=sync_range.now,
             rate_limiter=self.client.rate_limiter,
-            path=self.path,
             forecast=self.forecast,
         )
         not_in_schema = {*self.needed_fields}.difference(self.effective_schema["properties"])

@@ -122,7 +122,7 @@ def test_unexpected_values_are_kept_and_do_not_stop_the_sync() -> None:
 def test_a_long_sync_logs_its_progress_every_ten_seconds(start_date: str) -> None:
     with Sandbox(Account(3_000), Clock(NOW)) as sandbox:
         # A few thousand rows take minutes.
-        run = tap(config={**sandbox.config, "start_date": start_date}, tick=0.1)
+        run = tap(config={**sandbox.config, "start_date": start_date}, tick=0.2)
     lines = [line.split(" | ")[-1] for line in run.log.splitlines() if "end_users: at 20" in line]
     assert len(lines) > 3
     position = re.compile(r"end_users: at 202.* \((\d+)% of the date range\).*, \d+ rows a second")

@@ -52,6 +52,13 @@ def test_rows_of_one_second_show_that_the_api_filters_but_no_order(rows: int) ->
     assert found["rows"].value == {"about": rows, "from": "2024-01-01", "to": "2024-01-01"}
 
 
+def test_a_list_that_begins_with_an_import_shows_its_order_further_on() -> None:
+    made = account(400)
+    for row in [*made.responses.rows.values()][:100]:
+        row.created = row.updated = BEGIN
+    assert checks(made)["sorts_created"].value is True
+
+
 def test_an_api_that_ignores_filters_cannot_be_read() -> None:
     for rows in (2, 400):
         check = checks(account(rows), ignores_filters=True)["filters_created"]
@@ -121,14 +128,24 @@ def test_fields_that_differ_from_the_schema_are_a_warning() -> None:
     made = account(5)
     for row in made.responses.rows.values():
         row.body |= {"ada@example.com": 1, "color": "red", "score": "high", "survey_id": "7"}
-        row.body |= {f"new_{number}": None for number in range(5)}
+        row.body["end_user"] = {"rank": 1, "Net Revenue": 2}
     check = checks(made)["fields"]
-    assert (check.status, check.value["misfit"]) == (WARNING, {"score": ["string"]})
+    unknown = ["(hidden)", "color", "end_user.(hidden)", "end_user.rank"]
+    assert (check.status, check.value) == (WARNING, {"unknown": unknown, "misfit": ["score"]})
     assert check.message == (
-        "New fields, kept in extra_fields: (hidden) (integer), color (string), new_0 (null), new_1 (null), "
-        "new_2 (null), 2 more; values of unexpected types, kept in extra_fields: score (string); "
-        "values of other types, converted: survey_id (string)."
+        "New fields, kept in extra_fields: (hidden), color, end_user.(hidden), end_user.rank. "
+        "Values of unexpected types, kept in extra_fields: score."
     )
+
+
+@pytest.mark.parametrize("name", ["ada@example.com", "acme.com", "Net Revenue", "", "1st", "x" * 65, "é"])
+def test_names_that_may_be_data_are_hidden(name: str) -> None:
+    made = account(1)
+    for row in made.responses.rows.values():
+        row.body[name] = 1
+        row.body |= {f"new_{number}": 1 for number in range(60)}
+    value = checks(made)["fields"].value
+    assert (value["unknown"][:2], len(value["unknown"]), value["misfit"]) == (["(hidden)", "new_0"], 50, [])
 
 
 def test_whether_notes_and_tags_move_updated_at() -> None:

@@ -14,7 +14,7 @@ REPORT = Report(
     checks=[
         Check("credentials", None, Status.OK, {"grant": "password", "token_seconds": 7_200}, "The API accepts them."),
         Check("access", "responses", Status.OK, value=True, message="The account can read it."),
-        Check("late_changes", "responses", Status.UNKNOWN, None, "The rows don\u2019t show it."),
+        Check("late_changes", "responses", Status.UNKNOWN, None, "No row shows it."),
         Check("fields", "responses", Status.WARNING, {}, "New fields: color."),
         DENIED,
         HIDDEN,
@@ -54,7 +54,7 @@ def test_the_text_is_a_table_by_stream_that_ends_with_what_to_do() -> None:
         "",
         "responses",
         "  ✓ access          The account can read it.",
-        "  ? late_changes    The rows don\u2019t show it.",
+        "  ? late_changes    No row shows it.",
         "  ! fields          New fields: color.",
         "",
         "declines",
