@@ -59,24 +59,23 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
             no JSON.
         FatalAPIError: Any other status of 400 and above, a redirect, which is never followed, or too complex JSON.
     """
-    status = response.status_code
-    path = urlsplit(response.url).path
+    status, path = response.status_code, urlsplit(response.url).path
     message = f"{status_line(status)} for {path}"
-    is_success = (
-        status == requests.codes.ok
-    )  # Any other status below 400 may come without rows although there are some.
     if requests.codes.multiple_choices <= status < requests.codes.bad_request:
         host = _HOST.match(response.headers.get("Location", ""))  # Not every location can be parsed as a URL.
         raise FatalAPIError(f"{message}: the API redirects{f' to {host[0]}' if host else ''}; check api_url")
+    is_success = (
+        status == requests.codes.ok
+    )  # Any other status below 400 may come without rows although there are some.
     is_too_complex = _is_too_complex(response.content)
     if is_success and is_too_complex:
         raise FatalAPIError(f"{message}, but its JSON has more than {_MAX_DEPTH} levels or too many values for a page")
     content: Any = None if is_too_complex else _decode(response.content, name or path)
     is_error_list = isinstance(content, dict) and content.get("type") == "error_list"
-    if is_success and content is not None and not is_error_list:
-        return content
     if is_success and not is_error_list:
-        raise RetriableAPIError(f"{message}, but the body is not JSON", response)
+        if content is None:
+            raise RetriableAPIError(f"{message}, but the body is not JSON", response)
+        return content
     if is_error_list:
         message += f": {_error_list_message(content)}"
     if response.ok or status >= requests.codes.server_error or is_busy(response):

@@ -15,7 +15,7 @@ import requests
 from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 from typing_extensions import override
 
-from tap_wootric.api.client import Client, RetryPolicy
+from tap_wootric.api.client import HASTY, Client
 from tap_wootric.api.rate_limit import RateLimiter
 from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeKey, TimeRange, in_range
@@ -25,8 +25,6 @@ from tap_wootric.settings import Settings
 from tap_wootric.streams.base import WootricStream
 from tap_wootric.streams.lists import ListStream, parameters
 
-_POLICY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1, max_connect_seconds=5, max_read_seconds=25)
-"""For a person who waits: a host that does not answer is reported within 30 seconds. A page may take nearly as long."""
 _MAX_REQUESTS = 55
 """The last one may be sent up to 13 times, with other tokens or after errors, which makes fewer than 70."""
 _MAX_SECONDS = 90.0
@@ -69,7 +67,7 @@ class Probe(Client):
             report_progress(f"Waiting {math.ceil(seconds)} s for the API's rate limit")
             sleep(seconds)
 
-        super().__init__(settings, _POLICY, rate_limiter=RateLimiter(sleep=wait), session=session, sleep=sleep)
+        super().__init__(settings, HASTY, rate_limiter=RateLimiter(sleep=wait), session=session, sleep=sleep)
         self.responses: dict[str, list[requests.Response]] = defaultdict(list)
         self.unavailable: Exception | None = None
         self._started_at = time.monotonic()

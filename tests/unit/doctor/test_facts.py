@@ -176,7 +176,7 @@ def test_whether_notes_and_tags_move_updated_at() -> None:
 def test_a_list_that_cannot_be_read(
     status: int, content: Any, found: Status, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "_POLICY", RetryPolicy(1, 0, 1))
+    monkeypatch.setattr(probe, "HASTY", RetryPolicy(1, 0, 1))
     server = FakeServer(account(5))
     server.answers["/v1/responses"] = status, content
     one = listed(server)

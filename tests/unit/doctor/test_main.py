@@ -24,7 +24,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in CONFIG.items():
         monkeypatch.setenv(f"TAP_WOOTRIC_{name.upper()}", value)
     monkeypatch.delenv("MELTANO_EXTRACTOR_NAME", raising=False)
-    monkeypatch.setattr(probe, "_POLICY", RetryPolicy(1, 0, 1))
+    monkeypatch.setattr(probe, "HASTY", RetryPolicy(1, 0, 1))
     handlers = logging.root.handlers[:]
     yield
     logging.root.handlers[:] = handlers

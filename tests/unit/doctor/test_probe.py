@@ -56,7 +56,7 @@ def test_it_waits_for_limits_but_not_for_ever() -> None:
 
 
 def test_nothing_is_asked_once_the_api_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_POLICY", RetryPolicy(1, 0, 1))
+    monkeypatch.setattr(probe, "HASTY", RetryPolicy(1, 0, 1))
     server = FakeServer(account(3))
     one = listed(server)
     server.answers["/v1/responses"] = requests.ConnectTimeout()
