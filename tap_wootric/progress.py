@@ -61,7 +61,7 @@ class Effort:
 
 
 class Progress:
-    """Logs how far a stream has been read, and a summary at its end. The log records carry the numbers as fields.
+    """Logs how far a stream has been read, and a summary at its end.
 
     Args:
         name: The name of the stream.
@@ -108,7 +108,7 @@ class Progress:
         self.is_done = True
         is_date = len(position) <= DATE_LENGTH
         up_to = position if is_date else f"{position[:SECOND_LENGTH]}Z"
-        self._log("done", f", up to {up_to}" if up_to else "", {"at": position or None})
+        self._log("done", f", up to {up_to}" if up_to else "")
 
     def reached(self, timestamp: str) -> None:
         """Log a line if one is due.
@@ -126,8 +126,7 @@ class Progress:
         seconds_left = self._seconds_left(second)
         left = "" if seconds_left is None else f", about {duration(seconds_left)} left"
         share = min(1.0, (second - self._start) / max(1, self._end - self._start))
-        position = f"at {timestamp[:DATE_LENGTH]} ({share:.0%} of the date range)"
-        self._log(position, left, {"at": timestamp, "part": round(share, 3), "seconds_left": seconds_left})
+        self._log(f"at {timestamp[:DATE_LENGTH]} ({share:.0%} of the date range)", left)
         self._logged_after = self._effort.seconds
 
     def _seconds_left(self, second: int) -> int | None:
@@ -139,9 +138,9 @@ class Progress:
             return None
         return round(self._requests_after(second) * self._effort.seconds / self._effort.requests)
 
-    def _log(self, position: str, suffix: str, fields: Mapping[str, object]) -> None:
+    def _log(self, position: str, suffix: str) -> None:
         seconds = self._effort.seconds
-        rows_per_second = round(self.rows / seconds) if seconds >= 1 else None
+        rows_per_second = round(self.rows / seconds) if seconds >= 1 else 0
         self._logger.info(
             "%s: %s, %s in %s%s%s",
             self._name,
@@ -150,14 +149,6 @@ class Progress:
             self._effort,
             f", {counted(rows_per_second, 'row')} a second" if rows_per_second else "",
             suffix,
-            extra={
-                "rows": self.rows,
-                "rows_per_second": rows_per_second,
-                "requests": self._effort.requests,
-                "seconds": round(seconds, 1),
-                "seconds_waited": self._effort.seconds_waited,
-                **fields,
-            },
         )
 
 
@@ -182,14 +173,6 @@ def log_total(logger: logging.Logger, effort: Effort, streams: Mapping[str, Prog
         counted(rows, "row"),
         effort,
         f"; not done: {', '.join(unfinished)}" if unfinished else "",
-        extra={
-            "streams": len(streams),
-            "streams_not_done": unfinished,
-            "rows": rows,
-            "requests": effort.requests,
-            "seconds": round(effort.seconds, 1),
-            "seconds_waited": effort.seconds_waited,
-        },
     )
 
 

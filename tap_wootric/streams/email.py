@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from typing_extensions import override
@@ -24,9 +22,6 @@ _PERCENTAGES = {
 
 _PERCENTAGE = re.compile(r"(?:(\d{1,3}(?:,\d{3})+|\d+)\s*\()?(\d+(?:\.\d+)?)\s*%\)?", re.ASCII)
 """A percentage such as `60%`, or `2 (29%)` with a count before it."""
-
-_SOURCE_DATE = "%b%d,%Y%I:%M%p"
-"""The form of `Jan 11, 2024  9:01AM` once its blanks, whose number varies, have been removed."""
 
 
 class EmailStats(DailyStream):
@@ -76,7 +71,7 @@ class EmailSources(WootricStream):
         if not all(isinstance(content[kind], list | None) for kind in ("ongoing", "sends")):
             raise TypeError
         return [
-            {**source, "kind": kind, "date_iso": _iso(source.get("date"))}
+            {**source, "kind": kind}
             for kind, listed in content.items()
             if isinstance(listed, list)
             for source in listed
@@ -95,12 +90,3 @@ def _count_and_percent(value: Any) -> tuple[Any, str | None]:
         count, percent = match.groups()
         return count and count.replace(",", ""), percent
     return (value if re.search(r"\d", value) else None), None
-
-
-def _iso(date: Any) -> str | None:
-    """Return the date of a source in ISO form, without an offset, or None if it has another form."""
-    if not isinstance(date, str):
-        return None
-    with suppress(ValueError):
-        return datetime.strptime("".join(date.split()), _SOURCE_DATE).isoformat()  # noqa: DTZ007 - No zone is known.
-    return None

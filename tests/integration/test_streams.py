@@ -226,13 +226,13 @@ def test_email_sources_are_read_with_one_request_and_the_target_may_delete_the_o
         run = sync(sandbox, "email_sources")
     assert len(sandbox.pages("email_sources")) == 1
     records = run.records("email_sources")
-    assert [(record["kind"], record["id"], record.get("date"), record["date_iso"]) for record in records] == [
-        ("ongoing", "email_api", None, None),
-        ("ongoing", "webhook_trigger", None, None),
-        ("ongoing", "1", None, None),
-        ("sends", "1", "Jan 11, 2024  9:01AM", "2024-01-11T09:01:00"),
-        ("sends", "2", "Apr 14, 2024  12:04AM", "2024-04-14T00:04:00"),
-        ("sends", "3", "Jul 09, 2024  10:04PM", "2024-07-09T22:04:00"),
+    assert [(record["kind"], record["id"], record.get("date")) for record in records] == [
+        ("ongoing", "email_api", None),
+        ("ongoing", "webhook_trigger", None),
+        ("ongoing", "1", None),
+        ("sends", "1", "Jan 11, 2024  9:01AM"),
+        ("sends", "2", "Apr 14, 2024  12:04AM"),
+        ("sends", "3", "Jul 09, 2024  10:04PM"),
     ]
     assert records[2]["extra_fields"] == {"paused": False}
     assert run.of_type("SCHEMA")[0]["key_properties"] == ["kind", "id"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -57,17 +58,6 @@ def test_a_line_says_where_reading_is_how_fast_it_is_and_how_long_it_will_take(
     reader.reached(MIDDLE)
     line = "end_users: at 2025-07-02 (50% of the date range), 1,234 rows in 100 requests and 1 min 20 s"
     assert caplog.messages == [f"{line}, 15 rows a second, about 40 s left"]
-    expected = {
-        "at": MIDDLE,
-        "part": 0.5,
-        "requests": 100,
-        "rows": 1_234,
-        "rows_per_second": 15,
-        "seconds": 80.0,
-        "seconds_left": 40,
-        "seconds_waited": 0,
-    }
-    assert vars(caplog.records[0]).items() >= expected.items()
 
 
 @pytest.mark.parametrize("began_at", range(0, 60, 2))
@@ -84,7 +74,8 @@ def test_with_a_limit_of_100_requests_a_minute_the_first_time_left_is_within_a_f
         sent_in_minute[minute] += 1
         spent.seconds, spent.requests_sent = spent.seconds + 0.3, spent.requests_sent + 1
         reader.reached(MIDDLE)
-    assert 300 < vars(caplog.records[-1])["seconds_left"] < 1_200
+    (minutes,) = re.findall(r"about (\d+) min \d+ s left", caplog.messages[-1])
+    assert 5 <= int(minutes) < 20
 
 
 def test_a_stream_that_takes_less_than_seventy_seconds_is_not_forecast(spent: Spent) -> None:
@@ -148,7 +139,6 @@ def test_a_summary_has_the_streams_own_share_of_requests_and_waiting(
     assert caplog.messages == [
         "end_users: done, 1 row in 1 request and 1 min 35 s, including 1 min 1 s of waiting for the rate limit" + up_to
     ]
-    assert vars(caplog.records[0])["seconds_waited"] == 61
     assert reader.is_done
 
 
@@ -164,8 +154,6 @@ def test_the_last_line_adds_up_the_streams_and_has_all_requests(spent: Spent, ca
         reader.is_done = True
     log_total(LOGGER, effort, streams)
     assert caplog.messages == ["Sync done: 2 streams, 2,000 rows in 41 requests and 1 min 0 s"]
-    fields = vars(caplog.records[0])
-    assert (fields["streams"], fields["rows"], fields["requests"], fields["seconds"]) == (2, 2_000, 41, 60.0)
 
 
 def test_the_last_line_names_the_streams_that_are_not_done(spent: Spent, caplog: pytest.LogCaptureFixture) -> None:
@@ -175,4 +163,3 @@ def test_the_last_line_names_the_streams_that_are_not_done(spent: Spent, caplog:
     assert caplog.messages == [
         "Sync incomplete: 1 of 3 streams done, 4 rows in 0 requests and less than 1 s; not done: end_users, responses"
     ]
-    assert vars(caplog.records[0])["streams_not_done"] == ["end_users", "responses"]

@@ -274,11 +274,3 @@ def test_a_map_that_only_fits_the_selected_streams_is_fine_unless_another_one_is
         _ = tap.streams["others"].stream_maps
     with pytest.raises(StreamMapConfigError):
         Named(config={"stream_maps": maps})
-
-
-def test_the_logger_of_a_stream_keeps_the_fields_of_a_line() -> None:
-    """From singer-sdk 0.55 on, it is an adapter, which replaces the fields of `progress` until Python 3.13.
-
-    Log through `stream.logger.logger` then, or merge the fields.
-    """
-    assert type(make_tap().streams["rows"].logger) is logging.Logger

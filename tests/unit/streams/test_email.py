@@ -204,7 +204,6 @@ def test_sources_have_the_name_of_their_list_and_an_id_of_one_type() -> None:
             "id": "email_api",
             "name": "Email API *",
             "date": None,
-            "date_iso": None,
             "extra_fields": None,
         },
         {
@@ -212,7 +211,6 @@ def test_sources_have_the_name_of_their_list_and_an_id_of_one_type() -> None:
             "id": "1",
             "name": "Q1_file.csv",
             "date": "Jan 11, 2024  9:01AM",
-            "date_iso": "2024-01-11T09:01:00",
             "extra_fields": None,
         },
     ]
@@ -224,25 +222,6 @@ def test_equal_ids_in_both_lists_are_distinguished() -> None:
         ("ongoing", "1"),
         ("sends", "1"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("date", "iso"),
-    [
-        ("Jul 09, 2024  10:04AM", "2024-07-09T10:04:00"),
-        ("Jul 9, 2024 12:04 AM", "2024-07-09T00:04:00"),
-        ("Jul  9, 2024 12:04PM", "2024-07-09T12:04:00"),
-        ("Feb 30, 2024  9:01AM", None),
-        ("2024-01-11T09:01:00-08:00", None),
-        ("", None),
-        (7, None),
-        (None, None),
-    ],
-)
-def test_a_date_comes_as_sent_and_in_iso_format_without_the_unknown_time_zone(date: object, iso: str | None) -> None:
-    (record,) = sources_of({"ongoing": [], "sends": [{**SEND, "date": date}]})
-    assert record["date"] == (str(date) if date is not None else None)
-    assert record["date_iso"] == iso
 
 
 def test_further_lists_and_fields_are_kept() -> None:
