@@ -79,8 +79,9 @@ def is_worth_logging(record: logging.LogRecord) -> bool:
     """
     if not record.pathname.startswith(_SDK_FOLDER) or logging.getLogger().isEnabledFor(logging.DEBUG):
         return True
-    # The text is the SDK's, and does not say which error; the tap logs that.
-    return record.levelno != logging.INFO and not str(record.msg).startswith("An unhandled error")
+    # These two do not say which error; other lines do.
+    vague = ("An unhandled error", "Config validation failed")
+    return record.levelno != logging.INFO and not str(record.msg).startswith(vague)
 
 
 class SdkTap(Tap):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, ClassVar, Self, cast
+from typing import IO, Any, ClassVar, cast
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
@@ -37,22 +37,16 @@ _NO_STREAM_SELECTED = (
 )
 
 
-class LinesError(SingerSDKError):
-    """An error that is reported in several lines, such as the mistakes in settings, catalog and state.
-
-    The SDK's command would add a line of its own to a ConfigValidationError.
+class FailedStreamsError(SingerSDKError):
+    """Streams failed. The others were read, unless the last line says what ended the sync.
 
     Attributes:
-        lines: What is wrong, one line each.
+        lines: What is wrong, a line for each stream.
     """
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("; ".join(lines))
         self.lines = lines
-
-
-class FailedStreamsError(LinesError):
-    """Streams failed, with a line for each. The others were read, unless the last line says what ended the sync."""
 
 
 class TapWootric(SdkTap):
@@ -68,31 +62,18 @@ class TapWootric(SdkTap):
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
         capability for capability in SdkTap.capabilities if capability is not PluginCapabilities.BATCH
     ]
-    message_writer_class = MessageWriter
     message_writer: MessageWriter
 
-    def __init__(
-        self,
-        *,
-        catalog: Any = None,
-        parse_env_config: bool = False,
-        message_writer: MessageWriter | None = None,
-        **options: Any,
-    ) -> None:
-        self.message_writer = message_writer or MessageWriter()  # The SDK handles signals before it creates one.
+    def __init__(self, *, catalog: Any = None, parse_env_config: bool = False, **options: Any) -> None:
+        self.message_writer = MessageWriter()  # The SDK handles signals before it creates one.
         self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
         properties = self.config_jsonschema["properties"]
         if parse_env_config:  # The SDK's parser takes a misspelt boolean for false, and fails on an empty integer.
-            found = settings.from_environment(os.environ, properties, settings.ENVIRONMENT_PREFIX)
+            found = settings.from_environment(os.environ, properties)
             options["config"] = {**(options.get("config") or {}), **found}
-        catalog = catalogs.as_json(catalog)
-        try:
+        with _refusing("Invalid catalog: "):
             completed = catalogs.complete(catalog, STREAMS)
-        except ValueError as error:
-            raise _config_error(f"Invalid catalog: {error}") from error
-        for warning in catalogs.warnings(catalog, STREAMS):
-            self.logger.warning(warning)
-        for warning in settings.environment_warnings(os.environ, properties, settings.ENVIRONMENT_PREFIX):
+        for warning in (*catalogs.warnings(catalog, STREAMS), *settings.environment_warnings(os.environ, properties)):
             self.logger.warning(warning)
         super().__init__(catalog=completed, message_writer=self.message_writer, **options)
 
@@ -120,14 +101,13 @@ class TapWootric(SdkTap):
         """Sync all selected streams. Whatever ends it, the state of what was emitted is written.
 
         Raises:
-            ConfigValidationError: No stream is selected, or the state is that of another host.
+            ConfigValidationError: No stream is selected.
             FailedStreamsError: Some streams failed, or the API cannot be used at all.
             Terminated: A signal arrived.
         """
         effort = Effort(self.client.rate_limiter)
         with self._collect_failures():
             selected = self._selected_streams()
-            self._check_account()
             try:
                 super().sync_all()
                 self.message_writer.raise_if_terminated()
@@ -210,18 +190,6 @@ class TapWootric(SdkTap):
     def _account(self) -> dict[str, str]:
         return account.account_of(self.settings, self._whole_state)
 
-    def _check_account(self) -> None:
-        """Warn if the state may be that of another account.
-
-        Raises:
-            ConfigValidationError: It is that of another host.
-        """
-        try:
-            if line := account.warning(self._account, self._whole_state):
-                self.logger.warning(line)
-        except ValueError as error:
-            raise _config_error(str(error)) from error
-
     @override
     def prepare_config(self, config: Mapping[str, Any], *, validate: bool) -> dict[str, Any]:
         """Return the settings that are set, with `start_date` in UTC.
@@ -251,27 +219,25 @@ class TapWootric(SdkTap):
                 the same name.
         """
         _raise_if_any(stream_maps.errors(self.config, {name: stream.schema for name, stream in STREAMS.items()}))
-        try:
+        with _refusing("Flattening gives two columns the same name; choose another flattening_separator: "):
             super().setup_mapper()
-        except ValueError as error:
-            columns = "Flattening gives two columns the same name; choose another flattening_separator"
-            raise _config_error(f"{columns}: {safe_message(error)}") from error
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
-        """Load a state, which may be one of singer-io's tap.
+        """Load a state, which may be one of singer-io's tap. Warn if it may be that of another account.
 
         Raises:
-            ConfigValidationError: It is not a state.
+            ConfigValidationError: It is not a state, or that of another host.
         """
-        try:
+        with _refusing("Invalid state: "):
             migrated = states.migrate(state, STREAMS)
-        except ValueError as error:
-            raise _config_error(f"Invalid state: {error}") from error
         super().load_state(migrated)
+        warnings = states.warnings(state, STREAMS)
         if account.KEY in migrated:  # The SDK only loads the bookmarks.
             self._whole_state[account.KEY] = migrated[account.KEY]
-        for warning in states.warnings(state, STREAMS):
+            with _refusing():
+                warnings += account.warnings(self._account, migrated)
+        for warning in warnings:
             self.logger.warning(warning)
 
     # The command
@@ -306,7 +272,7 @@ class TapWootric(SdkTap):
     def invoke(  # type: ignore[override]  # As in the SDK's own taps: these are the options of the command.
         cls,
         *,
-        config: Any = None,
+        config: Any,
         state: IO[str] | None = None,
         catalog: IO[str] | None = None,
         test: str = CliTestOptionValue.Disabled.value,
@@ -316,36 +282,27 @@ class TapWootric(SdkTap):
         """Run a sync or a test, or print information about the tap.
 
         Raises:
-            LinesError: A setting is wrong, or the state or the catalog is not valid.
+            ConfigValidationError: A setting is wrong, or the state or the catalog is not valid.
         """
         if about:
             cls.print_about(about_format)
             return
-        cls.print_version(print_fn=cls.logger.info)
         try:
-            tap = cls._created(
-                config=config.config if config else {},
-                parse_env_config=bool(config and config.parse_env),
+            tap = cls(
+                config=config.config,
+                parse_env_config=config.parse_env,
                 state=state and _json_object("--state", state.read),
                 catalog=catalog and _json_object("--catalog", catalog.read),
             )
-            match test:
-                case CliTestOptionValue.Disabled.value:
-                    tap.sync_all()
-                case CliTestOptionValue.Schema.value:
-                    tap.write_schemas()
-                case _:
-                    tap.run_connection_test()
-        except ConfigValidationError as error:
-            raise LinesError(error.errors) from error
-
-    @classmethod
-    def _created(cls, **options: Any) -> Self:
-        """Return the tap. Until it exists, a RecursionError comes from what it was given."""
-        try:
-            return cls(**options)
-        except RecursionError as error:
+        except RecursionError as error:  # It comes from what the tap was given.
             raise _config_error("Invalid settings, state or catalog: nested too deeply") from error
+        match test:
+            case CliTestOptionValue.Disabled.value:
+                tap.sync_all()
+            case CliTestOptionValue.Schema.value:
+                tap.write_schemas()
+            case _:
+                tap.run_connection_test()
 
     @classmethod
     @override
@@ -368,18 +325,23 @@ def _raise_if_any(lines: list[str]) -> None:
         raise _config_error(*lines)
 
 
+@contextmanager
+def _refusing(prefix: str = "") -> Iterator[None]:
+    """Turn an error about what the tap was given into a ConfigValidationError, with its message behind a prefix."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise _config_error(f"{prefix}{safe_message(error)}") from error
+
+
 def _json_object(option: str, read: Callable[[], str | bytes]) -> dict[str, Any]:
     """Return the content of the file that an option names.
 
     Raises:
         ConfigValidationError: It cannot be read, or it is not a JSON object.
     """
-    try:
+    with _refusing(f"Invalid {option} file: "):
         content = settings.parse_json(read())
-    except (OSError, ValueError) as error:
-        raise _config_error(f"Invalid {option} file: {error}") from error
-    except RecursionError as error:
-        raise _config_error(f"Invalid {option} file: it is nested too deeply") from error
     if not isinstance(content, dict):
         raise _config_error(f"Invalid {option} file: it is not a JSON object")
     return content
