@@ -26,7 +26,7 @@ def account_of(settings: Settings, state: Mapping[str, Any]) -> dict[str, str]:
     """
     (name, value), _secret = settings.credentials.items()
     selected = settings.account_token if name == "username" else None  # A client_id belongs to one account.
-    salt = _known(state).get("salt") or secrets.token_hex(8)
+    salt = str(state.get(KEY, {}).get("salt") or secrets.token_hex(8))
     login = json.dumps([name, value, selected]).encode()
     hashed = hashlib.pbkdf2_hmac("sha256", login, salt.encode(), _HASH_ROUNDS).hex()
     return {"host": str(urlsplit(settings.api_url).hostname), "salt": salt, "login": hashed}
@@ -44,7 +44,7 @@ def warnings(account: Mapping[str, str], state: Mapping[str, Any]) -> Iterator[s
     Raises:
         ValueError: The state was read from another host.
     """
-    known = _known(state)
+    known = state.get(KEY, {})
     if known.get("host", account["host"]) != account["host"]:
         raise ValueError(
             f"The state was read from {known['host']}, but the settings name {account['host']}. If that is another "
@@ -56,10 +56,3 @@ def warnings(account: Mapping[str, str], state: Mapping[str, Any]) -> Iterator[s
             "The state was read with another client_id, username or account_token. If these belong to another account, "
             "stop, clear the state, and load into another schema"
         )
-
-
-def _known(state: Mapping[str, Any]) -> dict[str, str]:
-    known = state.get(KEY)
-    if not isinstance(known, Mapping):
-        return {}
-    return {name: value for name, value in known.items() if isinstance(value, str)}

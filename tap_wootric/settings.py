@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
@@ -367,13 +367,9 @@ def _not(name: str, value: object) -> str:
 
 def _shown(value: object) -> str:
     """Return a value as an error quotes it: on one line, and not too long."""
-    match value:
-        case str():
-            text = repr(value)
-        case bool() | int() | float() | None:
-            text = json.dumps(value)
-        case _:  # It may hold anything.
-            return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, list | Mapping):  # It may hold anything.
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}…"
 
 
@@ -381,20 +377,17 @@ def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: It is empty, not JSON or nested too deeply, or has a lone surrogate, which no message can hold.
+        ValueError: It is empty, not JSON or nested too deeply, or has a lone surrogate or a NaN, which no message can
+            hold.
     """
     if not text.strip():
         raise ValueError("it is empty")
     try:
-        content = json.loads(text, parse_constant=_reject_constant)
-        json.dumps(content, ensure_ascii=False).encode()
+        content = json.loads(text)
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     return content
-
-
-def _reject_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _json_error(value: object) -> str:

@@ -40,7 +40,7 @@ def migrate(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]
     }
     return {
         "bookmarks": {name: _bookmark(name, entry, streams.get(name)) for name, entry in {**flat, **bookmarks}.items()},
-        **({account.KEY: state[account.KEY]} if account.KEY in state else {}),
+        **({account.KEY: state[account.KEY]} if isinstance(state.get(account.KEY), Mapping) else {}),
     }
 
 

@@ -31,11 +31,6 @@ from tap_wootric.signals import Terminated, kill_on_repeat
 from tap_wootric.streams import STREAMS
 from tap_wootric.streams.base import WootricStream
 
-_NO_STREAM_SELECTED = (
-    'No stream is selected: set "selected": true in the metadata of streams in the catalog (with Meltano: select), or '
-    "omit the catalog"
-)
-
 
 class FailedStreamsError(SingerSDKError):
     """Streams failed. The others were read, unless the last line says what ended the sync.
@@ -106,8 +101,7 @@ class TapWootric(SdkTap):
             Terminated: A signal arrived.
         """
         effort = Effort(self.client.rate_limiter)
-        with self._collect_failures():
-            selected = self._selected_streams()
+        with self._selected_streams() as selected:
             try:
                 super().sync_all()
                 self.message_writer.raise_if_terminated()
@@ -127,26 +121,33 @@ class TapWootric(SdkTap):
             ConfigValidationError, FailedStreamsError: As with a sync.
         """
         self.client = Client(self.settings, HASTY)
-        with self._collect_failures():
-            for stream in self._selected_streams():
+        with self._selected_streams() as selected:
+            for stream in selected:
                 stream.test()
         return True
 
     @contextmanager
-    def _collect_failures(self) -> Iterator[None]:
-        """Forget the errors of an earlier sync, and raise those that streams have kept at the end of this one.
+    def _selected_streams(self) -> Iterator[list[WootricStream]]:
+        """Yield the selected streams, and raise at the end what made some of them fail.
 
         Raises:
+            ConfigValidationError: No stream is selected.
             FailedStreamsError: Streams failed, or no stream can be read (the last line).
         """
-        for stream in self._wootric_streams:
-            stream.error = stream.progress = None
+        selected = [stream for stream in self._wootric_streams if stream.selected]
+        if not selected:
+            raise _config_error(
+                'No stream is selected: set "selected": true in the metadata of streams in the catalog (with Meltano: '
+                "select), or omit the catalog"
+            )
+        for stream in selected:
+            stream.error = stream.progress = None  # Of an earlier sync.
         unavailable: ApiUnavailableError | None = None
         try:
-            yield
+            yield selected
         except ApiUnavailableError as error:
             unavailable = error
-        lines = [stream.error_line for stream in self._wootric_streams if stream.error]
+        lines = [stream.error_line for stream in selected if stream.error]
         if unavailable:
             lines.append(safe_message(unavailable))
         if lines:
@@ -168,17 +169,6 @@ class TapWootric(SdkTap):
     @property
     def _wootric_streams(self) -> list[WootricStream]:
         return cast("list[WootricStream]", list(self.streams.values()))
-
-    def _selected_streams(self) -> list[WootricStream]:
-        """Return the selected streams.
-
-        Raises:
-            ConfigValidationError: There are none.
-        """
-        selected = [stream for stream in self._wootric_streams if stream.selected]
-        if not selected:
-            raise _config_error(_NO_STREAM_SELECTED)
-        return selected
 
     # Settings and state
 

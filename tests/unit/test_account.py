@@ -75,6 +75,5 @@ def test_a_state_of_another_host_is_an_error_that_names_both() -> None:
         warnings(state_of(api_url="http://localhost:1"), region="eu")
 
 
-@pytest.mark.parametrize("known", [{}, {"account": None}, {"account": {"host": 7}}, {"account": "localhost"}])
-def test_a_state_that_names_no_account_is_accepted(known: Any) -> None:
-    assert warnings(known) == []
+def test_a_state_that_names_no_account_is_accepted() -> None:
+    assert warnings({}) == []

@@ -55,6 +55,7 @@ def test_bookmarks_of_other_streams_and_the_account_are_kept() -> None:
     given = {"bookmarks": {"other": {"anything": [1]}}, "account": {"host": "localhost"}}
     assert state.migrate(given, STREAMS) == given
     assert state.warnings(given, STREAMS) == ["Ignoring unknown stream in the state: other"]
+    assert "account" not in state.migrate({"bookmarks": {}, "account": "localhost"}, STREAMS)
 
 
 @pytest.mark.parametrize(
