@@ -30,9 +30,7 @@ def main() -> None:
         _run()
     except Terminated as termination:
         _exit_after_signal(termination)
-    except FailedStreamsError as error:
-        _fail(error.lines)
-    except ConfigValidationError as error:  # The SDK has handled those that come from a tap, but not from options.
+    except (ConfigValidationError, FailedStreamsError) as error:
         _fail(error.errors)
     except (SingerSDKError, requests.RequestException) as error:
         _fail([safe_message(error)])

@@ -87,10 +87,6 @@ def is_worth_logging(record: logging.LogRecord) -> bool:
 class SdkTap(Tap):
     """A tap with seams that the SDK lacks. The methods up to `on_signal` are for subclasses to override."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._bookmark_writer = _BookmarkWriter(self)
-
     def prepare_config(self, config: Mapping[str, Any], *, validate: bool) -> dict[str, Any]:  # noqa: ARG002
         """Return the config that the SDK is to use, before it checks it and adds defaults.
 
@@ -120,7 +116,7 @@ class SdkTap(Tap):
     @override
     def state_writer(self) -> StateWriter:
         # Public, but its class is not. Streams write all their STATE messages with it.
-        return self._bookmark_writer
+        return _BookmarkWriter(self)
 
     @override
     def setup_mapper(self) -> None:
@@ -235,12 +231,6 @@ class SdkStream(Stream):
         # Private. Bookmarks move when a STATE is written: the public limit, `get_replication_key_signpost`, has no
         # effect on sorted streams. A `state_manager` of our own would be public, but cost more for each record.
         pass
-
-    @override
-    def get_batch_config(self, config: Mapping[str, Any]) -> None:
-        # Public. The SDK moves the bookmark before it writes a BATCH message: a signal or an error in between would
-        # leave a state ahead of its rows.
-        return None
 
     @property
     @override

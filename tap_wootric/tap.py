@@ -36,12 +36,12 @@ class FailedStreamsError(SingerSDKError):
     """Streams failed. The others were read, unless the last line says what ended the sync.
 
     Attributes:
-        lines: What is wrong, a line for each stream.
+        errors: What is wrong, a line for each stream.
     """
 
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = lines
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
 
 
 class TapWootric(SdkTap):
@@ -54,6 +54,7 @@ class TapWootric(SdkTap):
     # `--about` prints the docstring.
     name = "tap-wootric"
     config_jsonschema: ClassVar[dict[str, Any]] = settings.SCHEMA
+    # The SDK moves the bookmark before it writes a BATCH message: a state could be ahead of its rows.
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
         capability for capability in SdkTap.capabilities if capability is not PluginCapabilities.BATCH
     ]
@@ -182,7 +183,7 @@ class TapWootric(SdkTap):
 
     @override
     def prepare_config(self, config: Mapping[str, Any], *, validate: bool) -> dict[str, Any]:
-        """Return the settings that are set, with `start_date` in UTC.
+        """Return the known settings that are set, with `start_date` in UTC.
 
         Raises:
             ConfigValidationError: A setting is wrong, and `validate` is set.
@@ -198,7 +199,7 @@ class TapWootric(SdkTap):
             self.logger.warning(warning)
         if "start_date" in set_config:  # The SDK puts it into states as it is.
             set_config["start_date"] = normalize_timestamp(set_config["start_date"])
-        return set_config
+        return {name: value for name, value in set_config.items() if name in properties}
 
     @override
     def setup_mapper(self) -> None:

@@ -157,12 +157,6 @@ def test_records_carry_the_table_version_and_its_activation_comes_when_it_is_cal
     assert written[-1]["type"] == "ACTIVATE_VERSION"
 
 
-def test_rows_are_written_one_by_one_even_if_batches_are_configured(capsys: pytest.CaptureFixture[str]) -> None:
-    storage = {"encoding": {"format": "jsonl", "compression": "none"}, "storage": {"root": "file:///nowhere"}}
-    make_tap(batch_config=storage).streams["rows"].sync()
-    assert types(capsys).count("RECORD") == 3
-
-
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_sdk_passes_all_signals_to_the_override(signum: signal.Signals) -> None:
     signal.signal(signum, signal.SIG_DFL)  # The tests may run below nohup.

@@ -22,14 +22,20 @@ from tests.unit.fakes import CONFIG, NOW, Answer, catalog_of, make_tap, messages
 
 
 def test_settings_are_read_once_and_seen_by_the_sdk_with_their_defaults() -> None:
-    tap = TapWootric(config={**CONFIG, "account_token": "NPS-EU-1a2b", "start_date": "2024-01-01", "region": None})
+    given: dict[str, Any] = {
+        "account_token": "NPS-EU-1a2b",
+        "start_date": "2024-01-01",
+        "region": None,
+        "batch_config": {},
+    }
+    tap = TapWootric(config={**CONFIG, **given})
     assert tap.settings is tap.settings
     assert tap.client is tap.client
     assert tap.settings.api_url == "https://api.wootric.eu"
     assert tap.settings.user_agent == f"tap-wootric/{tap.plugin_version}"
     assert tap.config["start_date"] == "2024-01-01T00:00:00Z"
     assert tap.config["lookback_window"] == 300
-    assert "region" not in tap.config
+    assert not {"region", "batch_config"} & tap.config.keys()  # A state could be ahead of the rows of a batch.
 
 
 def test_a_dotenv_file_above_the_package_does_not_override_the_environment(
@@ -146,7 +152,7 @@ def test_streams_that_fail_have_a_line_each_when_the_others_are_done(
     tap = make_tap(failing(**errors))
     with pytest.raises(FailedStreamsError) as raised:
         tap.sync_all()
-    assert raised.value.lines == lines
+    assert raised.value.errors == lines
     written = messages(capsys.readouterr().out)
     rows = sum(message["type"] == "RECORD" for message in written)
     assert rows == 3 * (3 - len(errors))
@@ -163,7 +169,7 @@ def test_a_setting_that_a_stream_lacks_only_fails_that_stream() -> None:
     tap = make_tap(failing(), catalog=catalog_of(make_tap(), "responses", "nps_summary"))
     with pytest.raises(FailedStreamsError) as raised:
         tap.sync_all()
-    assert raised.value.lines == ["start_date is not set: nps_summary needs it as its first day"]
+    assert raised.value.errors == ["start_date is not set: nps_summary needs it as its first day"]
     assert {path for path, _ in tap.client.requests} == {"/v1/responses"}
 
 
@@ -175,7 +181,7 @@ def test_an_expression_that_fails_on_a_record_only_fails_its_stream_and_writes_i
     tap = make_tap(serving(rows), stream_maps=maps, catalog=catalog_of(make_tap(), "declines", "end_users"))
     with pytest.raises(FailedStreamsError) as raised:
         tap.sync_all()
-    [line] = raised.value.lines
+    [line] = raised.value.errors
     assert line.startswith("declines: stream_maps: the expression for declines.extra failed on a record (")
     written = messages(capsys.readouterr().out)
     of_declines = [message for message in written if message.get("stream") == "declines"]
@@ -192,7 +198,7 @@ def test_an_api_that_cannot_be_used_ends_the_sync_at_once_after_the_lines_of_the
     tap = make_tap(failing(declines=response(403, {}), end_users=ApiUnavailableError("Wootric rejected you")))
     with pytest.raises(FailedStreamsError) as raised:
         tap.sync_all()
-    assert raised.value.lines == [denied("declines"), "Wootric rejected you"]
+    assert raised.value.errors == [denied("declines"), "Wootric rejected you"]
     assert {path for path, _ in tap.client.requests} == {"/v1/declines", "/v1/end_users"}
     assert messages(capsys.readouterr().out)[-1]["type"] == "SCHEMA"
 
@@ -259,7 +265,7 @@ def test_the_connection_test_has_a_line_for_each_stream_that_fails(
     tap = make_tap(failing(responses=response(403, {})), stream_maps=maps)
     with pytest.raises(FailedStreamsError) as raised:
         connection_test(tap, monkeypatch)
-    [of_end_users, of_responses] = raised.value.lines
+    [of_end_users, of_responses] = raised.value.errors
     assert of_end_users.startswith("end_users: stream_maps: the expression for end_users.extra failed on a record")
     assert of_responses == denied("responses")
     assert "declines: works, read 1 row" in caplog.messages
