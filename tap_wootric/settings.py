@@ -377,14 +377,13 @@ def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: It is empty, not JSON or nested too deeply, or has a lone surrogate or a NaN, which no message can
-            hold.
+        ValueError: It is empty, not JSON or nested too deeply, or has a lone surrogate, which no message can hold.
     """
     if not text.strip():
         raise ValueError("it is empty")
     try:
         content = json.loads(text)
-        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     return content

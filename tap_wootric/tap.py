@@ -60,18 +60,21 @@ class TapWootric(SdkTap):
     ]
     message_writer: MessageWriter
 
-    def __init__(self, *, catalog: Any = None, parse_env_config: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, config: Any = None, catalog: Any = None, parse_env_config: bool = False, **options: Any
+    ) -> None:
         self.message_writer = MessageWriter()  # The SDK handles signals before it creates one.
         self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
         properties = self.config_jsonschema["properties"]
+        config = dict(config or {})
         if parse_env_config:  # The SDK's parser takes a misspelt boolean for false, and fails on an empty integer.
-            found = settings.from_environment(os.environ, properties)
-            options["config"] = {**(options.get("config") or {}), **found}
+            config |= settings.from_environment(os.environ, properties)
+        hide(settings.secrets(config))
         with _refusing("Invalid catalog: "):
             completed = catalogs.complete(catalog, STREAMS)
         for warning in (*catalogs.warnings(catalog, STREAMS), *settings.environment_warnings(os.environ, properties)):
             self.logger.warning(warning)
-        super().__init__(catalog=completed, message_writer=self.message_writer, **options)
+        super().__init__(config=config, catalog=completed, message_writer=self.message_writer, **options)
 
     @override
     def discover_streams(self) -> list[WootricStream]:
@@ -188,7 +191,6 @@ class TapWootric(SdkTap):
         Raises:
             ConfigValidationError: A setting is wrong, and `validate` is set.
         """
-        hide(settings.secrets(config))
         properties = self.config_jsonschema["properties"]
         set_config = settings.normalized(config, properties)
         if not validate:
@@ -249,13 +251,11 @@ class TapWootric(SdkTap):
         result = super().cb_config(ctx, param, ("ENV",) * (len(files) < len(value)))
         for path in files:
             result.config.update(_json_object("--config", Path(path).read_bytes))
-        secrets = [*settings.secrets(result.config)]
-        hide(secrets)
-        for path in files if secrets and "MELTANO_EXTRACTOR_NAME" not in os.environ else ():
-            mode = Path(path).stat().st_mode
-            if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
-                mode = stat.S_IMODE(mode)
-                cls.logger.warning("Other users may read %s (mode %o): run chmod 600", path, mode)
+        if any(settings.secrets(result.config)) and "MELTANO_EXTRACTOR_NAME" not in os.environ:
+            for file in map(Path, files):
+                mode = stat.S_IMODE(file.stat().st_mode)
+                if file.is_file() and mode & (stat.S_IRGRP | stat.S_IROTH):
+                    cls.logger.warning("Other users may read %s (mode %o): run chmod 600", file, mode)
         return result
 
     @classmethod
