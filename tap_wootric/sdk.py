@@ -197,15 +197,10 @@ class SdkStream(Stream):
         """
         raise error
 
-    @property
-    def table_version(self) -> int | None:
-        """The version that RECORD messages carry, if there is one."""
+    def set_table_version(self, version: int) -> None:
+        """Let RECORD messages carry a version from now on."""
         # Private, and so is the method for the message. The SDK would send ACTIVATE_VERSION before the rows, and if the
         # sync then fails, the target is left with an empty table.
-        return self._stream_version
-
-    @table_version.setter
-    def table_version(self, version: int | None) -> None:
         self._stream_version = version
 
     def activate_table_version(self) -> None:
@@ -235,5 +230,5 @@ class SdkStream(Stream):
     @property
     @override
     def emit_activate_version_messages(self) -> bool:
-        # Public. See `table_version`.
+        # Public. See `set_table_version`.
         return False
