@@ -202,7 +202,10 @@ def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: flo
         properties: The properties of the settings' schema, including the SDK's own.
         now: The current Unix time in seconds.
     """
-    return [*_misspelt(config, properties), *_mistyped(config, properties)] or [
+    misspelt = [
+        f"Unknown setting {name}; did you mean {meant}?" for name in config if (meant := _meant(name, properties))
+    ]
+    return [*misspelt, *_mistyped(config, properties)] or [
         *_credential_errors(config),
         *_region_errors(config),
         *_url_errors(config),
@@ -267,12 +270,6 @@ def _meant(name: str, properties: Iterable[str]) -> str:
     if any(f"_{known}_" in f"_{name}_" for known in properties):
         return ""
     return next(iter(difflib.get_close_matches(name, properties, n=1, cutoff=0.75)), "")
-
-
-def _misspelt(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
-    for name in config:
-        if meant := _meant(name, properties):
-            yield f"Unknown setting {name}; did you mean {meant}?"
 
 
 def _mistyped(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
