@@ -175,5 +175,5 @@ def test_the_package_finds_the_newest_rows_in_duckdb_and_counts_months_in_the_ac
         account,
         lambda row: str(row.id % 2),
         zone=account.zone,
-        is_nps=lambda row: row.body["survey_id"] in {1, 2} or row.body.get("metric") == "NPS",
+        is_nps=lambda row: row.body["survey_id"] in {1, 2},
     )

@@ -63,7 +63,7 @@ def _anchor(title: str) -> str:
 def test_every_error_in_the_documentation_is_in_the_code() -> None:
     code = "".join(file.read_text() for file in (ROOT / "tap_wootric").glob("**/*.py"))
     code = re.sub(r'"\s+f?"', "", code)  # Texts that go on in the next line.
-    code = code.replace("{option}", "--state").replace("setting {variable}", "setting concurrency")
+    code = code.replace("{option}", "--state")
     short, long = (_log_lines(page) for page in (README, ROOT / "docs" / "operations.md"))
     assert len(short) == 8
     assert short < long

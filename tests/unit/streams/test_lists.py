@@ -319,7 +319,7 @@ def synced(tap: Any) -> tuple[list[int], str]:
     try:
         tap.sync_all()
     except FailedStreamsError as error:
-        [line] = error.lines
+        [line] = error.errors
         return ids, line
     return ids, ""
 
@@ -409,7 +409,7 @@ def test_an_unproven_second_is_reported_even_if_another_error_ends_the_stream(
     tap = make_tap(answer, catalog=catalog_of(make_tap(), "declines"), start_date="2025-01-01")
     with pytest.raises(FailedStreamsError) as raised:
         tap.sync_all()
-    [line] = raised.value.lines
+    [line] = raised.value.errors
     unproven = f"100 rows created at {stamp(NOW - 10_000)} were read, and there may be more: "
     if isinstance(error, Exception):
         assert line == "Wootric rejected the credentials"
