@@ -18,6 +18,7 @@ import yaml
 from tap_wootric.streams import STREAMS
 from tests.e2e.test_postgres import account_with_unusual_values, by, nps, rounded_ratio
 from tests.postgres import Database
+from tests.preloaded import preloaded
 from tests.programs import installed, path_with, run, target
 from tests.tap import Run, tap
 from tools.docs import DBT, block
@@ -36,7 +37,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     """An environment in which `dbt` is found, and finds the package's profile."""
     folders = {f"DBT_{kind}_PATH": str(tmp_path) for kind in ("LOG", "TARGET")}
     return {
-        "PATH": path_with(tmp_path / "bin", dbt=installed(*PACKAGES) / "dbt"),
+        "PATH": path_with(tmp_path / "bin", dbt=preloaded(installed(*PACKAGES) / "dbt")),
         **folders,
         "DBT_PROFILES_DIR": str(DBT),
     }
