@@ -35,12 +35,9 @@ MARTS = ("nps_by_month", "nps_by_property", "response_rate_by_month", "responses
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
     """An environment in which `dbt` is found, and finds the package's profile."""
-    folders = {f"DBT_{kind}_PATH": str(tmp_path) for kind in ("LOG", "TARGET")}
-    return {
-        "PATH": path_with(tmp_path / "bin", dbt=preloaded(installed(*PACKAGES) / "dbt")),
-        **folders,
-        "DBT_PROFILES_DIR": str(DBT),
-    }
+    dbt = preloaded(installed(*PACKAGES) / "dbt")
+    folders = {"DBT_LOG_PATH": str(tmp_path), "DBT_TARGET_PATH": str(tmp_path), "DBT_PROFILES_DIR": str(DBT)}
+    return {"PATH": path_with(tmp_path / "bin", dbt=dbt), **folders}
 
 
 def execute(commands: str, folder: Path, env: Mapping[str, str]) -> str:
