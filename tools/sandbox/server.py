@@ -47,9 +47,10 @@ FAULTS: dict[str, tuple[int | None, str | None, dict[str, str]]] = {
     "502": (502, _HTML, {}),
     "503": (503, _HTML, {"Retry-After": "1"}),
     "504": (504, _HTML, {}),
-    "html": (200, _HTML, {}),
+    "html": (200, _HTML, {"Set-Cookie": f"a=b; max-age={'9' * 400}"}),  # Which Python cannot parse.
     "broken": (200, '[{"id": 1, "text": "secret comment', _JSON),
     "error list": (200, _ERROR_LIST, _JSON),
+    "endless": (200, " ", _JSON),
 }
 """Faults between the API and the tap: a status, a text and headers that replace the response's."""
 
@@ -185,12 +186,14 @@ def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
             for name, value in {**answer.headers, **more}.items():
                 self.send_header(name, value)
             body = text.encode("utf-8", "surrogatepass")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(2**60 if fault == "endless" else len(body)))
             self.end_headers()
             if fault == "cut off":
                 self.close_connection = True
                 body = body[: len(body) // 2]
             self.wfile.write(body)
+            while fault == "endless":  # Until the tap closes the connection.
+                self.wfile.write(body)
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             moment = sandbox.clock() + sandbox.switches.date_skew if timestamp is None else timestamp
