@@ -89,7 +89,6 @@ class Sandbox:
 
     Attributes:
         latency: Seconds until a response, for all sandboxes.
-        max_concurrency: The highest number of concurrent requests so far.
         requests_in_progress: The number of requests in progress.
     """
 
@@ -105,7 +104,6 @@ class Sandbox:
         """Returns the fault of the n-th request (from 1) for a path; see `FAULTS`."""
         self.rewrite: Callable[[str], str] = lambda text: text
         """Changes the JSON text of a response, also into text that json.dumps cannot produce."""
-        self.max_concurrency = 0
         self.requests_in_progress = 0
         self._lock = threading.Lock()
         self._server = QuietServer(("127.0.0.1", 0), _handler(self))
@@ -148,7 +146,6 @@ class Sandbox:
         form = dict(parse_qsl(body.decode()))
         with self._lock:
             self.requests_in_progress += 1
-            self.max_concurrency = max(self.max_concurrency, self.requests_in_progress)
         time.sleep(self.latency)
         with self._lock:
             self.requests_in_progress -= 1
