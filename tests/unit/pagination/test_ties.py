@@ -107,7 +107,7 @@ def lists(draw: st.DrawFn) -> TiedList:
     )
 
 
-MANY_EXAMPLES = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+MANY_EXAMPLES = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(na
         assert sorted(read_ids) == [row.id for row in tied.rows] or (hidden and name in MAY_HIDE_ROWS)
 
 
-@pytest.mark.parametrize("count", [60, 99, 160, 700, 1_450])
+@pytest.mark.parametrize("count", [60, 99, 1_450])
 @pytest.mark.parametrize("order", [adversary.stable, adversary.reversible])
 @pytest.mark.parametrize("query", [incremental, full_table, responses])
 def test_ties_in_a_stable_order_take_two_requests_a_page_at_most(count: int, order: Sort, query: Any) -> None:
@@ -200,7 +200,7 @@ def test_end_users_hidden_in_every_order_by_time_are_found_by_email() -> None:
     assert sorted(read(tied, incremental(tied, (*TIME_KEYS, "email")))) == [*range(1, 161)]
 
 
-@pytest.mark.parametrize("count", [120, 700])
+@pytest.mark.parametrize("count", [120, 300])
 def test_updates_at_every_request_do_not_prevent_the_proof(count: int) -> None:
     tied = TiedList(tied_rows(count, others=100), adversary.rotated, random.Random(1), leave=1)
     before = {row.id for row in tied.rows}
@@ -308,11 +308,12 @@ def reached(count: int, order: Sort, sort_keys: tuple[SortKey, ...] = TIME_KEYS)
 END_USERS: tuple[SortKey, ...] = (*TIME_KEYS, "email")
 
 
+@pytest.mark.usefixtures("_six_pages")
 @pytest.mark.parametrize(
     ("count", "order", "sort_keys", "rows", "requests"),
     [
-        (2_900, adversary.stable, END_USERS, 2_900, 320),  # By e-mail in both directions.
-        (4_000, adversary.reversible, ("created_at",), 3_000, 200),
+        (580, adversary.stable, END_USERS, 580, 80),  # By e-mail in both directions.
+        (800, adversary.reversible, ("created_at",), 600, 40),
     ],
 )
 def test_as_many_ties_are_read_as_all_lists_show(

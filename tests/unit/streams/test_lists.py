@@ -369,8 +369,7 @@ def test_an_unproven_second_that_the_next_sync_reads_again_is_only_a_warning(
 
 
 @pytest.mark.usefixtures("_one_page")
-@LISTS
-@pytest.mark.parametrize("age", [10, 10_000])
+@pytest.mark.parametrize(("stream", "age"), [("end_users", 10), ("end_users", 10_000), ("declines", 10)])
 def test_a_full_table_with_an_unproven_second_is_not_activated(
     stream: str, age: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
