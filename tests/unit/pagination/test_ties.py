@@ -200,7 +200,7 @@ def test_end_users_hidden_in_every_order_by_time_are_found_by_email() -> None:
     assert sorted(read(tied, incremental(tied, (*TIME_KEYS, "email")))) == [*range(1, 161)]
 
 
-@pytest.mark.parametrize("count", [120, 300])
+@pytest.mark.parametrize("count", [120, 700])
 def test_updates_at_every_request_do_not_prevent_the_proof(count: int) -> None:
     tied = TiedList(tied_rows(count, others=100), adversary.rotated, random.Random(1), leave=1)
     before = {row.id for row in tied.rows}
@@ -253,20 +253,37 @@ def test_a_row_that_enters_is_not_mistaken_for_a_hidden_one() -> None:
     assert reasons != [""]
 
 
+@pytest.mark.parametrize("entry", range(2, 8))
 @pytest.mark.parametrize("sort_keys", [TIME_KEYS, ("created_at",)])
-def test_a_late_commit_is_not_mistaken_for_a_hidden_row_of_a_full_table(sort_keys: tuple[SortKey, ...]) -> None:
+def test_a_late_commit_is_not_mistaken_for_a_hidden_row_of_a_full_table(
+    sort_keys: tuple[SortKey, ...], entry: int
+) -> None:
     tied = TiedList(tied_rows(60), adversary.hiding(1), now=SECOND + 30)
 
     def fetch(query: Query) -> list[Record]:
         page = tied.fetch(query)
-        if tied.requests == 2:
-            tied.rows.append(Row(1_000, TIE, TIE))
+        if tied.requests == entry:
+            tied.rows.append(Row(1_000, TIE - 0.1, TIE - 0.1))
         return page
 
     unproven = list[UnprovenSecond]()
     reader = KeysetReader(fetch, unproven.append, settled_until=int(tied.now) - 300)
     list(reader.read(Query("created_at", sort_keys=sort_keys)))
     assert unproven
+
+
+@pytest.mark.parametrize("short", range(2, 8))
+def test_a_page_of_ties_that_comes_short_once_hides_no_row(short: int) -> None:
+    tied = TiedList(tied_rows(120), adversary.stable)
+
+    def fetch(query: Query) -> list[Record]:
+        page = tied.fetch(query)
+        return page[:10] if tied.requests == short else page
+
+    unproven = list[UnprovenSecond]()
+    read_ids = [record["id"] for record in KeysetReader(fetch, unproven.append).read(responses(tied))]
+    assert sorted(read_ids) == [*range(1, 121)]
+    assert not unproven
 
 
 def rotated_in_reverse(rows_moved: int) -> Sort:
