@@ -97,7 +97,7 @@ def test_a_scan_starts_where_another_one_stopped(server_url: str) -> None:
         assert len({fetch(Query("created_at"))[1]["id"] for _ in range(6)}) > 1
 
 
-@pytest.mark.parametrize(("ties", "others"), [(213, 300), (700, 0)])
+@pytest.mark.parametrize(("ties", "others"), [(213, 300), (400, 0)])
 def test_all_rows_of_a_bulk_insert_are_read(account: DatabaseAccount, ties: int, others: int) -> None:
     for stream, sort_keys in LISTS.items():
         table = getattr(account, stream)
