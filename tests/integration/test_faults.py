@@ -172,7 +172,7 @@ def test_a_token_endpoint_that_is_down_ends_the_sync_at_once_with_its_state() ->
         run = checked(tap(config=sandbox.config, sleepless=True))
     assert run.status == 1
     [error] = run.errors
-    assert error.startswith("declines: 503 Service Unavailable for /oauth/token. Giving up after ")
+    assert error.startswith("Access token: 503 Service Unavailable for /oauth/token. Giving up after ")
     assert run.messages[-1]["type"] == "STATE"
     assert run.bookmark("declines")
     assert {request.path for request in sandbox.requests} == {"/oauth/token", "/v1/declines"}

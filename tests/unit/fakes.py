@@ -48,8 +48,9 @@ class FakeClient(Client):
         super().__init__(SETTINGS, HASTY, rate_limiter=RateLimiter(clock, self.slept.append), sleep=lambda _: None)
         self._answer = answer
 
-    def authenticate(self) -> None:
+    def authenticate(self) -> dict[str, str]:
         self.rate_limiter.clock.update(self.date)
+        return {}
 
     def request(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         self.requests.append((path, dict(params)))
