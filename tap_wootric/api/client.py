@@ -112,6 +112,7 @@ class Client:
         Raises:
             ApiUnavailableError: No token could be fetched, so no path can be read.
         """
+        self._check()
         try:
             return self.with_retries("Access token", self.authenticator.auth_header)
         except FatalAPIError as error:
@@ -190,7 +191,6 @@ class Client:
             seconds -= 1
 
     def _send(self, path: str, params: Mapping[str, Any]) -> requests.Response:
-        self._check()
         self.rate_limiter.wait(path)
         headers = self.authenticate()  # After the wait, in which a token may expire.
         self.rate_limiter.requests_sent += 1

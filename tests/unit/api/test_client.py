@@ -231,7 +231,7 @@ def test_waits_for_limits_and_retries_and_the_next_request_end_when_a_check_rais
         if next(checks) > 3:
             raise Terminated(15)
 
-    client_ = Client(SETTINGS, session=FakeApi([]).session(), sleep=time.sleep, check=check)
+    client_ = Client(SETTINGS, session=FakeApi([token()]).session(), sleep=time.sleep, check=check)
     client_.rate_limiter.learn(PATH, response(429, headers={"Retry-After": "90"}))
     for _ in range(2):
         with pytest.raises(Terminated):
