@@ -187,15 +187,6 @@ class ListStream(WootricStream):
             advice = f"The next sync continues after {'that second' if number == 1 else 'those seconds'}"
         raise FatalAPIError(f"{self.name}: {self._unproven[0]}{others}. {advice}")
 
-    @property
-    @override
-    def error_line(self) -> str:
-        """One line about what made the last sync fail, also if it was more than one thing."""
-        line = super().error_line
-        if line and self._unproven and str(self._unproven[0]) not in line:
-            line += f". Also: {self._unproven[0]}"
-        return line
-
     @override
     def forecast(self, second: int) -> RequestsAfter | None:
         """Return an estimate of the rest of a sync from a Unix second on, or None."""

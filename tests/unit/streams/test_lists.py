@@ -394,7 +394,7 @@ def test_several_unproven_seconds_are_one_line(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.usefixtures("_one_page")
 @pytest.mark.parametrize("error", [response(400, {}), ApiUnavailableError("Wootric rejected the credentials")])
-def test_an_unproven_second_is_reported_even_if_another_error_ends_the_stream(
+def test_an_unproven_second_is_logged_even_if_another_error_ends_the_stream(
     error: requests.Response | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [row(number, NOW - 10_000) for number in range(150)] + [row(200, NOW - 9_000)]
@@ -414,5 +414,5 @@ def test_an_unproven_second_is_reported_even_if_another_error_ends_the_stream(
     if isinstance(error, Exception):
         assert line == "Wootric rejected the credentials"
     else:
-        assert line.startswith(f"declines: 400 Bad Request for /v1/responses. Also: {unproven}")
+        assert line == "declines: 400 Bad Request for /v1/responses"
     assert unproven in warnings(caplog)[0]
