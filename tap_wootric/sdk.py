@@ -200,21 +200,15 @@ class SdkStream(Stream):
         """
         raise error
 
-    @property
-    def table_version(self) -> int | None:
-        """The version that RECORD messages carry, if there is one."""
+    def use_table_version(self, version: int) -> None:
+        """Let RECORD messages carry a version."""
         # Private, and so is the method for the message. The SDK would send ACTIVATE_VERSION before the rows, and if the
         # sync then fails, the target is left with an empty table.
-        return self._stream_version
-
-    @table_version.setter
-    def table_version(self, version: int | None) -> None:
         self._stream_version = version
 
-    def activate_table_version(self) -> None:
+    def activate_table_version(self, version: int) -> None:
         """Let the target drop the rows of other versions."""
-        if self._stream_version is not None:
-            self._write_activate_version_message(self._stream_version)
+        self._write_activate_version_message(version)
 
     def write_state(self) -> None:
         """Write a STATE if there are records that the last one does not cover."""
@@ -244,5 +238,5 @@ class SdkStream(Stream):
     @property
     @override
     def emit_activate_version_messages(self) -> bool:
-        # Public. See `table_version`.
+        # Public. See `use_table_version`.
         return False

@@ -148,11 +148,9 @@ def test_records_carry_the_table_version_and_its_activation_comes_when_it_is_cal
     tap = make_tap()
     stream = tap.streams["rows"]
     stream.forced_replication_method = "FULL_TABLE"
-    stream.activate_table_version()
-    stream.table_version = 7
-    assert stream.table_version == 7
+    stream.use_table_version(7)
     stream.sync()
-    stream.activate_table_version()
+    stream.activate_table_version(7)
     written = messages(capsys.readouterr().out)
     assert [message["version"] for message in written if message["type"] in {"RECORD", "ACTIVATE_VERSION"}] == [7] * 4
     assert written[-1]["type"] == "ACTIVATE_VERSION"
