@@ -25,11 +25,9 @@ from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.messages import MessageWriter
 from tap_wootric.progress import Effort, log_total
 from tap_wootric.records.timestamps import normalize_timestamp
-from tap_wootric.sdk import SdkTap
-from tap_wootric.settings import Settings
 from tap_wootric.signals import Terminated, kill_on_repeat
 from tap_wootric.streams import STREAMS
-from tap_wootric.streams.base import WootricStream
+from tap_wootric.streams.base import ConnectedTap, WootricStream
 
 _NO_STREAM_SELECTED = (
     'No stream is selected: set "selected": true in the metadata of streams in the catalog (with Meltano: select), or '
@@ -55,7 +53,7 @@ class FailedStreamsError(LinesError):
     """Streams failed, with a line for each. The others were read, unless the last line says what ended the sync."""
 
 
-class TapWootric(SdkTap):
+class TapWootric(ConnectedTap):
     """Copies the surveys of a Wootric (InMoment) account to a warehouse or to files.
 
     These are end users, responses, declines, and statistics of NPS and emails: all of them, or what has changed since
@@ -66,10 +64,9 @@ class TapWootric(SdkTap):
     name = "tap-wootric"
     config_jsonschema: ClassVar[dict[str, Any]] = settings.SCHEMA
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
-        capability for capability in SdkTap.capabilities if capability is not PluginCapabilities.BATCH
+        capability for capability in ConnectedTap.capabilities if capability is not PluginCapabilities.BATCH
     ]
     message_writer_class = MessageWriter
-    message_writer: MessageWriter
 
     def __init__(
         self,
@@ -99,19 +96,7 @@ class TapWootric(SdkTap):
     @override
     def discover_streams(self) -> list[WootricStream]:
         """Return all streams. They are the same for every account."""
-        return [stream(self, lambda: self.settings, lambda: self.client) for stream in STREAMS.values()]
-
-    # Shared by the streams
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The settings. They are checked when the tap is created, unless `validate_config` is off."""
-        return Settings.from_config(self.config, default_user_agent=f"{self.name}/{self.plugin_version}")
-
-    @cached_property
-    def client(self) -> Client:
-        """Sends all requests."""
-        return Client(self.settings, check=self.message_writer.raise_if_terminated)
+        return [stream(self) for stream in STREAMS.values()]
 
     # A sync
 

@@ -65,7 +65,7 @@ class ListStream(WootricStream):
 
         The API sets a row's time before its transaction commits, so rows can appear behind those already read.
         """
-        return self.settings.lookback_seconds
+        return self.tap.settings.lookback_seconds
 
     @override
     def sample_params(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class ListStream(WootricStream):
         sync_range = super().range_from(now, latest)
         if not self._rechecks(now):
             return sync_range
-        start = min(sync_range.start, max(0, now - self.settings.recheck_days * SECONDS_PER_DAY))
+        start = min(sync_range.start, max(0, now - self.tap.settings.recheck_days * SECONDS_PER_DAY))
         return replace(sync_range, start=max(self.start_date, start))
 
     def _rechecks(self, now: int) -> bool:
@@ -97,7 +97,7 @@ class ListStream(WootricStream):
             return False
         last_sync = unix_seconds(self.bookmark) + self.lookback_seconds
         is_first_on_day = last_sync // SECONDS_PER_DAY < now // SECONDS_PER_DAY
-        return is_first_on_day and FIRST_SYNC not in self.stream_state and self.settings.recheck_days > 0
+        return is_first_on_day and FIRST_SYNC not in self.stream_state and self.tap.settings.recheck_days > 0
 
     @property
     def query_key(self) -> TimeKey:
@@ -129,7 +129,7 @@ class ListStream(WootricStream):
             progress.reached(self.position)
             for time_range in (query.created_at, query.updated_at):
                 if len(time_range) == 1:  # No row enters a second that is over.
-                    self.client.rate_limiter.sleep_until(time_range.lt)
+                    self.tap.client.rate_limiter.sleep_until(time_range.lt)
             return self.records_with_retries(parameters(query))
 
         note_unproven = partial(self._note_unproven, read_until=bookmark, settled_until=settled_until)
@@ -148,7 +148,7 @@ class ListStream(WootricStream):
             self.logger.info(
                 "%s: read the last %s again (%s), because the API cannot say which rows have changed",
                 self.name,
-                counted(self.settings.recheck_days, "day"),
+                counted(self.tap.settings.recheck_days, "day"),
                 counted(rechecked, "row"),
             )
 

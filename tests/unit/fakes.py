@@ -74,8 +74,7 @@ def make_tap(
 
 def make_stream(stream: type[WootricStream], answer: Answer = no_request, **options: Any) -> Any:
     """Return a stream of its own, in a tap that does not know it."""
-    tap = make_tap(answer, **options)
-    return stream(tap, lambda: tap.settings, lambda: tap.client)
+    return stream(make_tap(answer, **options))
 
 
 def catalog_of(tap: Any, *selected: str, **metadata: str) -> dict[str, Any]:
