@@ -18,7 +18,7 @@ from tap_wootric.api.responses import safe_message
 from tap_wootric.messages import discard_stdout, prepare_output, reason
 from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
-from tap_wootric.tap import LinesError, TapWootric
+from tap_wootric.tap import FailedStreamsError, TapWootric
 
 
 def main() -> None:
@@ -30,9 +30,7 @@ def main() -> None:
         _run()
     except Terminated as termination:
         _exit_after_signal(termination)
-    except LinesError as error:
-        _fail(error.lines)
-    except ConfigValidationError as error:
+    except (ConfigValidationError, FailedStreamsError) as error:
         _fail(error.errors)
     except (SingerSDKError, requests.RequestException) as error:
         _fail([safe_message(error)])
@@ -58,8 +56,8 @@ def _run() -> None:
     warnings.filterwarnings("ignore", "http.cookiejar bug")  # Otherwise a malformed cookie is logged with a traceback.
     try:
         cli = TapWootric.cli  # This sets up logging.
-    except Exception as error:  # Only these variables can make it fail, in many ways.
-        raise LinesError([f"Invalid LOGLEVEL or SINGER_SDK_LOG_CONFIG: {safe_message(error)}"]) from error
+    except Exception as error:  # noqa: BLE001 - Only these variables can make it fail, in many ways.
+        _fail([f"Invalid LOGLEVEL or SINGER_SDK_LOG_CONFIG: {safe_message(error)}"])
     lost: list[logging.LogRecord] = []
     for handler in logging.getLogger().handlers:
         handler.addFilter(is_worth_logging)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,14 +26,14 @@ def account_of(settings: Settings, state: Mapping[str, Any]) -> dict[str, str]:
     """
     (name, value), _secret = settings.credentials.items()
     selected = settings.account_token if name == "username" else None  # A client_id belongs to one account.
-    salt = _known(state).get("salt") or secrets.token_hex(8)
+    salt = str(state.get(KEY, {}).get("salt") or secrets.token_hex(8))
     login = json.dumps([name, value, selected]).encode()
-    hashed = hashlib.pbkdf2_hmac("sha256", login, salt.encode("utf-8", "surrogatepass"), _HASH_ROUNDS).hex()
+    hashed = hashlib.pbkdf2_hmac("sha256", login, salt.encode(), _HASH_ROUNDS).hex()
     return {"host": str(urlsplit(settings.api_url).hostname), "salt": salt, "login": hashed}
 
 
-def warning(account: Mapping[str, str], state: Mapping[str, Any]) -> str | None:
-    """Return a line about a state that was read with another login, or None.
+def warnings(account: Mapping[str, str], state: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line about a state that was read with another login, if it was.
 
     States of other taps, and of earlier versions of this one, do not name an account.
 
@@ -44,23 +44,15 @@ def warning(account: Mapping[str, str], state: Mapping[str, Any]) -> str | None:
     Raises:
         ValueError: The state was read from another host.
     """
-    known = _known(state)
+    known = state.get(KEY, {})
     if known.get("host", account["host"]) != account["host"]:
         raise ValueError(
             f"The state was read from {known['host']}, but the settings name {account['host']}. If that is another "
             "account, clear the state and load into another schema; if it is the same account under another name, "
             f'remove "{KEY}" from the state'
         )
-    if known.get("login", account["login"]) == account["login"]:
-        return None
-    return (
-        "The state was read with another client_id, username or account_token. If these belong to another account, "
-        "stop, clear the state, and load into another schema"
-    )
-
-
-def _known(state: Mapping[str, Any]) -> dict[str, str]:
-    known = state.get(KEY)
-    if not isinstance(known, Mapping):
-        return {}
-    return {name: value for name, value in known.items() if isinstance(value, str)}
+    if known.get("login", account["login"]) != account["login"]:
+        yield (
+            "The state was read with another client_id, username or account_token. If these belong to another account, "
+            "stop, clear the state, and load into another schema"
+        )

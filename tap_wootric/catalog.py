@@ -12,7 +12,6 @@ from dataclasses import fields
 from typing import Any, Literal
 
 import msgspec
-from singer_sdk.singerlib import Catalog
 from singer_sdk.singerlib.catalog import CatalogEntry, StreamMetadata
 
 from tap_wootric.streams.base import WootricStream
@@ -44,11 +43,6 @@ def complete(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Any:
     _refuse_repeated("the catalog", [entry["tap_stream_id"] for entry in catalog["streams"]])
     entries = [_entry(entry, streams) for entry in catalog["streams"] if entry["tap_stream_id"] in streams]
     return {**catalog, "streams": entries}
-
-
-def as_json(catalog: Any) -> Any:
-    """Return the JSON of a catalog, which may already be JSON or None."""
-    return catalog.to_dict() if isinstance(catalog, Catalog) else catalog
 
 
 class _Flags(msgspec.Struct, rename=lambda name: name.replace("_", "-")):

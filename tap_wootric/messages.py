@@ -39,34 +39,25 @@ class MessageWriter(MsgSpecWriter):
     def __init__(self) -> None:
         super().__init__()
         self._buffer = bytearray()
-        self._last_state = b""
-        """The STATE that was written last, if no RECORD followed it."""
         self._is_writing = False
         self._termination: Terminated | None = None
 
     @override
     def write_message(self, message: Any) -> None:
-        """Write a message, except for a STATE that repeats the last one with no RECORD in between.
+        """Write a message.
 
         Raises:
             OutputError: The message cannot be written.
             Terminated: A signal arrived. The buffered messages have been written.
         """
         line = self.format_message(message)
-        is_record, is_state = isinstance(message, RecordMessage), isinstance(message, StateMessage)
-        if is_record:
-            self._last_state = b""
-        elif is_state:
-            if line == self._last_state:
-                return
-            self._last_state = bytes(line)
         if not line.isascii():
             for separator, escape in _LINE_SEPARATORS.items():
                 line = line.replace(separator, escape)
         self._buffer += line
-        if not is_record or len(self._buffer) >= _BLOCK_BYTES:
+        if not isinstance(message, RecordMessage) or len(self._buffer) >= _BLOCK_BYTES:
             self._flush()
-        if not is_state:  # The final STATE still has to be written.
+        if not isinstance(message, StateMessage):  # The final STATE still has to be written.
             self.raise_if_terminated()
 
     def _flush(self) -> None:

@@ -79,16 +79,13 @@ def is_worth_logging(record: logging.LogRecord) -> bool:
     """
     if not record.pathname.startswith(_SDK_FOLDER) or logging.getLogger().isEnabledFor(logging.DEBUG):
         return True
-    # The text is the SDK's, and does not say which error; the tap logs that.
-    return record.levelno != logging.INFO and not str(record.msg).startswith("An unhandled error")
+    # These two do not say which error; other lines do.
+    vague = ("An unhandled error", "Config validation failed")
+    return record.levelno != logging.INFO and not str(record.msg).startswith(vague)
 
 
 class SdkTap(Tap):
     """A tap with seams that the SDK lacks. The methods up to `on_signal` are for subclasses to override."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._bookmark_writer = _BookmarkWriter(self)
 
     def prepare_config(self, config: Mapping[str, Any], *, validate: bool) -> dict[str, Any]:  # noqa: ARG002
         """Return the config that the SDK is to use, before it checks it and adds defaults.
@@ -119,7 +116,7 @@ class SdkTap(Tap):
     @override
     def state_writer(self) -> StateWriter:
         # Public, but its class is not. Streams write all their STATE messages with it.
-        return self._bookmark_writer
+        return _BookmarkWriter(self)
 
     @override
     def setup_mapper(self) -> None:
@@ -200,15 +197,16 @@ class SdkStream(Stream):
         """
         raise error
 
-    def use_table_version(self, version: int) -> None:
-        """Let RECORD messages carry a version."""
+    def set_table_version(self, version: int) -> None:
+        """Let RECORD messages carry a version from now on."""
         # Private, and so is the method for the message. The SDK would send ACTIVATE_VERSION before the rows, and if the
         # sync then fails, the target is left with an empty table.
         self._stream_version = version
 
-    def activate_table_version(self, version: int) -> None:
+    def activate_table_version(self) -> None:
         """Let the target drop the rows of other versions."""
-        self._write_activate_version_message(version)
+        if self._stream_version is not None:
+            self._write_activate_version_message(self._stream_version)
 
     def write_state(self) -> None:
         """Write a STATE if there are records that the last one does not cover."""
@@ -229,14 +227,8 @@ class SdkStream(Stream):
         # effect on sorted streams. A `state_manager` of our own would be public, but cost more for each record.
         pass
 
-    @override
-    def get_batch_config(self, config: Mapping[str, Any]) -> None:
-        # Public. The SDK moves the bookmark before it writes a BATCH message: a signal or an error in between would
-        # leave a state ahead of its rows.
-        return None
-
     @property
     @override
     def emit_activate_version_messages(self) -> bool:
-        # Public. See `use_table_version`.
+        # Public. See `set_table_version`.
         return False

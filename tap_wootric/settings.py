@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
@@ -36,9 +36,6 @@ _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("fa
 
 _MAX_INTEGER = 10**9
 """The largest value of an integer whose schema has no maximum."""
-
-_RETIRED = {"concurrency": "requests are sent one at a time"}
-"""Settings of earlier versions that have no effect any more, and why."""
 
 _SECRETS = {*GRANTS[0], *GRANTS[1], "account_token"}
 """Settings whose values are never logged. The username is one of them, because people paste their password into it."""
@@ -186,12 +183,9 @@ class Settings:
 def normalized(config: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config with the region in lower case, and numbers such as 4.0 as integers where these are expected.
 
-    It is without nulls and empty strings, which Meltano passes for settings that are not set. Empty credentials stay,
-    so that `errors` can report them.
+    It is without nulls and empty strings, which Meltano passes for settings that are not set.
     """
-    credentials = (*GRANTS[0], *GRANTS[1])
-    is_set = {name for name, value in config.items() if value is not None and (value != "" or name in credentials)}
-    result = {name: value for name, value in config.items() if name in is_set}
+    result = {name: value for name, value in config.items() if value is not None and value != ""}
     for name, value in result.items():
         if name == "region" and isinstance(value, str):
             result[name] = value.lower()
@@ -208,7 +202,10 @@ def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: flo
         properties: The properties of the settings' schema, including the SDK's own.
         now: The current Unix time in seconds.
     """
-    return [*_misspelt(config, properties), *_mistyped(config, properties)] or [
+    misspelt = [
+        f"Unknown setting {name}; did you mean {meant}?" for name in config if (meant := _meant(name, properties))
+    ]
+    return [*misspelt, *_mistyped(config, properties)] or [
         *_credential_errors(config),
         *_region_errors(config),
         *_url_errors(config),
@@ -218,8 +215,7 @@ def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: flo
 
 def warnings(config: Mapping[str, Any], properties: Mapping[str, Any]) -> list[str]:
     """Return one line for each setting that has no effect, or that shows the credentials to others."""
-    unknown = [name for name in config if name not in properties]
-    lines = [f"Ignoring {'' if name in _RETIRED else 'unknown '}setting {name}{_why_retired(name)}" for name in unknown]
+    lines = [f"Ignoring unknown setting {name}" for name in config if name not in properties]
     url = urlsplit(config.get("api_url", ""))
     if url.scheme == "http" and not _LOOPBACK.fullmatch(url.hostname or ""):
         lines.append("api_url begins with http://, so the credentials and all rows are sent unencrypted; use https://")
@@ -239,55 +235,41 @@ def secrets(config: Mapping[str, Any]) -> Iterator[str]:
                 values += items
 
 
-def from_environment(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def from_environment(environment: Mapping[str, str], properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings in environment variables. Empty variables count as not set.
 
     A text that does not have the type of its setting stays text, for `errors` to report.
     """
     config: dict[str, Any] = {}
     for name, schema in properties.items():
-        text = environment.get(f"{prefix}{name.upper()}")
+        text = environment.get(f"{ENVIRONMENT_PREFIX}{name.upper()}")
         if not text:
             continue
         config[name] = text
         if "boolean" in schema["type"]:
             config[name] = _BOOLEANS.get(text.lower(), text)
         elif "string" not in schema["type"]:
-            with suppress(ValueError, RecursionError):
+            with suppress(ValueError):
                 config[name] = parse_json(text)
     return config
 
 
-def environment_warnings(environment: Mapping[str, str], properties: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield one line for each variable that looks like a misspelt setting. The tap reads known ones only.
-
-    Meltano's own variables (TAP_WOOTRIC__SELECT), fields of settings (TAP_WOOTRIC_STREAM_MAP_CONFIG_SALT) and settings
-    of other accounts (TAP_WOOTRIC_ACME_REGION) look similar to settings as well.
-    """
-    objects = tuple(f"{name}_" for name, schema in properties.items() if "object" in schema["type"])
-    endings = tuple(f"_{name}" for name in properties)
+def environment_warnings(environment: Iterable[str], properties: Iterable[str]) -> Iterator[str]:
+    """Yield one line for each environment variable that looks like a misspelt setting. It may be of another program."""
     for variable in environment:
-        name = variable.removeprefix(prefix).lower()
-        if not variable.startswith(prefix) or name in properties or "__" in variable:
-            continue
-        if name in _RETIRED:
-            yield f"Ignoring setting {variable}{_why_retired(name)}"
-        elif name.startswith(objects) or name.endswith(endings):
-            continue
-        elif similar := difflib.get_close_matches(name, properties, n=1):
-            yield f"Ignoring unknown setting {variable}; did you mean {prefix}{similar[0].upper()}?"
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name != variable and (meant := _meant(name.lower(), properties)):
+            yield f"Ignoring unknown setting {variable}; did you mean {ENVIRONMENT_PREFIX}{meant.upper()}?"
 
 
-def _why_retired(name: str) -> str:
-    return f": {_RETIRED[name]}" if name in _RETIRED else ""
+def _meant(name: str, properties: Iterable[str]) -> str:
+    """Return the setting of which a name looks like a misspelling, or an empty string.
 
-
-def _misspelt(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
-    for name in config:
-        if name in properties:
-            continue
-        if similar := difflib.get_close_matches(name, properties, n=1, cutoff=0.75):
-            yield f"Unknown setting {name}; did you mean {similar[0]}?"
+    A name that contains a setting's is that of another account (acme_region) or of a field (stream_map_config_salt).
+    """
+    if any(f"_{known}_" in f"_{name}_" for known in properties):
+        return ""
+    return next(iter(difflib.get_close_matches(name, properties, n=1, cutoff=0.75)), "")
 
 
 def _mistyped(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:
@@ -305,8 +287,7 @@ def _mistyped(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Itera
         elif "boolean" in types and not isinstance(value, bool):
             yield f"{name} must be true or false{_not(name, value)}"
         elif "object" in types and not isinstance(value, Mapping):  # It may hold a secret.
-            reason = _json_error(value) if isinstance(value, str) else None
-            yield f"{name} must be a JSON object{f': {reason}' if reason else ''}"
+            yield f"{name} must be a JSON object{_json_error(value)}"
 
 
 def _string_errors(name: str, value: object) -> Iterator[str]:
@@ -315,7 +296,7 @@ def _string_errors(name: str, value: object) -> Iterator[str]:
     elif not value.isprintable():
         shown = "" if name in _SECRETS else f": {_shown(value)}"
         yield f"{name} contains a non-printable character, such as a line break{shown}"
-    elif value.strip() and value != value.strip():
+    elif value != value.strip():
         yield f"{name} begins or ends with a blank{_not(name, value)}; remove it"
     elif name in _SECRETS and value.endswith("…"):
         yield f"{name} is the placeholder of an example; replace it with the account's own"
@@ -325,7 +306,7 @@ def _string_errors(name: str, value: object) -> Iterator[str]:
 
 def _grants_in_use(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the grants of which any setting is set; the usual one if there are none."""
-    return [grant for grant in GRANTS if any(config.get(name) for name in grant)] or [GRANTS[0]]
+    return [grant for grant in GRANTS if not config.keys().isdisjoint(grant)] or [GRANTS[0]]
 
 
 def _credential_errors(config: Mapping[str, Any]) -> Iterator[str]:
@@ -333,10 +314,7 @@ def _credential_errors(config: Mapping[str, Any]) -> Iterator[str]:
     if others:
         yield "Set either client_id and client_secret or username and password, not both"
         return
-    missing = [
-        f"{name} {'is empty' if name in config else 'is not set'}" for name in grant if not config.get(name, "").strip()
-    ]
-    if missing:
+    if missing := [f"{name} is not set" for name in grant if name not in config]:
         yield f"{' and '.join(missing)}: set client_id and client_secret, or username and password"
 
 
@@ -353,20 +331,30 @@ def _region_errors(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _url_errors(config: Mapping[str, Any]) -> Iterator[str]:
-    if "api_url" in config and not _is_base_url(config["api_url"]):
+    try:
+        url = urlsplit(config.get("api_url", API_URLS["us"]))
+        url.port  # noqa: B018 - Raises if it is not a number.
+        host = (url.hostname or "").encode("idna")  # Raises if a label is too long.
+        is_base_url = url.scheme in {"http", "https"} and host and not (url.query or url.fragment or "@" in url.netloc)
+    except ValueError:
+        is_base_url = False
+    if not is_base_url:
         yield "api_url must be a URL such as https://api.wootric.com: a scheme, a host, and at most a path"
 
 
 def _start_date_errors(config: Mapping[str, Any], now: float) -> Iterator[str]:
     if "start_date" not in config:
         return
-    if not _is_date(config["start_date"]):
-        yield (
-            "start_date must be a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z"
-            f"{_not('start_date', config['start_date'])}"
-        )
-    elif unix_seconds(normalize_timestamp(config["start_date"])) > now + SECONDS_PER_DAY:
-        yield f"start_date is in the future, so nothing would be read: {_shown(config['start_date'])}"
+    text = config["start_date"]
+    try:
+        second = unix_seconds(normalize_timestamp(text)) if text[4:5] == "-" else None  # 20240101 is no Unix second.
+    except ValueError:
+        second = None
+    if second is None:
+        expected = "a date or time such as 2024-01-01 or 2024-01-01T00:00:00Z"
+        yield f"start_date must be {expected}{_not('start_date', text)}"
+    elif second > now + SECONDS_PER_DAY:
+        yield f"start_date is in the future, so nothing would be read: {_shown(text)}"
 
 
 def _not(name: str, value: object) -> str:
@@ -376,13 +364,9 @@ def _not(name: str, value: object) -> str:
 
 def _shown(value: object) -> str:
     """Return a value as an error quotes it: on one line, and not too long."""
-    match value:
-        case str():
-            text = repr(value)
-        case bool() | int() | float() | None:
-            text = json.dumps(value)
-        case _:  # It may hold anything.
-            return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, list | Mapping):  # It may hold anything.
+        return "a list" if isinstance(value, list) else "an object"
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}…"
 
 
@@ -390,51 +374,28 @@ def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON document.
 
     Raises:
-        ValueError: It is empty or not JSON, or has a lone surrogate, which no message can hold.
-        RecursionError: It is nested too deeply.
+        ValueError: It is empty, not JSON or nested too deeply, or has a lone surrogate, which no message can hold.
     """
     if not text.strip():
         raise ValueError("it is empty")
-    content = json.loads(text, parse_constant=_reject_constant)
-    json.dumps(content, ensure_ascii=False).encode()
+    try:
+        content = json.loads(text)
+        json.dumps(content, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     return content
 
 
-def _reject_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _json_error(text: str) -> str | None:
-    """Return why a text is not JSON, without quoting it."""
+def _json_error(value: object) -> str:
+    """Return why a text is not JSON, as the end of an error, without quoting it. Empty for any other value."""
     try:
-        parse_json(text)
+        if isinstance(value, str):
+            parse_json(value)
     except ValueError as error:
-        return str(error)
-    except RecursionError:
-        return "it is nested too deeply"
-    return None
+        return f": {error}"
+    return ""
 
 
 def _region(account_token: str | None) -> str:
     """Return the region that the prefix of an account token stands for."""
     return _REGION_PREFIXES.get((account_token or "")[: len("NPS-EU-")], "us")
-
-
-def _is_base_url(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        url.port  # noqa: B018 - Raises if it is not a number.
-        (url.hostname or "").encode("idna")  # Raises if a label is too long.
-    except ValueError:
-        return False
-    has_more = url.query or url.fragment or url.username is not None
-    return url.scheme in {"http", "https"} and bool(url.hostname) and not has_more
-
-
-def _is_date(text: str) -> bool:
-    # 20240101 and the like would be read as Unix seconds.
-    try:
-        normalize_timestamp(text)
-    except ValueError:
-        return False
-    return text[4:5] == "-"

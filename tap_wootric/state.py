@@ -40,7 +40,7 @@ def migrate(state: Mapping[str, Any], streams: Mapping[str, type[WootricStream]]
     }
     return {
         "bookmarks": {name: _bookmark(name, entry, streams.get(name)) for name, entry in {**flat, **bookmarks}.items()},
-        **({account.KEY: state[account.KEY]} if account.KEY in state else {}),
+        **({account.KEY: state[account.KEY]} if isinstance(state.get(account.KEY), Mapping) else {}),
     }
 
 
@@ -60,12 +60,11 @@ def _bookmark(name: str, entry: Any, stream: type[WootricStream] | None) -> Any:
             raise ValueError(f"the bookmark of {name} has no replication_key_value, but {', '.join(sorted(names))}")
         return {}
     mark = {FIRST_SYNC: True} if entry.get(FIRST_SYNC) else {}
-    if not value or isinstance(value, bool):
-        raise ValueError(f"the bookmark of {name} is not a timestamp: {value!r:.60}")
     try:
-        return {"replication_key": key, "replication_key_value": stream.bookmark_at(value), **mark}
+        at = stream.bookmark_at(value or "")  # 0 is not 1970.
     except ValueError:
         raise ValueError(f"the bookmark of {name} is not a timestamp: {value!r:.60}") from None
+    return {"replication_key": key, "replication_key_value": at, **mark}
 
 
 def warnings(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, ClassVar, Self, cast
+from typing import IO, Any, ClassVar, cast
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
@@ -29,28 +29,17 @@ from tap_wootric.signals import Terminated, kill_on_repeat
 from tap_wootric.streams import STREAMS
 from tap_wootric.streams.base import ConnectedTap, WootricStream
 
-_NO_STREAM_SELECTED = (
-    'No stream is selected: set "selected": true in the metadata of streams in the catalog (with Meltano: select), or '
-    "omit the catalog"
-)
 
-
-class LinesError(SingerSDKError):
-    """An error that is reported in several lines, such as the mistakes in settings, catalog and state.
-
-    The SDK's command would add a line of its own to a ConfigValidationError.
+class FailedStreamsError(SingerSDKError):
+    """Streams failed. The others were read, unless the last line says what ended the sync.
 
     Attributes:
-        lines: What is wrong, one line each.
+        errors: What is wrong, a line for each stream.
     """
 
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("; ".join(lines))
-        self.lines = lines
-
-
-class FailedStreamsError(LinesError):
-    """Streams failed, with a line for each. The others were read, unless the last line says what ended the sync."""
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
 
 
 class TapWootric(ConnectedTap):
@@ -63,35 +52,26 @@ class TapWootric(ConnectedTap):
     # `--about` prints the docstring.
     name = "tap-wootric"
     config_jsonschema: ClassVar[dict[str, Any]] = settings.SCHEMA
+    # The SDK moves the bookmark before it writes a BATCH message: a state could be ahead of its rows.
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
         capability for capability in ConnectedTap.capabilities if capability is not PluginCapabilities.BATCH
     ]
-    message_writer_class = MessageWriter
 
     def __init__(
-        self,
-        *,
-        catalog: Any = None,
-        parse_env_config: bool = False,
-        message_writer: MessageWriter | None = None,
-        **options: Any,
+        self, *, config: Any = None, catalog: Any = None, parse_env_config: bool = False, **options: Any
     ) -> None:
-        self.message_writer = message_writer or MessageWriter()  # The SDK handles signals before it creates one.
+        self.message_writer = MessageWriter()  # The SDK handles signals before it creates one.
         self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
         properties = self.config_jsonschema["properties"]
+        config = dict(config or {})
         if parse_env_config:  # The SDK's parser takes a misspelt boolean for false, and fails on an empty integer.
-            found = settings.from_environment(os.environ, properties, settings.ENVIRONMENT_PREFIX)
-            options["config"] = {**(options.get("config") or {}), **found}
-        catalog = catalogs.as_json(catalog)
-        try:
+            config |= settings.from_environment(os.environ, properties)
+        hide(settings.secrets(config))
+        with _refusing("Invalid catalog: "):
             completed = catalogs.complete(catalog, STREAMS)
-        except ValueError as error:
-            raise _config_error(f"Invalid catalog: {error}") from error
-        for warning in catalogs.warnings(catalog, STREAMS):
+        for warning in (*catalogs.warnings(catalog, STREAMS), *settings.environment_warnings(os.environ, properties)):
             self.logger.warning(warning)
-        for warning in settings.environment_warnings(os.environ, properties, settings.ENVIRONMENT_PREFIX):
-            self.logger.warning(warning)
-        super().__init__(catalog=completed, message_writer=self.message_writer, **options)
+        super().__init__(config=config, catalog=completed, message_writer=self.message_writer, **options)
 
     @override
     def discover_streams(self) -> list[WootricStream]:
@@ -105,14 +85,12 @@ class TapWootric(ConnectedTap):
         """Sync all selected streams. Whatever ends it, the state of what was emitted is written.
 
         Raises:
-            ConfigValidationError: No stream is selected, or the state is that of another host.
+            ConfigValidationError: No stream is selected.
             FailedStreamsError: Some streams failed, or the API cannot be used at all.
             Terminated: A signal arrived.
         """
         effort = Effort(self.client.rate_limiter)
-        with self._collect_failures():
-            selected = self._selected_streams()
-            self._check_account()
+        with self._selected_streams() as selected:
             try:
                 super().sync_all()
                 self.message_writer.raise_if_terminated()
@@ -132,26 +110,33 @@ class TapWootric(ConnectedTap):
             ConfigValidationError, FailedStreamsError: As with a sync.
         """
         self.client = Client(self.settings, HASTY)
-        with self._collect_failures():
-            for stream in self._selected_streams():
+        with self._selected_streams() as selected:
+            for stream in selected:
                 stream.test()
         return True
 
     @contextmanager
-    def _collect_failures(self) -> Iterator[None]:
-        """Forget the errors of an earlier sync, and raise those that streams have kept at the end of this one.
+    def _selected_streams(self) -> Iterator[list[WootricStream]]:
+        """Yield the selected streams, and raise at the end what made some of them fail.
 
         Raises:
+            ConfigValidationError: No stream is selected.
             FailedStreamsError: Streams failed, or no stream can be read (the last line).
         """
-        for stream in self._wootric_streams:
-            stream.error = stream.progress = None
+        selected = [stream for stream in self._wootric_streams if stream.selected]
+        if not selected:
+            raise _config_error(
+                'No stream is selected: set "selected": true in the metadata of streams in the catalog (with Meltano: '
+                "select), or omit the catalog"
+            )
+        for stream in selected:
+            stream.error = stream.progress = None  # Of an earlier sync.
         unavailable: ApiUnavailableError | None = None
         try:
-            yield
+            yield selected
         except ApiUnavailableError as error:
             unavailable = error
-        lines = [stream.error_line for stream in self._wootric_streams if stream.error]
+        lines = [stream.error_line for stream in selected if stream.error]
         if unavailable:
             lines.append(safe_message(unavailable))
         if lines:
@@ -174,17 +159,6 @@ class TapWootric(ConnectedTap):
     def _wootric_streams(self) -> list[WootricStream]:
         return cast("list[WootricStream]", list(self.streams.values()))
 
-    def _selected_streams(self) -> list[WootricStream]:
-        """Return the selected streams.
-
-        Raises:
-            ConfigValidationError: There are none.
-        """
-        selected = [stream for stream in self._wootric_streams if stream.selected]
-        if not selected:
-            raise _config_error(_NO_STREAM_SELECTED)
-        return selected
-
     # Settings and state
 
     @property
@@ -195,26 +169,13 @@ class TapWootric(ConnectedTap):
     def _account(self) -> dict[str, str]:
         return account.account_of(self.settings, self._whole_state)
 
-    def _check_account(self) -> None:
-        """Warn if the state may be that of another account.
-
-        Raises:
-            ConfigValidationError: It is that of another host.
-        """
-        try:
-            if line := account.warning(self._account, self._whole_state):
-                self.logger.warning(line)
-        except ValueError as error:
-            raise _config_error(str(error)) from error
-
     @override
     def prepare_config(self, config: Mapping[str, Any], *, validate: bool) -> dict[str, Any]:
-        """Return the settings that are set, with `start_date` in UTC.
+        """Return the known settings that are set, with `start_date` in UTC.
 
         Raises:
             ConfigValidationError: A setting is wrong, and `validate` is set.
         """
-        hide(settings.secrets(config))
         properties = self.config_jsonschema["properties"]
         set_config = settings.normalized(config, properties)
         if not validate:
@@ -225,7 +186,7 @@ class TapWootric(ConnectedTap):
             self.logger.warning(warning)
         if "start_date" in set_config:  # The SDK puts it into states as it is.
             set_config["start_date"] = normalize_timestamp(set_config["start_date"])
-        return set_config
+        return {name: value for name, value in set_config.items() if name in properties}
 
     @override
     def setup_mapper(self) -> None:
@@ -236,27 +197,25 @@ class TapWootric(ConnectedTap):
                 the same name.
         """
         _raise_if_any(stream_maps.errors(self.config, {name: stream.schema for name, stream in STREAMS.items()}))
-        try:
+        with _refusing("Flattening gives two columns the same name; choose another flattening_separator: "):
             super().setup_mapper()
-        except ValueError as error:
-            columns = "Flattening gives two columns the same name; choose another flattening_separator"
-            raise _config_error(f"{columns}: {safe_message(error)}") from error
 
     @override
     def load_state(self, state: dict[str, Any]) -> None:
-        """Load a state, which may be one of singer-io's tap.
+        """Load a state, which may be one of singer-io's tap. Warn if it may be that of another account.
 
         Raises:
-            ConfigValidationError: It is not a state.
+            ConfigValidationError: It is not a state, or that of another host.
         """
-        try:
+        with _refusing("Invalid state: "):
             migrated = states.migrate(state, STREAMS)
-        except ValueError as error:
-            raise _config_error(f"Invalid state: {error}") from error
         super().load_state(migrated)
+        warnings = states.warnings(state, STREAMS)
         if account.KEY in migrated:  # The SDK only loads the bookmarks.
             self._whole_state[account.KEY] = migrated[account.KEY]
-        for warning in states.warnings(state, STREAMS):
+            with _refusing():
+                warnings += account.warnings(self._account, migrated)
+        for warning in warnings:
             self.logger.warning(warning)
 
     # The command
@@ -277,13 +236,11 @@ class TapWootric(ConnectedTap):
         result = super().cb_config(ctx, param, ("ENV",) * (len(files) < len(value)))
         for path in files:
             result.config.update(_json_object("--config", Path(path).read_bytes))
-        secrets = [*settings.secrets(result.config)]
-        hide(secrets)
-        for path in files if secrets and "MELTANO_EXTRACTOR_NAME" not in os.environ else ():
-            mode = Path(path).stat().st_mode
-            if stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
-                mode = stat.S_IMODE(mode)
-                cls.logger.warning("Other users may read %s (mode %o): run chmod 600", path, mode)
+        if any(settings.secrets(result.config)) and "MELTANO_EXTRACTOR_NAME" not in os.environ:
+            for file in map(Path, files):
+                mode = stat.S_IMODE(file.stat().st_mode)
+                if file.is_file() and mode & (stat.S_IRGRP | stat.S_IROTH):
+                    cls.logger.warning("Other users may read %s (mode %o): run chmod 600", file, mode)
         return result
 
     @classmethod
@@ -291,7 +248,7 @@ class TapWootric(ConnectedTap):
     def invoke(  # type: ignore[override]  # As in the SDK's own taps: these are the options of the command.
         cls,
         *,
-        config: Any = None,
+        config: Any,
         state: IO[str] | None = None,
         catalog: IO[str] | None = None,
         test: str = CliTestOptionValue.Disabled.value,
@@ -301,36 +258,27 @@ class TapWootric(ConnectedTap):
         """Run a sync or a test, or print information about the tap.
 
         Raises:
-            LinesError: A setting is wrong, or the state or the catalog is not valid.
+            ConfigValidationError: A setting is wrong, or the state or the catalog is not valid.
         """
         if about:
             cls.print_about(about_format)
             return
-        cls.print_version(print_fn=cls.logger.info)
         try:
-            tap = cls._created(
-                config=config.config if config else {},
-                parse_env_config=bool(config and config.parse_env),
+            tap = cls(
+                config=config.config,
+                parse_env_config=config.parse_env,
                 state=state and _json_object("--state", state.read),
                 catalog=catalog and _json_object("--catalog", catalog.read),
             )
-            match test:
-                case CliTestOptionValue.Disabled.value:
-                    tap.sync_all()
-                case CliTestOptionValue.Schema.value:
-                    tap.write_schemas()
-                case _:
-                    tap.run_connection_test()
-        except ConfigValidationError as error:
-            raise LinesError(error.errors) from error
-
-    @classmethod
-    def _created(cls, **options: Any) -> Self:
-        """Return the tap. Until it exists, a RecursionError comes from what it was given."""
-        try:
-            return cls(**options)
-        except RecursionError as error:
+        except RecursionError as error:  # It comes from what the tap was given.
             raise _config_error("Invalid settings, state or catalog: nested too deeply") from error
+        match test:
+            case CliTestOptionValue.Disabled.value:
+                tap.sync_all()
+            case CliTestOptionValue.Schema.value:
+                tap.write_schemas()
+            case _:
+                tap.run_connection_test()
 
     @classmethod
     @override
@@ -353,18 +301,23 @@ def _raise_if_any(lines: list[str]) -> None:
         raise _config_error(*lines)
 
 
+@contextmanager
+def _refusing(prefix: str = "") -> Iterator[None]:
+    """Turn an error about what the tap was given into a ConfigValidationError, with its message behind a prefix."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise _config_error(f"{prefix}{safe_message(error)}") from error
+
+
 def _json_object(option: str, read: Callable[[], str | bytes]) -> dict[str, Any]:
     """Return the content of the file that an option names.
 
     Raises:
         ConfigValidationError: It cannot be read, or it is not a JSON object.
     """
-    try:
+    with _refusing(f"Invalid {option} file: "):
         content = settings.parse_json(read())
-    except (OSError, ValueError) as error:
-        raise _config_error(f"Invalid {option} file: {error}") from error
-    except RecursionError as error:
-        raise _config_error(f"Invalid {option} file: it is nested too deeply") from error
     if not isinstance(content, dict):
         raise _config_error(f"Invalid {option} file: it is not a JSON object")
     return content

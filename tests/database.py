@@ -8,7 +8,7 @@ index scan, a parallel plan, or a sequential scan that starts in the middle of t
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -17,10 +17,8 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
-from psycopg.types.json import Jsonb
 
-from tools.sandbox.account import NOTE, Account, Body, Make, Row, Selection, Table
+from tools.sandbox.account import Account, Make, Row, Selection, Table
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -33,32 +31,18 @@ _CREATE = """
         updated_at timestamptz NOT NULL,
         email text,
         revision integer NOT NULL,
-        body jsonb NOT NULL,
         padding text
     ) WITH (autovacuum_enabled = off)
 """
-_INSERT = "INSERT INTO {table} VALUES (%s, %s, %s, %s, 0, %s, repeat('x', %s))"
-_UPDATE = "UPDATE {table} SET updated_at = %s, revision = revision + 1 WHERE id = %s"
-_ADD_NOTE = """
-    UPDATE {table} SET revision = revision + 1, body = jsonb_set(body, '{{notes}}', body -> 'notes' || %s) WHERE id = %s
-"""
-_DELETE = "DELETE FROM {table} WHERE id = %s"
-_SELECT = "SELECT id, created_at, updated_at, revision, body FROM {table}"
-_SCAN = "SELECT padding FROM {table} OFFSET %s LIMIT 1"
-_INSERT_MANY = """
+_INSERT = """
     INSERT INTO {table}
-    SELECT id, %(created)s + number * %(apart)s, %(updated)s + number * %(apart)s, email, 0,
-        %(body)s || CASE WHEN %(has_email)s THEN jsonb_build_object('email', email) ELSE '{{}}' END,
-        repeat('x', %(padding)s)
-    FROM generate_series(0, %(count)s - 1) AS number,
-        LATERAL (SELECT %(first)s + number AS id) AS ids,
-        LATERAL (
-            SELECT CASE
-                WHEN %(has_email)s AND number * 7919 %% 1000 >= %(without_email)s * 1000
-                THEN md5(id::text) || '@example.com'
-            END AS email
-        ) AS emails
+    SELECT id, moment, moment, md5(id::text) || '@example.com', 0, repeat('x', %(padding)s)
+    FROM generate_series(%(first)s, %(last)s) AS id,
+        LATERAL (SELECT %(created)s + (id - %(first)s) * %(apart)s AS moment) AS moments
 """
+_UPDATE = "UPDATE {table} SET updated_at = %s, revision = revision + 1 WHERE id = %s"
+_SELECT = "SELECT id, created_at, updated_at, email, revision FROM {table}"
+_SCAN = "SELECT padding FROM {table} OFFSET %s LIMIT 1"
 
 _AS_IF_LARGE = {
     "min_parallel_table_scan_size": "0",
@@ -95,174 +79,108 @@ class Options:
     """Bytes to add to each row, at most 7,900: then each block holds a single row."""
 
 
-class Writer:
-    """Changes the rows of a table on one connection."""
-
-    def __init__(self, connection: psycopg.Connection[Any], name: str, padding: int = 0) -> None:
-        self._connection = connection
-        self._name = name
-        self._padding = padding
-
-    def insert(self, row: Row) -> None:
-        email = row.body.get("email")
-        values = (row.id, _moment(row.created), _moment(row.updated), email, Jsonb(row.body), self._padding)
-        self.execute(_INSERT, values)
-
-    def update(self, row: Row, at: int) -> None:
-        self.execute(_UPDATE, (_moment(at), row.id))
-
-    def add_note(self, row: Row) -> None:
-        self.execute(_ADD_NOTE, (Jsonb(NOTE), row.id))
-
-    def delete(self, row: Row) -> None:
-        self.execute(_DELETE, (row.id,))
-
-    def execute(self, text: str, values: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Execute a statement, in which `{table}` stands for the table, and return its rows, if any."""
-        statement = sql.SQL(text).format(table=sql.Identifier(self._name))
-        cursor = self._connection.execute(statement, values)
-        return cursor.fetchall() if cursor.description else []
-
-
 class DatabaseTable(Table):
     """The rows of one list, stored in a table of a database.
 
     A `Row` is a copy: only the methods of the table change the stored row.
     """
 
-    def __init__(
-        self, connection: psycopg.Connection[Any], name: str, make: Make, rng: random.Random, options: Options
-    ) -> None:
+    def __init__(self, url: str, name: str, make: Make, rng: random.Random, options: Options) -> None:
         super().__init__(make, rng)
-        self._connection = connection
+        self._url = url
         self._name = name
         self._options = options
-        self._writer = Writer(connection, name, options.padding)
-        self._request_rng = copy(rng)  # A copy: the same seed must create the same rows as in memory.
-        self._writer.execute(_CREATE)
-        self._writer.execute(
-            "ALTER TABLE {table} ALTER padding SET STORAGE PLAIN"
-        )  # Neither compressed nor moved away.
-        self._writer.execute("CREATE UNIQUE INDEX ON {table} (id)")
+        # With client-side parameters, each request is planned for its values.
+        self.connection = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor)
+        self._execute("SET lock_timeout = '10s'")  # A `transaction` of the same test may have locked a row.
+        self._execute(_CREATE)
+        self._execute("ALTER TABLE {table} ALTER padding SET STORAGE PLAIN")  # Neither compressed nor moved away.
+        self._execute("CREATE UNIQUE INDEX ON {table} (id)")
         if options.indexes:
-            self._writer.execute("CREATE INDEX ON {table} (created_at)")
-            self._writer.execute("CREATE INDEX ON {table} (updated_at)")
+            self._execute("CREATE INDEX ON {table} (created_at)")
+            self._execute("CREATE INDEX ON {table} (updated_at)")
 
     @property
     def rows(self) -> dict[int, Row]:
         """A copy of each row by its id."""
-        return {row.id: row for row in map(_row, self._writer.execute(_SELECT + " ORDER BY id"))}
+        return {row.id: row for row in map(_row, self._execute(_SELECT + " ORDER BY id"))}
 
     def page(self, selection: Selection) -> list[Row]:
         if selection.whole_seconds or selection.shuffle_ties or selection.ignores_sort:
             raise NotImplementedError("A database stores timestamps and orders rows in its own way")
         self._prepare()
-        conditions: list[sql.Composable] = [
-            sql.SQL("{} {} {}").format(
-                sql.Identifier(f"{filter_.column}_at"),
-                sql.SQL(_COMPARE[filter_.operator]),
-                sql.Literal(_moment(filter_.bound)),
-            )
-            for filter_ in selection.filters
+        conditions = [
+            f"{filter_.column}_at {_COMPARE[filter_.operator]} %({number})s"
+            for number, filter_ in enumerate(selection.filters)
         ]
-        select = sql.SQL("{} WHERE {} ORDER BY {} {} LIMIT {} OFFSET {}").format(
-            sql.SQL(_SELECT).format(table=sql.Identifier(self._name)),
-            sql.SQL(" AND ").join(conditions or [sql.SQL("true")]),
-            sql.Identifier(selection.key),
-            sql.SQL("DESC" if selection.descending else "ASC"),
-            sql.Literal(selection.limit),
-            sql.Literal(selection.offset),
-        )
-        return [_row(columns) for columns in self._connection.execute(select).fetchall()]
+        bounds = {str(number): _moment(filter_.bound) for number, filter_ in enumerate(selection.filters)}
+        order = f"{selection.key} {'DESC' if selection.descending else 'ASC'}"
+        where = " AND ".join(conditions or ["true"])
+        page = f" WHERE {where} ORDER BY {order} LIMIT {selection.limit} OFFSET {selection.offset}"
+        return [_row(columns) for columns in self._execute(_SELECT + page, bounds)]
 
-    def insert(self, created: int, updated: int | None = None) -> Row:
-        row = self.prepared(created, updated)
-        self._writer.insert(row)
-        return row
-
-    def insert_many(
-        self, count: int, created: int, updated: int | None = None, *, apart: int = 0, without_email: float = 0.0
-    ) -> range:
-        """Insert rows with one statement, and return their ids.
+    def insert_many(self, count: int, created: int, *, apart: int = 0) -> None:
+        """Insert rows with one statement, whose e-mail addresses are not in the order of the rows.
 
         Args:
             count: The number of rows.
-            created: When the first row was created.
-            updated: When it was updated; by default when it was created.
+            created: When the first row was created and updated.
             apart: Microseconds between the timestamps of consecutive rows. With 0, all rows have the same timestamps.
-            without_email: The share of end users whose e-mail address is null. The other addresses are distinct, and
-                not in the order of the rows.
         """
-        ids = range(self._next_id, self._next_id + count)
-        body = self.prepared(created).body
-        self._next_id = ids.stop
-        self._writer.execute(
-            _INSERT_MANY,
-            {
-                "count": count,
-                "first": ids.start,
-                "created": _moment(created),
-                "updated": _moment(created if updated is None else updated),
-                "apart": apart * _MICROSECOND,
-                "without_email": without_email,
-                "has_email": "email" in body,
-                "body": Jsonb(body),
-                "padding": self._options.padding,
-            },
-        )
-        return ids
+        first, self._next_id = self._next_id, self._next_id + count
+        values = {"first": first, "last": first + count - 1, "padding": self._options.padding}
+        self._execute(_INSERT, {**values, "created": _moment(created), "apart": apart * _MICROSECOND})
 
     def update(self, row: Row, at: int) -> None:
-        self._writer.update(row, at)
-
-    def add_note(self, row: Row) -> None:
-        self._writer.add_note(row)
-
-    def delete(self, row: Row) -> None:
-        self._writer.delete(row)
+        self._execute(_UPDATE, (_moment(at), row.id))
 
     def some(self, count: int) -> list[Row]:
-        ids = [row_id for (row_id,) in self._writer.execute("SELECT id FROM {table} ORDER BY id")]
-        chosen = self._rng.sample(ids, min(count, len(ids)))
-        found = {row.id: row for row in map(_row, self._writer.execute(_SELECT + " WHERE id = ANY(%s)", (chosen,)))}
-        return [found[row_id] for row_id in chosen]
+        rows = list(self.rows.values())
+        return self._rng.sample(rows, min(count, len(rows)))
 
     @contextmanager
-    def transaction(self) -> Iterator[Writer]:
-        """Begin a transaction on another connection, and commit it at the end.
+    def transaction(self) -> Iterator[DatabaseTable]:
+        """Yield the table as seen by a transaction on another connection, and commit it at the end.
 
         Its changes appear late, when it commits. Pass the timestamp of its start, as `now()` returns it in PostgreSQL.
         Until then, the rows that it changed are locked.
         """
-        with psycopg.connect(_url(self._connection)) as connection:
-            yield Writer(connection, self._name, self._options.padding)
-
-    def analyze(self) -> None:
-        """Collect the statistics that the planner uses."""
-        self._writer.execute("ANALYZE {table}")
+        other = copy(self)
+        with psycopg.connect(self._url) as other.connection:
+            yield other
 
     def enlarge(self) -> None:
-        """Add empty blocks until the table exceeds a quarter of `shared_buffers`, and scans may start anywhere."""
-        [[missing]] = self._writer.execute(
+        """Add empty blocks until the table exceeds a quarter of `shared_buffers`, and scans may start anywhere.
+
+        Then collect the statistics that the planner uses.
+        """
+        [[missing]] = self._execute(
             "SELECT setting::integer / 4 + 1 - pg_relation_size(%s::regclass) / current_setting('block_size')::integer"
             " FROM pg_settings WHERE name = 'shared_buffers'",
             (self._name,),
         )
-        self._writer.execute(
-            "INSERT INTO {table} SELECT -number, 'epoch', 'epoch', NULL, 0, 'null', repeat('x', 7900)"
+        self._execute(
+            "INSERT INTO {table} SELECT -number, 'epoch', 'epoch', NULL, 0, repeat('x', 7900)"
             " FROM generate_series(1, %s) AS number",
             (missing,),
         )
-        self._writer.execute("DELETE FROM {table} WHERE id < 0")
+        self._execute("DELETE FROM {table} WHERE id < 0")
+        self._execute("ANALYZE {table}")
 
     def _prepare(self) -> None:
         """Influence the order of the next page."""
         if self._options.random_plans:
-            chosen = {name: self._request_rng.choice(values) for name, values in _RANDOM_SETTINGS.items()}
+            chosen = {name: self._rng.choice(values) for name, values in _RANDOM_SETTINGS.items()}
             for name, value in {**_AS_IF_LARGE, **chosen}.items():
-                self._connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+                self._execute(f"SET {name} = '{value}'")
         if self._options.other_scans:
-            self._writer.execute(_SCAN, (self._request_rng.randrange(self._next_id),))
+            self._execute(_SCAN, (self._rng.randrange(self._next_id),))
+
+    def _execute(self, text: str, values: Any = None) -> list[tuple[Any, ...]]:
+        """Execute a statement, in which `{table}` stands for the table, and return its rows, if any."""
+        statement = sql.SQL(text).format(table=sql.Identifier(self._name))
+        cursor = self.connection.execute(statement, values)
+        return cursor.fetchall() if cursor.description else []
 
 
 class DatabaseAccount(Account):
@@ -270,7 +188,6 @@ class DatabaseAccount(Account):
 
     Args:
         url: The URL of the database.
-        seed: The same seed creates the same rows, also in an `Account`.
         options: How the tables are built.
     """
 
@@ -278,38 +195,28 @@ class DatabaseAccount(Account):
     responses: DatabaseTable
     declines: DatabaseTable
 
-    def __init__(self, url: str, seed: int = 0, options: Options | None = None) -> None:
-        # With client-side parameters, each request is planned for its values.
-        self._connection = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor)
-        self._connection.execute("SET lock_timeout = '10s'")  # A `transaction` of the same test may have locked a row.
+    def __init__(self, url: str, options: Options | None = None) -> None:
+        self._url = url
         self._options = options or Options()
-        super().__init__(seed=seed)
+        super().__init__()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._connection.close()
+        for table in (self.end_users, self.responses, self.declines):
+            table.connection.close()
 
     def _table(self, name: str, make: Make) -> DatabaseTable:
-        return DatabaseTable(self._connection, name, make, self.rng, self._options)
+        return DatabaseTable(self._url, name, make, self.rng, self._options)
 
 
 def _moment(timestamp: int) -> datetime:
     return _EPOCH + timestamp * _MICROSECOND
 
 
-def _timestamp(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
 def _row(columns: tuple[Any, ...]) -> Row:
-    number, created, updated, revision, body = columns
-    properties: Body = body["properties"] if "properties" in body else body["end_user"]["properties"]
-    properties["revision"] = revision
-    return Row(number, _timestamp(created), _timestamp(updated), body, properties)
-
-
-def _url(connection: psycopg.Connection[Any]) -> str:
-    info = connection.info
-    return make_conninfo(host=info.host, port=info.port, dbname=info.dbname, user=info.user, password=info.password)
+    number, created, updated, email, revision = columns
+    properties = {"revision": revision}
+    created, updated = ((moment - _EPOCH) // _MICROSECOND for moment in (created, updated))
+    return Row(number, created, updated, {"email": email, "properties": properties}, properties)

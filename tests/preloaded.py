@@ -21,7 +21,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
 
 _TIMEOUT_SECONDS = 120
@@ -78,11 +78,13 @@ def _call(path: str, arguments: list[str], env: dict[str, str], streams: list[in
 @cache
 def _server(folder: Path, name: str) -> Path:
     """Import a program, and return the path of the socket at which it can be run."""
-    path = Path(mkdtemp(prefix="preloaded-")) / "socket"
+    temporary = TemporaryDirectory(prefix="preloaded-")
+    path = Path(temporary.name) / "socket"
     server = subprocess.Popen(
         [folder / "python", "-P", __file__, path, name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
     atexit.register(server.kill)
+    atexit.register(temporary.cleanup)
     assert server.stdout
     assert server.stdout.readline() == b"ready\n"
     return path

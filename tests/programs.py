@@ -92,6 +92,14 @@ def run(
     )
 
 
+def link_plugins(plugins: Path, folder: Path, *kinds: str) -> None:
+    """Make a folder of Meltano's own files that has installed plugins, which Python then compiles only once."""
+    folder.mkdir()
+    shutil.copy(plugins / "meltano.db", folder)  # It is empty, but creating its tables takes seconds.
+    for kind in kinds:
+        (folder / kind).symlink_to(plugins / kind)
+
+
 class Project:
     """A fresh copy of this repository, to run Meltano in.
 
@@ -105,11 +113,7 @@ class Project:
         dropped = shutil.ignore_patterns(".*", "output", "uv.lock", "__pycache__", "*.egg-info")
         shutil.copytree(ROOT, self.folder, ignore=dropped)
         if plugins:
-            meltano = self.folder / ".meltano"
-            meltano.mkdir()
-            shutil.copy(plugins / "meltano.db", meltano)  # It is empty, but creating its tables takes seconds.
-            for kind in ("extractors", "loaders"):  # Linked, so that Python compiles them once.
-                (meltano / kind).symlink_to(plugins / kind)
+            link_plugins(plugins, self.folder / ".meltano", "extractors", "loaders")
 
     def meltano(self, *arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         return run(meltano(), *arguments, cwd=self.folder, env=env)

@@ -268,8 +268,7 @@ class WootricStream(SdkStream):
             # Another tap, another clock or a smaller lookback window may have set it too late.
             self.stream_state["replication_key_value"] = min(self.bookmark, self._latest_bookmark(sync_range))
         # By this machine's clock, as the SDK does it: a `Date` ahead of time would make later versions older.
-        table_version = int(time.time()) if self.is_full_table else _INCREMENTAL_VERSION
-        self.use_table_version(table_version)
+        self.set_table_version(int(time.time()) if self.is_full_table else _INCREMENTAL_VERSION)
         start = f"{timestamp_of_second(sync_range.start)}Z" if sync_range.start > 0 else "the first row"
         mode = "full-table sync" if self.is_full_table else f"incremental sync from {start}"
         self.logger.info("%s: %s", self.name, mode)
@@ -291,7 +290,7 @@ class WootricStream(SdkStream):
         self.move_bookmark()
         self.check_completeness()
         if self.is_full_table:
-            self.activate_table_version(table_version)
+            self.activate_table_version()
 
     def range_from(self, now: int, latest: int) -> SyncRange:
         """Return the range of a sync that starts now.

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.postgres import Database
-from tests.programs import meltano, meltano_requirement, path_with, plugin, run, target
+from tests.programs import link_plugins, meltano, meltano_requirement, path_with, plugin, run, target
 from tests.tap import catalog_of, tap
 from tools import ROOT
 from tools.docs import PLUGINS, README, RECIPES, block, blocks, generated, pages, repository, version
@@ -63,7 +63,7 @@ def _anchor(title: str) -> str:
 def test_every_error_in_the_documentation_is_in_the_code() -> None:
     code = "".join(file.read_text() for file in (ROOT / "tap_wootric").glob("**/*.py"))
     code = re.sub(r'"\s+f?"', "", code)  # Texts that go on in the next line.
-    code = code.replace("{option}", "--state").replace("setting {variable}", "setting concurrency")
+    code = code.replace("{option}", "--state")
     short, long = (_log_lines(page) for page in (README, ROOT / "docs" / "operations.md"))
     assert len(short) == 8
     assert short < long
@@ -95,10 +95,12 @@ def test_the_request_in_the_documentation_is_the_one_that_is_made() -> None:
 
 @pytest.mark.timeout(600)  # It runs Meltano a dozen times.
 def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
-    database: Database, tmp_path: Path, published: dict[str, str]
+    database: Database, tmp_path: Path, plugins: Path, published: dict[str, str]
 ) -> None:
     account, folder = Account(30, 20, declines=10), tmp_path / "warehouse"
+    link_plugins(plugins, tmp_path / "meltano", "loaders")
     env = {"PATH": path_with(tmp_path / "bin", meltano=meltano()), **published}
+    env["MELTANO_SYS_DIR_ROOT"] = str(tmp_path / "meltano")
 
     def execute(commands: str, cwd: Path = folder) -> str:
         done = run("bash", "-ec", commands, cwd=cwd, env=env)

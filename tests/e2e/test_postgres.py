@@ -70,9 +70,7 @@ def nps(rows: Iterable[Row]) -> tuple[Decimal, int]:
     scores = [
         row.body["score"]
         for row in rows
-        if row.body["score"] is not None
-        and not row.body["excluded_from_calculations"]
-        and (row.body.get("metric") or (row.body.get("survey") or {}).get("metric", "NPS")) == "NPS"
+        if row.body["score"] is not None and not row.body["excluded_from_calculations"]
     ]
     promoters, detractors = sum(score >= 9 for score in scores), sum(score <= 6 for score in scores)
     return rounded_ratio(100 * (promoters - detractors), max(1, len(scores))), len(scores)
@@ -91,8 +89,6 @@ def account_with_unusual_values() -> Account:
     account = Account(80, 120, declines=40)
     account.responses.rows[2].body["excluded_from_calculations"] = True
     account.responses.rows[6].body["score"] = None
-    account.responses.rows[8].body |= {"metric": "CSAT", "score": 5}
-    account.responses.rows[9].body |= {"survey": {"channel": "web", "metric": "CES"}, "score": 7}
     account.crowd(account.responses, 60, created_too=True)
     comment = account.responses.rows[1]
     comment.body |= {

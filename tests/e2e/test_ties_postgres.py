@@ -70,7 +70,6 @@ def fill(table: DatabaseTable, ties: int, others: int) -> None:
     if others:
         table.insert_many(others, TIE + APART, apart=APART)
     table.enlarge()
-    table.analyze()
 
 
 class Reader(ApiReader):
@@ -88,6 +87,14 @@ class Reader(ApiReader):
         query = Query(sort_key, sort_keys=self._sort_keys).with_range(sort_key, until)
         yield from (record["id"] for record in reader.read(query))
         assert not unproven
+
+
+def test_a_scan_starts_where_another_one_stopped(server_url: str) -> None:
+    options = PLANS["scans that start anywhere"]
+    with postgres.database(server_url) as database, DatabaseAccount(database.url, options=options) as account:
+        fill(account.end_users, 1_000, 0)
+        fetch = Reader(account).fetch
+        assert len({fetch(Query("created_at"))[1]["id"] for _ in range(6)}) > 1
 
 
 @pytest.mark.parametrize(("ties", "others"), [(213, 300), (700, 0)])

@@ -6,12 +6,10 @@ import base64
 import json
 from urllib.parse import quote
 
-import pytest
-
 from tests.tap import tap
 from tools.sandbox import Account, Sandbox
 from tools.sandbox.account import END, SECOND
-from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET, PASSWORD, USERNAME
+from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET
 from tools.sandbox.server import Clock, Request
 
 NOW = END / SECOND
@@ -53,17 +51,6 @@ def test_fresh_tokens_that_are_refused_again_and_again_end_the_sync_with_one_lin
     assert sum(run.slept) == 1 + 2 + 4
     assert {request.path for request in sandbox.requests} == {"/oauth/token", "/v1/declines"}
     assert len(tokens(sandbox)) == 5
-
-
-@pytest.mark.parametrize("login", [{}, {"username": USERNAME, "password": PASSWORD}], ids=["client", "password"])
-def test_a_server_that_has_not_heard_of_the_first_tokens_costs_a_few_seconds(login: dict[str, str]) -> None:
-    with Sandbox(Account(120, 120), unknown_tokens=3) as sandbox:
-        config = {"api_url": sandbox.url, **login} if login else sandbox.config
-        run = tap(config=config, sleepless=True)
-    assert run.status == 0, run.log
-    assert len(run.records("end_users")) == len(run.records("responses")) == 120
-    assert sum(run.slept) == 1 + 2
-    assert len(tokens(sandbox)) == 4
 
 
 def test_wrong_credentials_end_the_sync_at_once_with_one_line() -> None:

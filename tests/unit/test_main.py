@@ -14,7 +14,7 @@ from singer_sdk.exceptions import ConfigValidationError, FatalAPIError
 from tap_wootric import __main__ as command
 from tap_wootric.sdk import is_worth_logging
 from tap_wootric.signals import Terminated
-from tap_wootric.tap import FailedStreamsError, LinesError, TapWootric
+from tap_wootric.tap import FailedStreamsError, TapWootric
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,6 @@ def run(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("error", "lines"),
     [
-        (LinesError(["region is wrong", "start_date is wrong"]), ["region is wrong", "start_date is wrong"]),
         (ConfigValidationError("Config validation failed", errors=["--config is wrong"]), ["--config is wrong"]),
         (FailedStreamsError(["declines: busy", "end_users: busy"]), ["declines: busy", "end_users: busy"]),
         (FatalAPIError("403 Forbidden for /v1/segments"), ["403 Forbidden for /v1/segments"]),
@@ -83,6 +82,6 @@ def test_neither_the_sdks_lines_nor_urls_are_logged(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     monkeypatch.setattr(logging.getLogger("urllib3"), "level", logging.DEBUG)
     with pytest.raises(SystemExit):
-        run(LinesError([]), monkeypatch)
+        run(FailedStreamsError([]), monkeypatch)
     assert handler.filters == [is_worth_logging]
     assert logging.getLogger("urllib3").level == logging.ERROR

@@ -24,7 +24,7 @@ from tools.benchmark.floor import TOKEN as FLOOR_TOKEN
 from tools.benchmark.report import FLOOR, OLD_TAP, THIS_TAP
 from tools.benchmark.rows import YEAR, EvenTable, FastClock
 from tools.sandbox import Account, Sandbox
-from tools.sandbox.account import BEGIN, SECOND, in_utc
+from tools.sandbox.account import SECOND, in_utc
 from tools.sandbox.api import CLIENT_ID, CLIENT_SECRET, path_of
 from tools.sandbox.server import Clock
 
@@ -74,28 +74,26 @@ class Programs:
         for command in (create, install):
             subprocess.run(command, check=True)
 
-    def command(  # noqa: PLR0913 - Each is an option of the program, or of how it is run.
+    def command(
         self,
         program: str,
         url: str,
         *,
-        stream: str = "",
         start: float = START,
         state: Any = None,
         haste: float = 1,
     ) -> list[str]:
-        """Return the command line of a program that reads a stream, `STREAM` by default."""
-        stream = stream or STREAM
+        """Return the command line of a program that reads `STREAM`."""
         if program == FLOOR:
-            return [sys.executable, str(HERE / "floor.py"), url, stream]
+            return [sys.executable, str(HERE / "floor.py"), url, STREAM]
         config = {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "start_date": in_utc(int(start * SECOND))}
         files = {"config": {**config, "api_url": url}, "state": state}
         hasty = [str(HERE / "haste.py"), str(haste)]
         if program == OLD_TAP:
-            command = [str(self._python), *hasty, str(HERE / "old.py"), url, stream]
+            command = [str(self._python), *hasty, str(HERE / "old.py"), url, STREAM]
         else:
             command = [sys.executable, *hasty, "-m", "tap_wootric"]
-            files["catalog"] = {"streams": [entry for entry in self._entries if entry["tap_stream_id"] == stream]}
+            files["catalog"] = {"streams": [entry for entry in self._entries if entry["tap_stream_id"] == STREAM]}
         for name, content in files.items():
             if content:
                 file = self._folder / f"{name}-{next(self._numbers)}.json"
@@ -249,35 +247,6 @@ def memory(programs: Programs, sizes: list[int]) -> Table:
     return Table("Peak memory of this tap", [f"{rows:,} {STREAM}" for rows in sizes], [peaks])
 
 
-def losses(programs: Programs, rows: int) -> Table:
-    """Count the end users that are missing or old after two syncs: one while they change, and one while they do not.
-
-    Half of them were updated in one second. Each request of the first sync changes two.
-    """
-    lines = []
-    for program in (OLD_TAP, THIS_TAP):
-        account = Account(rows // 2)
-        account.crowd(account.end_users, rows // 2)
-        with Sandbox(account, updates=2) as sandbox:
-            loaded: dict[int, Any] = {}
-            state: Any = None
-            for _ in range(2):
-                start = BEGIN / SECOND
-                programs.run(programs.command(program, sandbox.url, stream="end_users", start=start, state=state))
-                loaded |= {row["id"]: (row["updated_at"], row["properties"]["revision"]) for row in programs.records()}
-                state = programs.state()
-                sandbox.switches.updates = 0
-            current = sandbox.account.end_users.versions()
-        missing = len(current.keys() - loaded.keys())
-        stale = sum(loaded[row_id][1] != row[1] for row_id, row in current.items() if row_id in loaded)
-        lines.append([program, missing, stale])
-    title = (
-        f"Rows that are wrong after two syncs of {rows:,} end users, half of them updated in the same second. Each"
-        " request of the first sync changes two rows; the second sync runs undisturbed"
-    )
-    return Table(title, ["program", "missing", "out of date"], lines)
-
-
 def measure(programs: Programs, *, is_quick: bool) -> dict[str, Any]:
     """Take all measurements."""
     tables = {
@@ -286,7 +255,6 @@ def measure(programs: Programs, *, is_quick: bool) -> dict[str, Any]:
         "killed": killed(programs, 2_000 if is_quick else 5_000),
         "cycles": cycles(programs, *((10_000, 2) if is_quick else (100_000, 5))),
         "memory": memory(programs, [10_000, 30_000] if is_quick else [10_000, 100_000, 1_000_000]),
-        "losses": losses(programs, 500 if is_quick else 3_000),
     }
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",

@@ -407,6 +407,4 @@ def _response(rng: random.Random, number: int) -> tuple[Body, Body]:
         "notes": [NOTE] if number % 20 == 0 else [],
         "end_user": user,
     }
-    if number % 7 == 0:
-        body |= {"channel": "web", "metric": "NPS", "survey": {"channel": "web", "metric": "NPS"}}  # Newer accounts.
     return body, properties

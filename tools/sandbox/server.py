@@ -47,9 +47,10 @@ FAULTS: dict[str, tuple[int | None, str | None, dict[str, str]]] = {
     "502": (502, _HTML, {}),
     "503": (503, _HTML, {"Retry-After": "1"}),
     "504": (504, _HTML, {}),
-    "html": (200, _HTML, {}),
+    "html": (200, _HTML, {"Set-Cookie": f"a=b; max-age={'9' * 400}"}),  # Which Python cannot parse.
     "broken": (200, '[{"id": 1, "text": "secret comment', _JSON),
     "error list": (200, _ERROR_LIST, _JSON),
+    "endless": (200, " ", _JSON),
 }
 """Faults between the API and the tap: a status, a text and headers that replace the response's."""
 
@@ -88,7 +89,6 @@ class Sandbox:
 
     Attributes:
         latency: Seconds until a response, for all sandboxes.
-        max_concurrency: The highest number of concurrent requests so far.
         requests_in_progress: The number of requests in progress.
     """
 
@@ -104,7 +104,6 @@ class Sandbox:
         """Returns the fault of the n-th request (from 1) for a path; see `FAULTS`."""
         self.rewrite: Callable[[str], str] = lambda text: text
         """Changes the JSON text of a response, also into text that json.dumps cannot produce."""
-        self.max_concurrency = 0
         self.requests_in_progress = 0
         self._lock = threading.Lock()
         self._server = QuietServer(("127.0.0.1", 0), _handler(self))
@@ -147,7 +146,6 @@ class Sandbox:
         form = dict(parse_qsl(body.decode()))
         with self._lock:
             self.requests_in_progress += 1
-            self.max_concurrency = max(self.max_concurrency, self.requests_in_progress)
         time.sleep(self.latency)
         with self._lock:
             self.requests_in_progress -= 1
@@ -185,12 +183,14 @@ def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
             for name, value in {**answer.headers, **more}.items():
                 self.send_header(name, value)
             body = text.encode("utf-8", "surrogatepass")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(2**60 if fault == "endless" else len(body)))
             self.end_headers()
             if fault == "cut off":
                 self.close_connection = True
                 body = body[: len(body) // 2]
             self.wfile.write(body)
+            while fault == "endless":  # Until the tap closes the connection.
+                self.wfile.write(body)
 
         def date_time_string(self, timestamp: float | None = None) -> str:
             moment = sandbox.clock() + sandbox.switches.date_skew if timestamp is None else timestamp

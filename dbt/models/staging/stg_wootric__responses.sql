@@ -12,9 +12,6 @@ with responses as (
         {{ wootric.column(types, 'completed', 'boolean') }} as completed,
         {{ wootric.column(types, 'excluded_from_calculations', 'boolean') }} as excluded_from_calculations,
         {{ wootric.column(types, 'origin_url', 'text') }} as origin_url,
-        {{ wootric.column(types, 'channel', 'text') }} as channel,
-        {{ wootric.column(types, 'metric', 'text') }} as metric,
-        {{ wootric.column(types, 'survey', wootric.json_type()) }} as survey,
         {{ 'tags' if 'tags' in types else 'cast(null as text)' }} as tags,
         {{ 'notes' if 'notes' in types else 'cast(null as text)' }} as notes,
         {{ wootric.column(types, 'end_user', wootric.json_type()) }} as end_user,
@@ -23,26 +20,19 @@ with responses as (
     from ({{ wootric.newest_rows('responses', types) }}) as newest
 ),
 
-with_metric as (
-    select
-        *,
-        upper(coalesce(metric, {{ wootric.json_text('survey', 'metric') }})) as named_metric
-    from responses
-),
-
 categorized as (
     select
         *,
         case
-            when excluded_from_calculations or score not between 0 and 10 or named_metric <> 'NPS' then null
+            when excluded_from_calculations or score not between 0 and 10 then null
             {% if survey_ids %}
-            when named_metric is null and (survey_id is null or survey_id not in ({{ survey_ids | join(', ') }})) then null
+            when survey_id is null or survey_id not in ({{ survey_ids | join(', ') }}) then null
             {% endif %}
             when score >= 9 then 'promoter'
             when score >= 7 then 'passive'
             when score >= 0 then 'detractor'
         end as nps_category
-    from with_metric
+    from responses
 )
 
 select
@@ -51,8 +41,6 @@ select
     categorized.survey_id,
     categorized.score,
     categorized.nps_category,
-    categorized.named_metric as metric,
-    coalesce(categorized.channel, {{ wootric.json_text('categorized.survey', 'channel') }}) as channel,
     categorized.comment,
     categorized.tags,
     categorized.notes,

@@ -42,6 +42,7 @@ def raised_by(answer: requests.Response) -> Exception:
         (b"[NaN, -Infinity]", ["NaN", "-Infinity"]),
         (b"[" + b"9" * 5_000 + b"]", [Decimal("9" * 5_000)]),
         (b'["a\\ud83d!"]', ["a\ufffd!"]),
+        (b'["a\xed\xa0\x80!"]', ["a\ufffd!"]),
         (b'[{"text": "a\\u0000b", "tags": ["a\\u0000b"]}]', [{"text": "a\0b", "tags": ["a\ufffdb"]}]),
     ],
 )

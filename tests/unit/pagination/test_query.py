@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from tap_wootric.pagination.query import (
     TIME_KEYS,
     Page,
     Query,
-    SortKey,
     TimeKey,
     TimeRange,
     UnprovenSecond,
@@ -41,57 +39,9 @@ def fetched(page: list[Record], query: Query) -> Page:
     return fetch_page(lambda _: page, query)
 
 
-# Ranges
-
-
-def test_the_length_of_a_range_is_in_seconds_and_never_negative() -> None:
-    assert [len(TimeRange(10, 20)), len(TimeRange.of_second(10)), len(TimeRange(20, 10))] == [10, 1, 0]
-    assert not TimeRange(10, 10)
-
-
-# Queries
-
-
-@pytest.mark.parametrize(("key", "other"), [("updated_at", "created_at"), ("created_at", "updated_at")])
-def test_a_range_replaces_the_one_of_its_own_time_only(key: TimeKey, other: TimeKey) -> None:
-    query = Query("updated_at", updated_at=TimeRange(1, 2), created_at=TimeRange(3, 4), descending=True, page=5)
-    changed = query.with_range(key, FROM_TEN_TO_ELEVEN)
-    assert changed.range_of(key) == FROM_TEN_TO_ELEVEN
-    assert changed.range_of(other) == query.range_of(other)
-    assert (changed.sort_key, changed.descending, changed.page) == ("updated_at", True, 5)
-
-
-@pytest.mark.parametrize(
-    ("sort_key", "sort_keys", "time_key", "other"),
-    [
-        ("updated_at", TIME_KEYS, "updated_at", "created_at"),
-        ("created_at", (*TIME_KEYS, "email"), "created_at", "updated_at"),
-        ("created_at", ("created_at",), "created_at", None),
-    ],
-)
-def test_a_list_that_is_sorted_by_a_time_may_have_another_one(
-    sort_key: SortKey, sort_keys: tuple[SortKey, ...], time_key: TimeKey, other: TimeKey | None
-) -> None:
-    query = Query(sort_key, sort_keys=sort_keys)
-    assert (query.time_key, query.other_time_key) == (time_key, other)
-
-
 def test_a_list_that_is_sorted_by_email_has_no_time_key() -> None:
     with pytest.raises(ValueError, match="not sorted by a time"):
         _ = Query("email").time_key
-
-
-def test_a_query_is_of_one_second_if_every_time_that_its_list_is_filtered_by_is() -> None:
-    second = TimeRange.of_second(TEN)
-    created = Query("created_at", created_at=second)
-    assert not created.is_of_one_second
-    assert replace(created, updated_at=second).is_of_one_second
-    assert replace(created, sort_keys=("created_at",)).is_of_one_second
-
-
-def test_the_rest_of_a_list_has_the_same_end_and_its_other_range() -> None:
-    query = Query("updated_at", updated_at=FROM_TEN_TO_ELEVEN, created_at=TimeRange(3, 4))
-    assert query.starting_at(TEN + 5) == replace(query, updated_at=TimeRange(TEN + 5, ELEVEN))
 
 
 def test_the_records_in_both_ranges_are_selected_and_a_missing_time_counts_as_in_range() -> None:
@@ -108,9 +58,6 @@ def test_the_records_in_both_ranges_are_selected_and_a_missing_time_counts_as_in
     assert Query("updated_at").select(records) == records
 
 
-# Pages
-
-
 def test_a_page_has_its_records_in_order_and_the_second_of_each() -> None:
     records = updated_at("10:00:00.25", "10:00:00", "10:00:01")  # Fractions may be in any order.
     page = fetched(records, Query("updated_at", updated_at=FROM_TEN_TO_ELEVEN))
@@ -121,26 +68,6 @@ def test_a_page_has_its_records_in_order_and_the_second_of_each() -> None:
 def test_a_record_without_a_timestamp_takes_the_second_of_the_record_before_it_or_the_start_of_the_range() -> None:
     page = fetched(updated_at(None, "10:00:05", None), Query("updated_at", updated_at=FROM_TEN_TO_ELEVEN))
     assert page.seconds == ["2024-01-01T10:00:00", "2024-01-01T10:00:05", "2024-01-01T10:00:05"]
-
-
-def test_the_ids_of_the_last_second_are_those_that_the_next_page_may_repeat() -> None:
-    page = fetched(updated_at("10:00:00", "10:00:05", "10:00:05.9", None), Query("updated_at"))
-    assert page.ids_of_last_second() == {1, 2, 3}
-
-
-@pytest.mark.parametrize(
-    ("records", "is_of_one_second"),
-    [
-        (updated_at("10:00:00", "10:00:00.9"), True),
-        (updated_at("10:00:00", "10:00:01"), False),
-        (updated_at("10:00:00", None), True),
-        ([], False),
-    ],
-)
-def test_a_page_is_of_one_second_if_its_first_and_last_record_are(
-    records: list[Record], *, is_of_one_second: bool
-) -> None:
-    assert fetched(records, Query("updated_at")).is_of_one_second is is_of_one_second
 
 
 @pytest.mark.parametrize(
@@ -160,11 +87,6 @@ def test_a_page_that_does_not_answer_its_query_is_an_error(
 ) -> None:
     with pytest.raises(WrongAnswerError, match=message):
         fetched(records, Query("updated_at", **options))
-
-
-def test_a_descending_page_is_accepted_where_it_was_asked_for() -> None:
-    page = fetched(updated_at("10:00:01", "10:00:00"), Query("updated_at", descending=True))
-    assert page.seconds == ["2024-01-01T10:00:01", "2024-01-01T10:00:00"]
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])

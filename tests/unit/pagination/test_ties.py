@@ -107,7 +107,7 @@ def lists(draw: st.DrawFn) -> TiedList:
     )
 
 
-MANY_EXAMPLES = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+MANY_EXAMPLES = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(na
         assert sorted(read_ids) == [row.id for row in tied.rows] or (hidden and name in MAY_HIDE_ROWS)
 
 
-@pytest.mark.parametrize("count", [60, 99, 160, 700, 1_450])
+@pytest.mark.parametrize("count", [60, 99, 1_450])
 @pytest.mark.parametrize("order", [adversary.stable, adversary.reversible])
 @pytest.mark.parametrize("query", [incremental, full_table, responses])
 def test_ties_in_a_stable_order_take_two_requests_a_page_at_most(count: int, order: Sort, query: Any) -> None:
@@ -253,20 +253,37 @@ def test_a_row_that_enters_is_not_mistaken_for_a_hidden_one() -> None:
     assert reasons != [""]
 
 
+@pytest.mark.parametrize("entry", range(2, 8))
 @pytest.mark.parametrize("sort_keys", [TIME_KEYS, ("created_at",)])
-def test_a_late_commit_is_not_mistaken_for_a_hidden_row_of_a_full_table(sort_keys: tuple[SortKey, ...]) -> None:
+def test_a_late_commit_is_not_mistaken_for_a_hidden_row_of_a_full_table(
+    sort_keys: tuple[SortKey, ...], entry: int
+) -> None:
     tied = TiedList(tied_rows(60), adversary.hiding(1), now=SECOND + 30)
 
     def fetch(query: Query) -> list[Record]:
         page = tied.fetch(query)
-        if tied.requests == 2:
-            tied.rows.append(Row(1_000, TIE, TIE))
+        if tied.requests == entry:
+            tied.rows.append(Row(1_000, TIE - 0.1, TIE - 0.1))
         return page
 
     unproven = list[UnprovenSecond]()
     reader = KeysetReader(fetch, unproven.append, settled_until=int(tied.now) - 300)
     list(reader.read(Query("created_at", sort_keys=sort_keys)))
     assert unproven
+
+
+@pytest.mark.parametrize("short", range(2, 8))
+def test_a_page_of_ties_that_comes_short_once_hides_no_row(short: int) -> None:
+    tied = TiedList(tied_rows(120), adversary.stable)
+
+    def fetch(query: Query) -> list[Record]:
+        page = tied.fetch(query)
+        return page[:10] if tied.requests == short else page
+
+    unproven = list[UnprovenSecond]()
+    read_ids = [record["id"] for record in KeysetReader(fetch, unproven.append).read(responses(tied))]
+    assert sorted(read_ids) == [*range(1, 121)]
+    assert not unproven
 
 
 def rotated_in_reverse(rows_moved: int) -> Sort:
@@ -308,11 +325,12 @@ def reached(count: int, order: Sort, sort_keys: tuple[SortKey, ...] = TIME_KEYS)
 END_USERS: tuple[SortKey, ...] = (*TIME_KEYS, "email")
 
 
+@pytest.mark.usefixtures("_six_pages")
 @pytest.mark.parametrize(
     ("count", "order", "sort_keys", "rows", "requests"),
     [
-        (2_900, adversary.stable, END_USERS, 2_900, 320),  # By e-mail in both directions.
-        (4_000, adversary.reversible, ("created_at",), 3_000, 200),
+        (580, adversary.stable, END_USERS, 580, 80),  # By e-mail in both directions.
+        (800, adversary.reversible, ("created_at",), 600, 40),
     ],
 )
 def test_as_many_ties_are_read_as_all_lists_show(

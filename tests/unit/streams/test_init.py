@@ -28,9 +28,12 @@ def test_the_streams_have_the_keys_and_the_selection_that_targets_and_catalogs_r
 @pytest.mark.parametrize(
     ("default", "flags"), [("1", [True, False]), (2, [False, True]), (None, [None, None]), (7, [False, False])]
 )
-def test_the_default_survey_template_is_marked_whatever_the_type_of_its_id(
+def test_the_default_survey_template_is_marked_whatever_the_type_of_its_id_and_samplings_are_objects(
     default: object, flags: list[bool | None]
 ) -> None:
-    content = {"default_survey_template_id": default, "survey_templates": [{"id": 1}, {"id": 2}]}
+    samplings = [{"percent": 5}, 7]
+    templates = [{"id": 1}, {"id": 2, "custom_samplings": samplings}]
+    content = {"default_survey_template_id": default, "survey_templates": templates}
     records = make_stream(SurveyTemplates, lambda *_: response(content=content)).records({})
     assert [record["is_default"] for record in records] == flags
+    assert [record["custom_samplings"] for record in records] == [None, [{"percent": 5}, {"_raw": 7}]]
