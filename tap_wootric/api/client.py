@@ -75,7 +75,6 @@ class Client:
     Attributes:
         authenticator: Provides the token.
         rate_limiter: Delays requests, and learns from the responses.
-        retry_policy: As above.
     """
 
     def __init__(  # noqa: PLR0913 - All but two are for tests.
@@ -89,7 +88,7 @@ class Client:
         monotonic: Callable[[], float] = time.monotonic,
         check: Callable[[], object] = lambda: None,
     ) -> None:
-        self.retry_policy = retry_policy
+        self._retry_policy = retry_policy
         self.rate_limiter = rate_limiter or RateLimiter(sleep=self._sleep_with_checks)
         self._settings = settings
         self._sleep = sleep
@@ -161,7 +160,7 @@ class Client:
             ApiUnavailableError: The API could not be reached.
             FatalAPIError: No attempt succeeded, or an error is not transient.
         """
-        policy, started_at = self.retry_policy, self._monotonic()
+        policy, started_at = self._retry_policy, self._monotonic()
         pauses = backoff.expo(factor=2, max_value=_MAX_BACKOFF_SECONDS)
         next(pauses)  # The protocol of backoff's generators: the first value is not a pause.
         attempt = 0

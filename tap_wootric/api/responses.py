@@ -65,9 +65,7 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
     if requests.codes.multiple_choices <= status < requests.codes.bad_request:
         host = _HOST.match(response.headers.get("Location", ""))  # Not every location can be parsed as a URL.
         raise FatalAPIError(f"{message}: the API redirects{f' to {host[0]}' if host else ''}; check api_url")
-    is_success = (
-        status == requests.codes.ok
-    )  # Any other status below 400 may come without rows although there are some.
+    is_success = status == requests.codes.ok  # With any other below 400, rows may be missing although there are some.
     is_too_complex = _is_too_complex(response.content)
     if is_success and is_too_complex:
         raise FatalAPIError(f"{message}, but its JSON has more than {_MAX_DEPTH} levels or too many values for a page")

@@ -20,7 +20,7 @@ from tap_wootric import schemas
 from tap_wootric.api.client import Client
 from tap_wootric.api.redact import redact_line
 from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, decode_response, safe_message
-from tap_wootric.messages import MessageWriter, OutputError
+from tap_wootric.messages import MessageWriter
 from tap_wootric.pagination.query import BEGINNING_OF_TIME
 from tap_wootric.progress import Progress, RequestsAfter
 from tap_wootric.records.timestamps import (
@@ -350,8 +350,6 @@ class WootricStream(SdkStream):
     @override
     def on_error(self, error: Exception) -> None:
         """Write the state of what was emitted. Keep an error that only concerns this stream, for the tap's report."""
-        if isinstance(error, OutputError):  # The state cannot be written either.
-            raise error
         self.write_state()
         self._keep_or_raise(error)
         self.logger.warning("%s. Continuing with the other streams", self.error_line)
