@@ -127,9 +127,6 @@ class ListStream(WootricStream):
 
         def fetch(query: Query) -> list[Record]:
             progress.reached(self.position)
-            for time_range in (query.created_at, query.updated_at):
-                if len(time_range) == 1:  # No row enters a second that is over.
-                    self.tap.client.rate_limiter.sleep_until(time_range.lt)
             return self.records_with_retries(parameters(query))
 
         note_unproven = partial(self._note_unproven, read_until=bookmark, settled_until=settled_until)

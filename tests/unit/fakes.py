@@ -32,18 +32,16 @@ class FakeClient(Client):
 
     Attributes:
         requests: The paths and parameters of the requests.
-        slept: The pauses that the rate limiter took.
         date: The `Date` of the token's response.
         local_time: The time by this machine's clock.
     """
 
     def __init__(self, answer: Answer) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
-        self.slept: list[float] = []
         self.date = formatdate(NOW, usegmt=True)
         self.local_time: float = NOW
         clock = Clock(monotonic=lambda: 0, local_time=lambda: self.local_time)
-        super().__init__(SETTINGS, HASTY, rate_limiter=RateLimiter(clock, self.slept.append), sleep=lambda _: None)
+        super().__init__(SETTINGS, HASTY, rate_limiter=RateLimiter(clock, lambda _: None), sleep=lambda _: None)
         self._answer = answer
 
     def authenticate(self) -> dict[str, str]:
