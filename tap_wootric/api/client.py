@@ -171,7 +171,9 @@ class Client:
             except (RetriableAPIError, requests.RequestException) as error:
                 seconds = self._monotonic() - started_at
                 is_over_budget = attempt >= policy.min_attempts and seconds > policy.budget_seconds
-                is_transient = isinstance(error, _TRANSIENT_ERRORS) and not _is_final(error)
+                # An invalid certificate stays invalid.
+                is_final = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
+                is_transient = isinstance(error, _TRANSIENT_ERRORS) and not is_final
                 message = f"{name}: {safe_message(error)}"
                 if attempt == policy.max_attempts or is_over_budget or not is_transient:
                     if attempt > 1:
@@ -212,11 +214,6 @@ def _session(settings: Settings) -> requests.Session:
     session.proxies, session.verify = environment["proxies"], environment["verify"]
     session.trust_env = False
     return session
-
-
-def _is_final(error: Exception) -> bool:
-    """Return whether no further attempt can succeed: an invalid certificate stays invalid."""
-    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
 
 
 def _concerns_all_paths(error: Exception) -> bool:

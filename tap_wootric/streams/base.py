@@ -337,7 +337,6 @@ class WootricStream(SdkStream):
         """
         try:
             self.check_settings()
-            self.tap.client.authenticate()  # Its errors are not those of the stream.
             sample = self.records_with_retries(self.sample_params())[:1]
             for stream_map in self.stream_maps:
                 for record in sample:

@@ -131,22 +131,19 @@ class ListStream(WootricStream):
 
         note_unproven = partial(self._note_unproven, read_until=bookmark, settled_until=settled_until)
         self._reader = KeysetReader(fetch, note_unproven, settled_until)
-        rechecked = 0
         try:
             for record in self._reader.read(query):
                 self.position = record.get(query.sort_key) or self.position
                 progress.rows += 1
-                rechecked += self.position < bookmark
                 yield record
         except WrongAnswerError as error:
             raise FatalAPIError(f"{self.name}: {error}") from error
         self._is_first_sync = False
         if bookmark and sync_range.start < unix_seconds(bookmark):
             self.logger.info(
-                "%s: read the last %s again (%s), because the API cannot say which rows have changed",
+                "%s: read the last %s again, because the API cannot say which rows have changed",
                 self.name,
                 counted(self.tap.settings.recheck_days, "day"),
-                counted(rechecked, "row"),
             )
 
     @override
@@ -195,7 +192,7 @@ class ListStream(WootricStream):
         # No retries and no errors: a sync does not need an estimate, and meets any lasting problem itself.
         with suppress(FatalAPIError, RetriableAPIError, WrongAnswerError, requests.RequestException):
             estimate = forecast(lambda sample: self.records(parameters(sample)), rest, page_rows)
-            return lambda position: estimate.rows_after(position) / page_rows
+            return lambda position: estimate(position) / page_rows
         return None
 
 
