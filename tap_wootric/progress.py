@@ -49,13 +49,8 @@ class Effort:
         """The time in seconds."""
         return self._rate_limiter.clock.monotonic() - self._began_at
 
-    @property
-    def seconds_waited(self) -> int:
-        """How much of the time was spent waiting for the rate limit."""
-        return round(self._rate_limiter.throttled_seconds - self._throttled_before)
-
     def __str__(self) -> str:
-        waited = self.seconds_waited
+        waited = round(self._rate_limiter.throttled_seconds - self._throttled_before)
         including = f", including {duration(waited)} of waiting for the rate limit" if waited else ""
         return f"{counted(self.requests, 'request')} and {duration(self.seconds)}{including}"
 

@@ -25,11 +25,9 @@ from tap_wootric.api.responses import ApiUnavailableError, safe_message
 from tap_wootric.messages import MessageWriter
 from tap_wootric.progress import Effort, log_total
 from tap_wootric.records.timestamps import normalize_timestamp
-from tap_wootric.sdk import SdkTap
-from tap_wootric.settings import Settings
 from tap_wootric.signals import Terminated, kill_on_repeat
 from tap_wootric.streams import STREAMS
-from tap_wootric.streams.base import WootricStream
+from tap_wootric.streams.base import ConnectedTap, WootricStream
 
 
 class FailedStreamsError(SingerSDKError):
@@ -44,7 +42,7 @@ class FailedStreamsError(SingerSDKError):
         self.errors = errors
 
 
-class TapWootric(SdkTap):
+class TapWootric(ConnectedTap):
     """Copies the surveys of a Wootric (InMoment) account to a warehouse or to files.
 
     These are end users, responses, declines, and statistics of NPS and emails: all of them, or what has changed since
@@ -56,9 +54,8 @@ class TapWootric(SdkTap):
     config_jsonschema: ClassVar[dict[str, Any]] = settings.SCHEMA
     # The SDK moves the bookmark before it writes a BATCH message: a state could be ahead of its rows.
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
-        capability for capability in SdkTap.capabilities if capability is not PluginCapabilities.BATCH
+        capability for capability in ConnectedTap.capabilities if capability is not PluginCapabilities.BATCH
     ]
-    message_writer: MessageWriter
 
     def __init__(
         self, *, config: Any = None, catalog: Any = None, parse_env_config: bool = False, **options: Any
@@ -79,19 +76,7 @@ class TapWootric(SdkTap):
     @override
     def discover_streams(self) -> list[WootricStream]:
         """Return all streams. They are the same for every account."""
-        return [stream(self, lambda: self.settings, lambda: self.client) for stream in STREAMS.values()]
-
-    # Shared by the streams
-
-    @cached_property
-    def settings(self) -> Settings:
-        """The settings. They are checked when the tap is created, unless `validate_config` is off."""
-        return Settings.from_config(self.config, default_user_agent=f"{self.name}/{self.plugin_version}")
-
-    @cached_property
-    def client(self) -> Client:
-        """Sends all requests."""
-        return Client(self.settings, check=self.message_writer.raise_if_terminated)
+        return [stream(self) for stream in STREAMS.values()]
 
     # A sync
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import requests
@@ -32,7 +31,7 @@ class WootricAuthenticator:
     """Provides one OAuth access token for all streams of a tap.
 
     The SDK's `OAuthAuthenticator` is not used: it uses a token up to the moment it expires, and does not recover from a
-    revoked one.
+    revoked one. Refresh tokens, which come with the grant `password` only, are not used: the credentials do the same.
 
     Args:
         settings: The credentials, and the API that they belong to.
@@ -62,7 +61,6 @@ class WootricAuthenticator:
         self._timeout_seconds = timeout_seconds
         self._monotonic = monotonic
         self._access_token: str | None = None
-        self._refresh_token: str | None = None
         self._renew_at = 0.0
 
     def auth_header(self) -> dict[str, str]:
@@ -82,15 +80,6 @@ class WootricAuthenticator:
         self._access_token = None
 
     def _renew(self) -> None:
-        if self._refresh_token:  # Documented for the grant `password` only.
-            form = {"grant_type": "refresh_token", "refresh_token": self._refresh_token}
-            self._refresh_token = None  # Single use: fall back to the credentials.
-            with contextlib.suppress(FatalAPIError):
-                self._request_token(form)
-                return
-        self._request_token({"grant_type": self.grant_type, **self._settings.credentials})
-
-    def _request_token(self, form: Mapping[str, str]) -> None:
         sends_account = self.grant_type == "password" and self._settings.account_token is not None
         self._rate_limiter.wait(TOKEN_PATH)
         self._rate_limiter.requests_sent += 1
@@ -98,7 +87,7 @@ class WootricAuthenticator:
         response = self._session.post(
             f"{self._settings.api_url}{TOKEN_PATH}",
             params={"account_token": self._settings.account_token} if sends_account else None,
-            data=form,
+            data={"grant_type": self.grant_type, **self._settings.credentials},
             timeout=self._timeout_seconds,
         )
         self._rate_limiter.learn(TOKEN_PATH, response)
@@ -110,7 +99,6 @@ class WootricAuthenticator:
         if not isinstance(token, str) or not _HEADER_VALUE.fullmatch(token):
             raise RetriableAPIError(f"The response of {TOKEN_PATH} has no usable access_token", response)
         self._access_token = token
-        self._refresh_token = content.get("refresh_token")
         self.token_lifetime_seconds = _lifetime_seconds(content.get("expires_in"))
         lifetime = self.token_lifetime_seconds or _DEFAULT_LIFETIME_SECONDS
         self._renew_at = requested_at + lifetime - min(_RENEWAL_MARGIN_SECONDS, lifetime / 2)

@@ -28,14 +28,10 @@ _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
 
 _MAX_BACKOFF_SECONDS = 64
-_FRESH_TOKEN_PAUSES_SECONDS = (0, 1, 2, 4)
-"""After a 401, the pause between fetching each new token and using it. The first token replaces one that may have been
-revoked. If the API rejects it as well, a server may not have heard of it yet, so the next ones get time."""
+_PAUSES_SECONDS_FOR_401 = (0, 0, 1, 2, 4)
+"""The pause between having a token and using it, for each attempt. The first token may have been revoked. If the API
+rejects the next one as well, a server may not have heard of it yet, so the following ones get time."""
 _TRANSIENT_ERRORS = (RetriableAPIError, requests.ConnectionError, requests.Timeout)
-
-
-class TokenRequestError(RetriableAPIError):
-    """No token could be fetched because of a transient error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +75,6 @@ class Client:
     Attributes:
         authenticator: Provides the token.
         rate_limiter: Delays requests, and learns from the responses.
-        retry_policy: As above.
     """
 
     def __init__(  # noqa: PLR0913 - All but two are for tests.
@@ -93,7 +88,7 @@ class Client:
         monotonic: Callable[[], float] = time.monotonic,
         check: Callable[[], object] = lambda: None,
     ) -> None:
-        self.retry_policy = retry_policy
+        self._retry_policy = retry_policy
         self.rate_limiter = rate_limiter or RateLimiter(sleep=self._sleep_with_checks)
         self._settings = settings
         self._sleep = sleep
@@ -108,13 +103,19 @@ class Client:
         self._has_been_accepted = False
         """Whether any path has been read with a token."""
 
-    def authenticate(self) -> None:
-        """Fetch a token with retries, unless there is a valid one. Its response tells the server's time.
+    def authenticate(self) -> dict[str, str]:
+        """Return the `Authorization` header. Unless there is a valid token, one is fetched with retries.
+
+        The response with a token tells the server's time.
 
         Raises:
-            ApiUnavailableError: No token could be fetched.
+            ApiUnavailableError: No token could be fetched, so no path can be read.
         """
-        self.with_retries("Access token", self._auth_header)
+        self._check()
+        try:
+            return self.with_retries("Access token", self.authenticator.auth_header)
+        except FatalAPIError as error:
+            raise ApiUnavailableError(str(error)) from error
 
     def request(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         """Send a GET request and return the response, whatever its status, except for 401.
@@ -128,22 +129,17 @@ class Client:
 
         Raises:
             AccessDeniedError: The API rejects one token after the other, but has accepted one for another request.
-            ApiUnavailableError: The API refuses the credentials, or one token after the other.
-            TokenRequestError: No token could be fetched because of a transient error.
+            ApiUnavailableError: The API issues no token, or rejects one token after the other.
             requests.RequestException: There was no response.
         """
-        response = self._send(path, params)
-        for pause_seconds in _FRESH_TOKEN_PAUSES_SECONDS:
+        for pause_seconds in _PAUSES_SECONDS_FOR_401:
+            self.authenticate()
+            self._sleep_with_checks(pause_seconds)
+            response = self._send(path, params)
             if response.status_code != requests.codes.unauthorized:
                 return response
             self.authenticator.invalidate()
-            if pause_seconds:
-                self._auth_header()  # Fetches the new token before the pause.
-                self._sleep_with_checks(pause_seconds)
-            response = self._send(path, params)
-        if response.status_code != requests.codes.unauthorized:
-            return response
-        times = f"{status_line(response.status_code)} for {path}, {1 + len(_FRESH_TOKEN_PAUSES_SECONDS)} times"
+        times = f"{status_line(requests.codes.unauthorized)} for {path}, {len(_PAUSES_SECONDS_FOR_401)} times"
         if self._has_been_accepted:
             raise AccessDeniedError(f"{times} in a row, while other requests are accepted")
         raise ApiUnavailableError(
@@ -161,10 +157,10 @@ class Client:
             function: Makes one attempt.
 
         Raises:
-            ApiUnavailableError: The API could not be reached, or issued no token.
+            ApiUnavailableError: The API could not be reached.
             FatalAPIError: No attempt succeeded, or an error is not transient.
         """
-        policy, started_at = self.retry_policy, self._monotonic()
+        policy, started_at = self._retry_policy, self._monotonic()
         pauses = backoff.expo(factor=2, max_value=_MAX_BACKOFF_SECONDS)
         next(pauses)  # The protocol of backoff's generators: the first value is not a pause.
         attempt = 0
@@ -175,7 +171,9 @@ class Client:
             except (RetriableAPIError, requests.RequestException) as error:
                 seconds = self._monotonic() - started_at
                 is_over_budget = attempt >= policy.min_attempts and seconds > policy.budget_seconds
-                is_transient = isinstance(error, _TRANSIENT_ERRORS) and not _is_final(error)
+                # An invalid certificate stays invalid.
+                is_final = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
+                is_transient = isinstance(error, _TRANSIENT_ERRORS) and not is_final
                 message = f"{name}: {safe_message(error)}"
                 if attempt == policy.max_attempts or is_over_budget or not is_transient:
                     if attempt > 1:
@@ -194,9 +192,8 @@ class Client:
             seconds -= 1
 
     def _send(self, path: str, params: Mapping[str, Any]) -> requests.Response:
-        self._check()
         self.rate_limiter.wait(path)
-        headers = self._auth_header()  # After the wait, in which a token may expire.
+        headers = self.authenticate()  # After the wait, in which a token may expire.
         self.rate_limiter.requests_sent += 1
         response = self._session.get(
             f"{self._settings.api_url}{path}",
@@ -207,21 +204,6 @@ class Client:
         self.rate_limiter.learn(path, response)
         self._has_been_accepted |= response.ok
         return response
-
-    def _auth_header(self) -> dict[str, str]:
-        """Return the `Authorization` header, with errors that say that no path can be read without it.
-
-        Raises:
-            ApiUnavailableError, TokenRequestError: As with `request`.
-        """
-        try:
-            return self.authenticator.auth_header()
-        except FatalAPIError as error:
-            raise ApiUnavailableError(str(error)) from error
-        except _TRANSIENT_ERRORS as error:
-            if _is_final(error):
-                raise
-            raise TokenRequestError(safe_message(error)) from error
 
 
 def _session(settings: Settings) -> requests.Session:
@@ -234,18 +216,13 @@ def _session(settings: Settings) -> requests.Session:
     return session
 
 
-def _is_final(error: Exception) -> bool:
-    """Return whether no further attempt can succeed: an invalid certificate stays invalid."""
-    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes(error))
-
-
 def _concerns_all_paths(error: Exception) -> bool:
-    """Return whether an error prevents all requests: no token could be fetched, or the host or proxy is unreachable.
+    """Return whether an error prevents all requests: the host or proxy is unreachable.
 
     If the API drops a connection or does not answer in time, another path may still work.
     """
     match error:
-        case TokenRequestError() | requests.ConnectTimeout() | SSLError() | ProxyError():
+        case requests.ConnectTimeout() | SSLError() | ProxyError():
             return True
         case requests.ConnectionError():
             return any(isinstance(cause, NewConnectionError) for cause in causes(error))

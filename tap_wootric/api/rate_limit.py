@@ -28,8 +28,6 @@ _MAX_RESET_AGE_SECONDS = 2.0
 """A reset further back is implausible."""
 _LOGGED_WAIT_SECONDS = 5.0
 """Waits from this length on are logged."""
-_MAX_SLEEP_UNTIL_SECONDS = 2.0
-"""A second further ahead comes from a row stamped in the future, or from a wrong clock: not worth waiting for."""
 _PLAUSIBLE_DATES = range(1_388_534_400, 4_102_444_800)
 """From 2014-01-01, before which the API is not known to have existed, to 2100-01-01, in Unix seconds."""
 NOTED_DIFFERENCE_SECONDS = 300
@@ -143,12 +141,6 @@ class RateLimiter:
         elif not _is_used_up(response):
             return
         self._blocked_until[endpoint] = self.clock.monotonic() + seconds
-
-    def sleep_until(self, unix_second: int) -> None:
-        """Sleep until a second has begun by both clocks, if that takes at most 2 seconds."""
-        seconds = unix_second - min(self.clock.server_time(), self.clock.local_time())
-        if 0 < seconds <= _MAX_SLEEP_UNTIL_SECONDS:
-            self._sleep(seconds)
 
     def _seconds_to_reset(self, response: requests.Response) -> float:
         """Return in how many seconds the endpoint accepts requests again, or NaN if the response does not say.

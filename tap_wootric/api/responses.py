@@ -18,7 +18,7 @@ from singer_sdk.exceptions import FatalAPIError, RetriableAPIError
 
 from tap_wootric.api.rate_limit import is_busy
 from tap_wootric.api.redact import redact_line
-from tap_wootric.records.sanitize import may_contain_nul, parse_number, sanitize
+from tap_wootric.records.sanitize import parse_number, sanitize
 
 _ACCESS_DENIED_STATUSES = (requests.codes.forbidden, requests.codes.not_found)
 _MAX_ERROR_LIST_LENGTH = 200
@@ -30,6 +30,7 @@ _MAX_SEPARATORS = 500_000
 """Brackets and commas of JSON. A page has about 2,000. A few bytes can bring a record of a kilobyte into memory."""
 _NO_STRUCTURE = bytes(set(range(256)) - {*b'"[]{},'})
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
+_ESCAPED_NUL = b"\\u0000"
 _JSON_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=parse_number)
 
 
@@ -64,9 +65,7 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
     if requests.codes.multiple_choices <= status < requests.codes.bad_request:
         host = _HOST.match(response.headers.get("Location", ""))  # Not every location can be parsed as a URL.
         raise FatalAPIError(f"{message}: the API redirects{f' to {host[0]}' if host else ''}; check api_url")
-    is_success = (
-        status == requests.codes.ok
-    )  # Any other status below 400 may come without rows although there are some.
+    is_success = status == requests.codes.ok  # With any other below 400, rows may be missing although there are some.
     is_too_complex = _is_too_complex(response.content)
     if is_success and is_too_complex:
         raise FatalAPIError(f"{message}, but its JSON has more than {_MAX_DEPTH} levels or too many values for a page")
@@ -101,20 +100,19 @@ def _decode(content: bytes, name: str) -> Any:
     """Return the value of a JSON document, or None if it is not JSON."""
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         value = _JSON_DECODER.decode(content)
-        return sanitize(value, name) if may_contain_nul(content) else value
+        return sanitize(value, name) if _ESCAPED_NUL in content else value
     return sanitize(_decode_leniently(content), name)
 
 
 def _decode_leniently(content: bytes) -> Any:
     """Return the value of a document that only Python's own parser accepts as JSON, or None.
 
-    It accepts lone surrogates, and NaN and infinities, which become text. So do integers if one of them has more digits
-    than Python converts (4,300).
+    It accepts lone surrogates, and NaN and infinities, which become text. Integers become `Decimal`, too: Python
+    converts at most 4,300 digits to an integer.
     """
-    for parse_int in (int, parse_number):
-        with contextlib.suppress(ValueError):
-            text = content.decode("utf-8-sig", "surrogatepass")
-            return json.loads(text, parse_float=parse_number, parse_int=parse_int, parse_constant=str)
+    with contextlib.suppress(ValueError):
+        text = content.decode("utf-8-sig", "surrogatepass")
+        return json.loads(text, parse_float=parse_number, parse_int=parse_number, parse_constant=str)
     return None
 
 

@@ -11,7 +11,7 @@ from singer_sdk.exceptions import FatalAPIError
 
 from tap_wootric.api.rate_limit import WINDOW_SECONDS
 from tap_wootric.doctor.probe import ListProbe, NotAskedError, seconds_of
-from tap_wootric.pagination.forecast import Forecast, forecast
+from tap_wootric.pagination.forecast import RowsAfter, forecast
 from tap_wootric.pagination.query import TimeRange, WrongAnswerError, fetch_page
 from tap_wootric.records.timestamps import SECONDS_PER_DAY
 
@@ -27,7 +27,7 @@ class Cost:
     seconds: int
 
 
-def count_rows(listed: ListProbe) -> tuple[float, Forecast | None]:
+def count_rows(listed: ListProbe) -> tuple[float, RowsAfter | None]:
     """Return how many rows a first sync of a list reads, and how they are spread if not all of them have been seen.
 
     Raises:
@@ -46,7 +46,7 @@ def count_rows(listed: ListProbe) -> tuple[float, Forecast | None]:
     times = seconds_of([*pages[0].records, *pages[1].records], listed.key)
     query = first.with_range(listed.key, TimeRange(min(times), max(times) + 1))
     spread = forecast(listed.fetch, query, listed.page_rows, _MAX_SAMPLES)
-    return spread.rows_after(min(times)), spread
+    return spread(min(times)), spread
 
 
 def estimate_costs(lists: Iterable[ListProbe], recheck_days: int) -> dict[str, Cost | None]:
@@ -72,7 +72,7 @@ def _rechecked_rows(listed: ListProbe, days: int) -> float:
     start = listed.sync_range.now - days * SECONDS_PER_DAY
     _, spread = count_rows(listed)
     if spread:
-        return spread.rows_after(start)
+        return spread(start)
     return sum(second >= start for second in seconds_of([*listed.rows.values()], listed.key))
 
 

@@ -12,12 +12,16 @@ A bulk import that lies between two samples is not seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from tap_wootric.pagination.query import LAST_PAGE, PAGE_SIZE, FetchPage, Query, TimeRange, fetch_page
 from tap_wootric.records.timestamps import unix_seconds
+
+RowsAfter = Callable[[int], float]
+"""Returns about how many rows come after a Unix second."""
 
 _MAX_SAMPLES = 24
 """With fewer, the estimate for a list of which 90% is one import is off by more than a factor of two (simulated)."""
@@ -43,18 +47,11 @@ class _Span:
         return self.rows / max(1, self.end - self.start)
 
 
-class Forecast:
-    """An estimate of how the rows of a list are spread over time."""
-
-    def __init__(self, spans: Sequence[_Span]) -> None:
-        self._spans = spans
-
-    def rows_after(self, second: int) -> float:
-        """Return about how many rows come after a Unix second."""
-        return sum(span.density * max(0, span.end - max(span.start, second)) for span in self._spans)
+def _rows_after(spans: Sequence[_Span], second: int) -> float:
+    return sum(span.density * max(0, span.end - max(span.start, second)) for span in spans)
 
 
-def forecast(fetch: FetchPage, query: Query, page_rows: int = PAGE_SIZE, max_samples: int = _MAX_SAMPLES) -> Forecast:
+def forecast(fetch: FetchPage, query: Query, page_rows: int = PAGE_SIZE, max_samples: int = _MAX_SAMPLES) -> RowsAfter:
     """Return an estimate for a query's range. A range that ends before page 30 is counted.
 
     Args:
@@ -74,7 +71,7 @@ def forecast(fetch: FetchPage, query: Query, page_rows: int = PAGE_SIZE, max_sam
 
     samples = [sample(time_range.gte, time_range.lt)]
     if samples[0].end >= time_range.lt:
-        return Forecast(samples)
+        return partial(_rows_after, samples)
     samples.append(sample(samples[0].end, time_range.lt, descending=True))
     while True:
         gaps = [*pairwise(samples)]
@@ -89,7 +86,7 @@ def forecast(fetch: FetchPage, query: Query, page_rows: int = PAGE_SIZE, max_sam
             break
         samples.insert(index + 1, sample(middle, after.start))
     between = [_Span(a.end, b.start, math.sqrt(a.density * b.density) * (b.start - a.end)) for a, b in gaps]
-    return Forecast([*samples, *between])
+    return partial(_rows_after, [*samples, *between])
 
 
 def _middle(before: _Span, after: _Span) -> int:

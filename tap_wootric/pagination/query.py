@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from tap_wootric.records.timestamps import SECOND_LENGTH, timestamp_of_second, unix_seconds
 from tap_wootric.records.transform import Record
@@ -78,14 +78,8 @@ class Query:
 
     @property
     def time_key(self) -> TimeKey:
-        """The sort key, where it is a time.
-
-        Raises:
-            ValueError: It is not.
-        """
-        if self.sort_key == "email":
-            raise ValueError("the list is not sorted by a time")
-        return self.sort_key
+        """The sort key of a list that is sorted by a time."""
+        return cast("TimeKey", self.sort_key)
 
     @property
     def other_time_key(self) -> TimeKey | None:

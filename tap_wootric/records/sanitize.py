@@ -8,22 +8,11 @@ from typing import Any
 
 _logger = logging.getLogger(__name__)
 
-_BACKSLASH = b"\\"
-_ESCAPED_NUL = b"\\u0000"
 _REPLACEMENT_CHARACTER = "\ufffd"
 _MAX_EXPONENT = 10_000
 """Numbers beyond 10^±10,000 stay text: PostgreSQL's numeric holds at most 16,383 digits after the decimal point."""
 _ROW_TEXT_DEPTH = 2
 """Depth of a row's own text in a page: a list (0) of rows (1) of values (2)."""
-
-
-def may_contain_nul(content: bytes) -> bool:
-    """Return whether a string in a JSON document may contain a NUL character.
-
-    False positives are possible: in JSON, an escaped backslash followed by `u0000` looks the same.
-    """
-    # Looking for a single byte first clears a 30 kB page without backslashes in 0.25 µs instead of 9 µs.
-    return _BACKSLASH in content and _ESCAPED_NUL in content
 
 
 def parse_number(text: str) -> Decimal | str:

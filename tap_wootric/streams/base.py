@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, cast
 
-from singer_sdk import SchemaDirectory, Tap
+from singer_sdk import SchemaDirectory
 from singer_sdk.exceptions import ConfigValidationError, FatalAPIError, RetriableAPIError
 from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.helpers.types import Context
@@ -20,7 +20,7 @@ from tap_wootric import schemas
 from tap_wootric.api.client import Client
 from tap_wootric.api.redact import redact_line
 from tap_wootric.api.responses import AccessDeniedError, ApiUnavailableError, decode_response, safe_message
-from tap_wootric.messages import OutputError
+from tap_wootric.messages import MessageWriter
 from tap_wootric.pagination.query import BEGINNING_OF_TIME
 from tap_wootric.progress import Progress, RequestsAfter
 from tap_wootric.records.timestamps import (
@@ -31,7 +31,7 @@ from tap_wootric.records.timestamps import (
     unix_seconds,
 )
 from tap_wootric.records.transform import EXTRA_FIELDS, Record, RecordTransformer, Row
-from tap_wootric.sdk import SdkStream, StreamMapError
+from tap_wootric.sdk import SdkStream, SdkTap, StreamMapError
 from tap_wootric.settings import Settings
 
 _SCHEMAS = SchemaDirectory(schemas)
@@ -75,17 +75,29 @@ class SyncRange:
     until: int
 
 
+class ConnectedTap(SdkTap):
+    """A tap whose streams share its settings and its client. These are made on demand: `--discover` needs neither."""
+
+    message_writer: MessageWriter
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings. They are checked when the tap is created, unless `validate_config` is off."""
+        return Settings.from_config(self.config, default_user_agent=f"{self.name}/{self.plugin_version}")
+
+    @cached_property
+    def client(self) -> Client:
+        """Sends all requests."""
+        return Client(self.settings, check=self.message_writer.raise_if_terminated)
+
+
 class WootricStream(SdkStream):
     """A stream of the Wootric API. Without further code, it is read with one request, as a full table.
 
     A full-table sync lets the target drop the rows of earlier syncs once all rows have been emitted.
 
-    Args:
-        tap: The tap.
-        settings: Returns its settings. Like the client, they are made on demand: `--discover` needs neither.
-        client: Returns its client.
-
     Attributes:
+        tap: The tap.
         error: Why the last sync or test of the stream failed, if the other streams could still be read.
         sync_range: What the last sync read, if there was one.
         position: How far reading got: everything before this normalized timestamp, or date, has been emitted. Empty
@@ -115,25 +127,14 @@ class WootricStream(SdkStream):
             }
             cls.schema = {**schema, "properties": {**properties, EXTRA_FIELDS: _EXTRA_FIELDS_SCHEMA}}
 
-    def __init__(self, tap: Tap, settings: Callable[[], Settings], client: Callable[[], Client]) -> None:
+    def __init__(self, tap: ConnectedTap) -> None:
         super().__init__(tap)
+        self.tap = tap
         self.error: Exception | None = None
         self.sync_range: SyncRange | None = None
         self.position = ""
         self.progress: Progress | None = None
         self._unexpected_fields = 0
-        self._settings = settings
-        self._client = client
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of the tap."""
-        return self._settings()
-
-    @property
-    def client(self) -> Client:
-        """The client of the tap."""
-        return self._client()
 
     @property
     def is_full_table(self) -> bool:
@@ -148,7 +149,7 @@ class WootricStream(SdkStream):
     @property
     def start_date(self) -> int:
         """The Unix second of the setting `start_date`, or `BEGINNING_OF_TIME`."""
-        return BEGINNING_OF_TIME if self.settings.start_date is None else self.settings.start_date
+        return BEGINNING_OF_TIME if self.tap.settings.start_date is None else self.tap.settings.start_date
 
     # For subclasses to override
 
@@ -208,7 +209,7 @@ class WootricStream(SdkStream):
             FatalAPIError, RetriableAPIError: As with `Client.request` and `decode_response`; or the response has
                 another structure, or a row without a primary key.
         """
-        content = decode_response(self.client.request(self.path, params), self.name)
+        content = decode_response(self.tap.client.request(self.path, params), self.name)
         rows = None
         with suppress(AttributeError, KeyError, TypeError):
             rows = self.rows(content, params)
@@ -226,7 +227,7 @@ class WootricStream(SdkStream):
         Raises:
             ApiUnavailableError, FatalAPIError: As with `Client.with_retries`.
         """
-        return self.client.with_retries(self.name, lambda: self.records(params))
+        return self.tap.client.with_retries(self.name, lambda: self.records(params))
 
     @cached_property
     def transformer(self) -> RecordTransformer:
@@ -260,8 +261,8 @@ class WootricStream(SdkStream):
         """
         self.check_settings()
         self.position = ""
-        self.client.authenticate()  # Its response tells the server's time.
-        clock = self.client.rate_limiter.clock
+        self.tap.client.authenticate()  # Its response tells the server's time.
+        clock = self.tap.client.rate_limiter.clock
         self.sync_range = sync_range = self.range_from(clock.earlier(), clock.later())
         if self.bookmark and not self.is_full_table:
             # Another tap, another clock or a smaller lookback window may have set it too late.
@@ -276,7 +277,7 @@ class WootricStream(SdkStream):
             logger=self.logger,
             start=sync_range.start,
             end=sync_range.now,
-            rate_limiter=self.client.rate_limiter,
+            rate_limiter=self.tap.client.rate_limiter,
             forecast=self.forecast,
         )
         not_in_schema = {*self.needed_fields}.difference(self.effective_schema["properties"])
@@ -336,7 +337,6 @@ class WootricStream(SdkStream):
         """
         try:
             self.check_settings()
-            self.client.authenticate()  # Its errors are not those of the stream.
             sample = self.records_with_retries(self.sample_params())[:1]
             for stream_map in self.stream_maps:
                 for record in sample:
@@ -349,8 +349,6 @@ class WootricStream(SdkStream):
     @override
     def on_error(self, error: Exception) -> None:
         """Write the state of what was emitted. Keep an error that only concerns this stream, for the tap's report."""
-        if isinstance(error, OutputError):  # The state cannot be written either.
-            raise error
         self.write_state()
         self._keep_or_raise(error)
         self.logger.warning("%s. Continuing with the other streams", self.error_line)

@@ -55,7 +55,7 @@ class DailyStream(WootricStream):
             ConfigValidationError: There is none.
         """
         has_bookmark = not self.is_full_table and self.bookmark
-        if not has_bookmark and self.settings.start_date is None:
+        if not has_bookmark and self.tap.settings.start_date is None:
             raise ConfigValidationError(
                 "No start_date", errors=[f"start_date is not set: {self.name} needs it as its first day"]
             )
@@ -69,7 +69,7 @@ class DailyStream(WootricStream):
     @override
     def sample_params(self) -> dict[str, Any]:
         """Return the parameters of a request for today's totals."""
-        today = self.client.rate_limiter.clock.earlier() // SECONDS_PER_DAY
+        today = self.tap.client.rate_limiter.clock.earlier() // SECONDS_PER_DAY
         return self.day_range(today, today)
 
     @override

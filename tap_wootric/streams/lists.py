@@ -65,7 +65,7 @@ class ListStream(WootricStream):
 
         The API sets a row's time before its transaction commits, so rows can appear behind those already read.
         """
-        return self.settings.lookback_seconds
+        return self.tap.settings.lookback_seconds
 
     @override
     def sample_params(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class ListStream(WootricStream):
         sync_range = super().range_from(now, latest)
         if not self._rechecks(now):
             return sync_range
-        start = min(sync_range.start, max(0, now - self.settings.recheck_days * SECONDS_PER_DAY))
+        start = min(sync_range.start, max(0, now - self.tap.settings.recheck_days * SECONDS_PER_DAY))
         return replace(sync_range, start=max(self.start_date, start))
 
     def _rechecks(self, now: int) -> bool:
@@ -97,7 +97,7 @@ class ListStream(WootricStream):
             return False
         last_sync = unix_seconds(self.bookmark) + self.lookback_seconds
         is_first_on_day = last_sync // SECONDS_PER_DAY < now // SECONDS_PER_DAY
-        return is_first_on_day and FIRST_SYNC not in self.stream_state and self.settings.recheck_days > 0
+        return is_first_on_day and FIRST_SYNC not in self.stream_state and self.tap.settings.recheck_days > 0
 
     @property
     def query_key(self) -> TimeKey:
@@ -127,29 +127,23 @@ class ListStream(WootricStream):
 
         def fetch(query: Query) -> list[Record]:
             progress.reached(self.position)
-            for time_range in (query.created_at, query.updated_at):
-                if len(time_range) == 1:  # No row enters a second that is over.
-                    self.client.rate_limiter.sleep_until(time_range.lt)
             return self.records_with_retries(parameters(query))
 
         note_unproven = partial(self._note_unproven, read_until=bookmark, settled_until=settled_until)
         self._reader = KeysetReader(fetch, note_unproven, settled_until)
-        rechecked = 0
         try:
             for record in self._reader.read(query):
                 self.position = record.get(query.sort_key) or self.position
                 progress.rows += 1
-                rechecked += self.position < bookmark
                 yield record
         except WrongAnswerError as error:
             raise FatalAPIError(f"{self.name}: {error}") from error
         self._is_first_sync = False
         if bookmark and sync_range.start < unix_seconds(bookmark):
             self.logger.info(
-                "%s: read the last %s again (%s), because the API cannot say which rows have changed",
+                "%s: read the last %s again, because the API cannot say which rows have changed",
                 self.name,
-                counted(self.settings.recheck_days, "day"),
-                counted(rechecked, "row"),
+                counted(self.tap.settings.recheck_days, "day"),
             )
 
     @override
@@ -187,15 +181,6 @@ class ListStream(WootricStream):
             advice = f"The next sync continues after {'that second' if number == 1 else 'those seconds'}"
         raise FatalAPIError(f"{self.name}: {self._unproven[0]}{others}. {advice}")
 
-    @property
-    @override
-    def error_line(self) -> str:
-        """One line about what made the last sync fail, also if it was more than one thing."""
-        line = super().error_line
-        if line and self._unproven and str(self._unproven[0]) not in line:
-            line += f". Also: {self._unproven[0]}"
-        return line
-
     @override
     def forecast(self, second: int) -> RequestsAfter | None:
         """Return an estimate of the rest of a sync from a Unix second on, or None."""
@@ -207,7 +192,7 @@ class ListStream(WootricStream):
         # No retries and no errors: a sync does not need an estimate, and meets any lasting problem itself.
         with suppress(FatalAPIError, RetriableAPIError, WrongAnswerError, requests.RequestException):
             estimate = forecast(lambda sample: self.records(parameters(sample)), rest, page_rows)
-            return lambda position: estimate.rows_after(position) / page_rows
+            return lambda position: estimate(position) / page_rows
         return None
 
 

@@ -234,7 +234,7 @@ def test_late_notes_and_back_dated_rows_come_with_the_next_days_first_sync_or_wi
     assert requests <= len(changed) / 50 + 3
     assert imported.id in seen(next_day.records("declines"))
     assert long_ago.id not in seen(next_day.records("declines"))
-    assert "responses: read the last 30 days again (" in next_day.log
+    assert "responses: read the last 30 days again, " in next_day.log
     assert not later.of_type("RECORD")
     assert seen(full.records("responses")) == responses.versions()
     assert seen(full.records("declines")) == declines.versions()

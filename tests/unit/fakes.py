@@ -32,22 +32,21 @@ class FakeClient(Client):
 
     Attributes:
         requests: The paths and parameters of the requests.
-        slept: The pauses that the rate limiter took.
         date: The `Date` of the token's response.
         local_time: The time by this machine's clock.
     """
 
     def __init__(self, answer: Answer) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
-        self.slept: list[float] = []
         self.date = formatdate(NOW, usegmt=True)
         self.local_time: float = NOW
         clock = Clock(monotonic=lambda: 0, local_time=lambda: self.local_time)
-        super().__init__(SETTINGS, HASTY, rate_limiter=RateLimiter(clock, self.slept.append), sleep=lambda _: None)
+        super().__init__(SETTINGS, HASTY, rate_limiter=RateLimiter(clock, lambda _: None), sleep=lambda _: None)
         self._answer = answer
 
-    def authenticate(self) -> None:
+    def authenticate(self) -> dict[str, str]:
         self.rate_limiter.clock.update(self.date)
+        return {}
 
     def request(self, path: str, params: Mapping[str, Any]) -> requests.Response:
         self.requests.append((path, dict(params)))
@@ -71,8 +70,7 @@ def make_tap(
 
 def make_stream(stream: type[WootricStream], answer: Answer = no_request, **options: Any) -> Any:
     """Return a stream of its own, in a tap that does not know it."""
-    tap = make_tap(answer, **options)
-    return stream(tap, lambda: tap.settings, lambda: tap.client)
+    return stream(make_tap(answer, **options))
 
 
 def catalog_of(tap: Any, *selected: str, **metadata: str) -> dict[str, Any]:

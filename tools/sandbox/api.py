@@ -100,7 +100,6 @@ class Api:
 
     def __post_init__(self) -> None:
         self._counts: Counter[tuple[str, int]] = Counter()
-        self._refresh_token = ""
         self._issued = 0
         self._cut: set[str] = set()
         self._reads: dict[str, Callable[[Mapping[str, str]], Any]] = {
@@ -192,7 +191,6 @@ class Api:
         grants: list[dict[str, str]] = [
             {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET},
             {"grant_type": "password", "username": USERNAME, "password": PASSWORD},
-            {"grant_type": "refresh_token", "refresh_token": self._refresh_token},
         ]
         if form not in grants:
             content = {"error": "invalid_client", "error_description": "The client is unknown"}
@@ -209,7 +207,7 @@ class Api:
             "created_at": int(self.clock()),
         }
         if form["grant_type"] != "client_credentials":
-            self._refresh_token = token["refresh_token"] = f"sandbox-refresh-token-{number}"
+            token["refresh_token"] = f"sandbox-refresh-token-{number}"
         changed = {**token, **self.switches.token}
         return Answer(HTTPStatus.OK, {name: value for name, value in changed.items() if value is not None})
 

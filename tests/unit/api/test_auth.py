@@ -85,40 +85,13 @@ def test_the_time_that_a_token_request_takes_counts_towards_the_lifetime() -> No
     assert len(api.sent) == 2
 
 
-def test_a_refresh_token_renews_the_token() -> None:
-    api = FakeApi([token(refresh_token="refresh-1"), token(refresh_token="refresh-2"), token()])  # noqa: S106
-    authenticator = api.authenticator(FakeTime(), credentials=LOGIN)
-    for _ in range(3):
-        authenticator.auth_header()
-        authenticator.invalidate()
-    assert forms(api) == [
-        {"grant_type": "password", **LOGIN},
-        {"grant_type": "refresh_token", "refresh_token": "refresh-1"},
-        {"grant_type": "refresh_token", "refresh_token": "refresh-2"},
-    ]
-
-
-def test_a_rejected_refresh_token_gives_way_to_the_credentials_at_once_and_is_never_sent_twice() -> None:
-    answers = [token(refresh_token="refresh-1"), response(401, {}), token(refresh_token="refresh-2")]  # noqa: S106
-    api = FakeApi([*answers, response(500, {}), token()])
+def test_the_credentials_renew_the_token_also_if_there_is_a_refresh_token() -> None:
+    api = FakeApi([token(refresh_token="refresh-1"), token()])  # noqa: S106
     authenticator = api.authenticator(FakeTime(), credentials=LOGIN)
     for _ in range(2):
         authenticator.auth_header()
         authenticator.invalidate()
-    with pytest.raises(RetriableAPIError):
-        authenticator.auth_header()
-    authenticator.auth_header()
-    assert [form.get("refresh_token") for form in forms(api)] == [None, "refresh-1", None, "refresh-2", None]
-
-
-def test_a_busy_api_that_asks_for_an_hour_is_not_waited_for_before_the_credentials_are_sent() -> None:
-    busy = response(429, {}, {"Retry-After": "3600"})
-    api, time = FakeApi([token(refresh_token="refresh-1"), busy, token()]), FakeTime()  # noqa: S106
-    authenticator = api.authenticator(time, credentials=LOGIN)
-    authenticator.auth_header()
-    authenticator.invalidate()
-    authenticator.auth_header()
-    assert time.slept == []
+    assert forms(api) == [{"grant_type": "password", **LOGIN}] * 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

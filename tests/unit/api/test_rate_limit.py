@@ -105,19 +105,6 @@ def test_clocks_more_than_five_minutes_apart_are_one_warning_that_names_both_tim
     assert warnings == [f"{line}bookmarks go by the earlier one" for line in lines]
 
 
-@pytest.mark.parametrize(("ahead", "slept"), [(0, [1]), (0.5, [1]), (-0.5, [1.5])], ids=["equal", "ahead", "behind"])
-def test_a_second_is_waited_for_by_both_clocks_unless_that_takes_more_than_two_seconds(
-    ahead: float, slept: list[float]
-) -> None:
-    time = FakeTime(local_time=SERVER_TIME + ahead)
-    rate_limiter = time.rate_limiter()
-    rate_limiter.learn(ENDPOINT, response())
-    for second in (SERVER_TIME - 1, SERVER_TIME + 1, SERVER_TIME + 3_600):
-        rate_limiter.sleep_until(second)
-    assert time.slept == slept
-    assert rate_limiter.throttled_seconds == 0
-
-
 # Limits
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tap_wootric.pagination.forecast import Forecast, forecast
+from tap_wootric.pagination.forecast import RowsAfter, forecast
 from tap_wootric.pagination.query import PAGE_SIZE, Query, TimeKey, TimeRange, WrongAnswerError
 from tap_wootric.records.timestamps import timestamp_of_second
 
@@ -35,7 +35,7 @@ class List:
         page = found[(query.page - 1) * size : query.page * size]
         return [{"id": number, key: f"{timestamp_of_second(second)}Z"} for number, second in enumerate(page)]
 
-    def forecast(self, start: int = START, key: TimeKey = "created_at", **options: int) -> Forecast:
+    def forecast(self, start: int = START, key: TimeKey = "created_at", **options: int) -> RowsAfter:
         query = Query(key).with_range(key, TimeRange(start, END))
         return forecast(self.fetch, query, self.page_rows, **options)
 
@@ -72,12 +72,12 @@ def with_an_import_at_the_end(rng: random.Random, rows: int) -> list[int]:
 @pytest.mark.parametrize("rows", [0, 1, 49, 50, 51, 99, 100, 101, 700, 725, 749])
 def test_a_short_range_is_counted_exactly(rows: int, page_rows: int) -> None:
     listed = List(spread(rows), page_rows)
-    assert round(listed.forecast().rows_after(START), 6) == rows
+    assert round(listed.forecast()(START), 6) == rows
     assert len(listed.queries) <= 6
 
 
 def test_a_range_of_rows_that_share_a_second_is_counted_too() -> None:
-    assert List([START] * 1_400).forecast().rows_after(START) == pytest.approx(1_400)
+    assert List([START] * 1_400).forecast()(START) == pytest.approx(1_400)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_long_range_is_estimated_within_five_percent(
     make: Callable[[random.Random, int], list[int]], rows: int
 ) -> None:
     listed = List(make(random.Random(1), rows))
-    assert listed.forecast().rows_after(START) == pytest.approx(rows, rel=0.05)
+    assert listed.forecast()(START) == pytest.approx(rows, rel=0.05)
 
 
 @pytest.mark.parametrize(("rows", "requests"), [(1_600, 7), (9_000, 9), (20_000, 13), (100_000, 29)])
@@ -110,7 +110,7 @@ def test_shorter_ranges_take_fewer_requests(rows: int, requests: int) -> None:
 @pytest.mark.parametrize("max_samples", [2, 8])
 def test_the_samples_can_be_limited(max_samples: int) -> None:
     listed = List(spread(100_000))
-    assert listed.forecast(max_samples=max_samples).rows_after(START) == pytest.approx(100_000, rel=0.05)
+    assert listed.forecast(max_samples=max_samples)(START) == pytest.approx(100_000, rel=0.05)
     assert len(listed.queries) <= max_samples
 
 
@@ -118,26 +118,26 @@ def test_the_samples_can_be_limited(max_samples: int) -> None:
 def test_a_forecast_starts_anywhere_and_goes_by_the_key_of_the_query(key: TimeKey) -> None:
     listed, middle = List(spread(10_000)), (START + END) // 2
     estimate = listed.forecast(middle, key)
-    assert estimate.rows_after(middle) == pytest.approx(5_000, rel=0.05)
-    assert estimate.rows_after((middle + END) // 2) == pytest.approx(2_500, rel=0.05)
-    assert estimate.rows_after(END) == estimate.rows_after(END + 1) == 0
+    assert estimate(middle) == pytest.approx(5_000, rel=0.05)
+    assert estimate((middle + END) // 2) == pytest.approx(2_500, rel=0.05)
+    assert estimate(END) == estimate(END + 1) == 0
     assert {query.sort_key for query in listed.queries} == {key}
 
 
 @pytest.mark.parametrize("at", [START, END - 10_000])
 def test_an_import_at_either_end_is_seen(at: int) -> None:
     estimate = List([*spread(10_000), *spread(30_000, at, at + 10_000)]).forecast()
-    assert estimate.rows_after(START) == pytest.approx(40_000, rel=0.2)
+    assert estimate(START) == pytest.approx(40_000, rel=0.2)
 
 
 @pytest.mark.parametrize("second", [START, START + 1, END - 1])
 def test_thousands_of_rows_in_one_second_are_survived(second: int) -> None:
-    assert List([*spread(10_000), *[second] * 4_000]).forecast().rows_after(START) == pytest.approx(12_000, rel=0.3)
-    assert List([second] * 4_000).forecast().rows_after(START) >= 1_450
+    assert List([*spread(10_000), *[second] * 4_000]).forecast()(START) == pytest.approx(12_000, rel=0.3)
+    assert List([second] * 4_000).forecast()(START) >= 1_450
 
 
 def test_a_range_of_a_few_seconds_has_a_forecast() -> None:
-    assert List([END - 3] * 2_000 + [END - 1] * 2_000).forecast(END - 3).rows_after(END - 3) >= 2 * 1_450
+    assert List([END - 3] * 2_000 + [END - 1] * 2_000).forecast(END - 3)(END - 3) >= 2 * 1_450
 
 
 def test_an_answer_that_does_not_fit_the_query_is_an_error() -> None:

@@ -39,11 +39,6 @@ def fetched(page: list[Record], query: Query) -> Page:
     return fetch_page(lambda _: page, query)
 
 
-def test_a_list_that_is_sorted_by_email_has_no_time_key() -> None:
-    with pytest.raises(ValueError, match="not sorted by a time"):
-        _ = Query("email").time_key
-
-
 def test_the_records_in_both_ranges_are_selected_and_a_missing_time_counts_as_in_range() -> None:
     records = [
         record(1, "2024-01-01T10:30:00Z", "2024-01-01T10:00:00Z"),

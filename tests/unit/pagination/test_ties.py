@@ -339,8 +339,3 @@ def test_as_many_ties_are_read_as_all_lists_show(
     came, sent = reached(count, order, sort_keys)
     assert came >= rows
     assert sent <= requests
-
-
-@pytest.mark.usefixtures("_six_pages")
-def test_ties_in_a_new_order_each_time_are_read_until_no_other_row_shows_up() -> None:
-    assert reached(320, adversary.shuffled)[0] == 320

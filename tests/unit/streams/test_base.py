@@ -86,7 +86,7 @@ def test_during_a_sync_the_bookmark_follows_the_position(position: str, bookmark
 def test_a_sync_that_fails_early_forgets_the_position_of_the_one_before() -> None:
     stream = synced()
     assert stream.position
-    stream.client.request = lambda *_: response(400, {})
+    stream.tap.client.request = lambda *_: response(400, {})
     with pytest.raises(FatalAPIError):
         [*stream.get_records(None)]
     assert stream.position == ""

@@ -123,11 +123,16 @@ def test_a_range_without_seconds_takes_no_request(stream: str) -> None:
     assert read(make_tap(start_date="2025-06-01"), stream) == []  # After NOW.
 
 
-def test_a_second_that_is_not_over_is_waited_for() -> None:
+@LISTS
+def test_a_second_that_is_not_over_may_get_rows_while_it_is_read(stream: str) -> None:
     rows = [row(number, NOW) for number in range(60)]
-    tap = make_tap(serving(rows), start_date=START_DATE)
-    assert sorted(read(tap, "end_users")) == list(range(60))
-    assert {*tap.client.slept} == {1}
+
+    def answer(path: str, params: Mapping[str, Any]) -> requests.Response:
+        if len(rows) < 70:
+            rows.append(row(len(rows), NOW))
+        return serving(rows)(path, params)
+
+    assert {*range(60)} <= {*read(make_tap(answer, start_date=START_DATE), stream)}
 
 
 @LISTS
@@ -238,13 +243,13 @@ def test_end_users_are_never_rechecked(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize("days", [1, 30])
-def test_a_recheck_is_one_line_with_its_days_and_rows(days: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_recheck_is_one_line_with_its_days(days: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     rows = [row(1, NOW - 13 * 3_600), row(2, NOW - 12 * 3_600), row(3, NOW - 60)]
     assert read(make_tap(serving(rows), state={"responses": YESTERDAY}, recheck_days=days), "responses") == [1, 2, 3]
     [line] = [message for message in caplog.messages if "again" in message]
     assert line == (
-        f"responses: read the last {days} day{'s'[: days > 1]} again (2 rows), "
+        f"responses: read the last {days} day{'s'[: days > 1]} again, "
         "because the API cannot say which rows have changed"
     )
 
@@ -393,7 +398,7 @@ def test_several_unproven_seconds_are_one_line(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.usefixtures("_one_page")
 @pytest.mark.parametrize("error", [response(400, {}), ApiUnavailableError("Wootric rejected the credentials")])
-def test_an_unproven_second_is_reported_even_if_another_error_ends_the_stream(
+def test_an_unproven_second_is_logged_even_if_another_error_ends_the_stream(
     error: requests.Response | Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [row(number, NOW - 10_000) for number in range(150)] + [row(200, NOW - 9_000)]
@@ -413,5 +418,5 @@ def test_an_unproven_second_is_reported_even_if_another_error_ends_the_stream(
     if isinstance(error, Exception):
         assert line == "Wootric rejected the credentials"
     else:
-        assert line.startswith(f"declines: 400 Bad Request for /v1/responses. Also: {unproven}")
+        assert line == "declines: 400 Bad Request for /v1/responses"
     assert unproven in warnings(caplog)[0]
