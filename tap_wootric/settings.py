@@ -203,7 +203,7 @@ def errors(config: Mapping[str, Any], properties: Mapping[str, Any], *, now: flo
         now: The current Unix time in seconds.
     """
     misspelt = [
-        f"Unknown setting {name}; did you mean {meant}?" for name in config if (meant := _meant(name, properties))
+        f"Unknown setting {name}; did you mean {meant}?" for name in config if (meant := _meant(name, properties, 0.75))
     ]
     return [*misspelt, *_mistyped(config, properties)] or [
         *_credential_errors(config),
@@ -254,22 +254,25 @@ def from_environment(environment: Mapping[str, str], properties: Mapping[str, An
     return config
 
 
-def environment_warnings(environment: Iterable[str], properties: Iterable[str]) -> Iterator[str]:
-    """Yield one line for each environment variable that looks like a misspelt setting. It may be of another program."""
+def environment_warnings(environment: Iterable[str], properties: Mapping[str, Any]) -> Iterator[str]:
+    """Yield one line for each environment variable that looks like a misspelt setting.
+
+    Fields of settings (TAP_WOOTRIC_STREAM_MAP_CONFIG_SALT), settings of other accounts (TAP_WOOTRIC_ACME_REGION) and
+    Meltano's own variables (TAP_WOOTRIC__SELECT) look similar, too.
+    """
+    objects = tuple(f"{name}_" for name, schema in properties.items() if "object" in schema["type"])
+    endings = tuple(f"_{name}" for name in properties)
     for variable in environment:
-        name = variable.removeprefix(ENVIRONMENT_PREFIX)
-        if name != variable and (meant := _meant(name.lower(), properties)):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if not variable.startswith(ENVIRONMENT_PREFIX) or "__" in variable:
+            continue
+        if not name.startswith(objects) and not name.endswith(endings) and (meant := _meant(name, properties, 0.6)):
             yield f"Ignoring unknown setting {variable}; did you mean {ENVIRONMENT_PREFIX}{meant.upper()}?"
 
 
-def _meant(name: str, properties: Iterable[str]) -> str:
-    """Return the setting of which a name looks like a misspelling, or an empty string.
-
-    A name that contains a setting's is that of another account (acme_region) or of a field (stream_map_config_salt).
-    """
-    if any(f"_{known}_" in f"_{name}_" for known in properties):
-        return ""
-    return next(iter(difflib.get_close_matches(name, properties, n=1, cutoff=0.75)), "")
+def _meant(name: str, properties: Iterable[str], cutoff: float) -> str:
+    """Return the setting that an unknown name resembles by at least a share of its letters, or an empty string."""
+    return "" if name in properties else next(iter(difflib.get_close_matches(name, properties, n=1, cutoff=cutoff)), "")
 
 
 def _mistyped(config: Mapping[str, Any], properties: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import IO, Any, ClassVar, cast
 
 from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
+from singer_sdk.singerlib import Catalog
 from singer_sdk.tap_base import CliTestOptionValue
 from typing_extensions import override
 
@@ -63,10 +64,9 @@ class TapWootric(ConnectedTap):
         self.message_writer = MessageWriter()  # The SDK handles signals before it creates one.
         self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
         properties = self.config_jsonschema["properties"]
-        config = dict(config or {})
         if parse_env_config:  # The SDK's parser takes a misspelt boolean for false, and fails on an empty integer.
-            config |= settings.from_environment(os.environ, properties)
-        hide(settings.secrets(config))
+            config = {**(config or {}), **settings.from_environment(os.environ, properties)}
+        catalog = catalog.to_dict() if isinstance(catalog, Catalog) else catalog
         with _refusing("Invalid catalog: "):
             completed = catalogs.complete(catalog, STREAMS)
         for warning in (*catalogs.warnings(catalog, STREAMS), *settings.environment_warnings(os.environ, properties)):
@@ -177,15 +177,15 @@ class TapWootric(ConnectedTap):
             ConfigValidationError: A setting is wrong, and `validate` is set.
         """
         properties = self.config_jsonschema["properties"]
+        hide(settings.secrets(config))
         set_config = settings.normalized(config, properties)
-        if not validate:
-            return set_config
-        _raise_if_any(settings.errors(set_config, properties, now=time.time()))
-        _raise_if_any(stream_maps.type_errors(set_config.get("stream_maps", {})))
-        for warning in settings.warnings(set_config, properties):
-            self.logger.warning(warning)
-        if "start_date" in set_config:  # The SDK puts it into states as it is.
-            set_config["start_date"] = normalize_timestamp(set_config["start_date"])
+        if validate:
+            _raise_if_any(settings.errors(set_config, properties, now=time.time()))
+            _raise_if_any(stream_maps.type_errors(set_config.get("stream_maps", {})))
+            for warning in settings.warnings(set_config, properties):
+                self.logger.warning(warning)
+            if "start_date" in set_config:  # The SDK puts it into states as it is.
+                set_config["start_date"] = normalize_timestamp(set_config["start_date"])
         return {name: value for name, value in set_config.items() if name in properties}
 
     @override

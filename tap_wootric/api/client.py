@@ -56,8 +56,8 @@ class RetryPolicy:
 PATIENT = RetryPolicy(max_attempts=9, budget_seconds=300, min_attempts=3)
 """For a sync that nobody watches: a bit over four minutes of pauses."""
 
-HASTY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1, max_connect_seconds=5, max_read_seconds=25)
-"""For a person who waits: a host that does not answer is reported within 30 seconds. A page may take nearly as long."""
+HASTY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1, max_connect_seconds=5, max_read_seconds=15)
+"""For a person who waits for an answer: within 30 seconds where nobody answers, even at several addresses of a host."""
 
 
 class Client:

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import requests
@@ -169,7 +170,8 @@ def _is_used_up(response: requests.Response) -> bool:
 
 def _parse_http_date(date: str | None) -> float | None:
     try:
-        return parsedate_to_datetime(date or "").timestamp()
+        moment = parsedate_to_datetime(date or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (OverflowError, ValueError):
         return None
 

@@ -24,8 +24,8 @@ from tap_wootric.messages import discard_stdout, prepare_output, reason
 from tap_wootric.streams.lists import ListStream
 from tap_wootric.tap import TapWootric
 
-_READABLE, _UNREADABLE, _WRONG_OPTIONS = 0, 1, 2
-"""The exit statuses. After a signal, the tap's handler sets that which shells expect, such as 130 for SIGINT."""
+_READABLE, _UNREADABLE, _WRONG_OPTIONS, _INTERRUPTED = 0, 1, 2, 130
+"""The exit statuses. 130 is what shells report after SIGINT. After other signals, the tap's handler sets theirs."""
 
 _EXTRACTOR = "MELTANO_EXTRACTOR_NAME"
 """The environment variable in which Meltano names the extractor that it invokes."""
@@ -39,6 +39,8 @@ def main() -> None:
             status = _run(sys.argv[1:])
         finally:  # Also after --help.
             sys.stdout.flush()
+    except KeyboardInterrupt:  # The tap's handlers are not there yet.
+        os._exit(_INTERRUPTED)
     except OSError as error:
         discard_stdout()
         status = _UNREADABLE

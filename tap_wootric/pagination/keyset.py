@@ -8,7 +8,7 @@ leaves the list can only pull later rows forward, onto a page that has not been 
 **No short page ends a list.** A page with fewer rows than were asked for proves nothing: a server may drop rows behind
 its LIMIT, come short once, or put fewer rows on its pages than it was asked for. After a page with fewer rows than
 usual, the reader looks at the other end of the remaining rows: the list ends only if there is nothing new. After an
-empty page that follows others, rows there are an error.
+empty page that follows others, rows there are an error if the page is empty once more.
 
 A **crowded second** fills a whole page, and cannot be passed that way. Since pages may come short, any page whose rows
 all share one second counts as full.
@@ -73,7 +73,7 @@ class KeysetReader:
         Raises:
             WrongAnswerError: The API does not filter or sort as it was asked to, or does not show rows that there are.
         """
-        key, seen, has_rows = query.time_key, set[int](), False
+        key, seen, has_rows, was_empty = query.time_key, set[int](), False, False
         while query.range_of(key):
             usual_size = self.largest_page or PAGE_SIZE
             page = fetch_page(self._fetch, query)
@@ -81,10 +81,13 @@ class KeysetReader:
             new = [record for record in page.records if record["id"] not in seen]
             yield from new
             if not page.records:
-                if has_rows and self._has_more(query, set()):
-                    raise WrongAnswerError("an empty page came, although rows follow it")
-                return
-            has_rows = True
+                if not has_rows or not self._has_more(query, set()):
+                    return
+                if was_empty:
+                    raise WrongAnswerError("an empty page came twice, although rows follow it")
+                was_empty = True  # The page is asked for again: a row may have entered since.
+                continue
+            has_rows, was_empty = True, False
             rest = query.starting_at(page.last_second)
             known = page.ids_of_last_second() | (seen if rest == query else set())
             # A single row can't fill a page: no server puts one row on a page when it is asked for 50.

@@ -76,6 +76,8 @@ def test_valid_settings_have_no_errors(changed: dict[str, Any]) -> None:
         ({"region": "x" * 100}, f"region must be one of us, eu, au, not '{'x' * 59}…"),
         ({"client_secert": SECRET}, "Unknown setting client_secert; did you mean client_secret?"),
         ({"startdate": "2024-01-01"}, "Unknown setting startdate; did you mean start_date?"),
+        ({"stream_maps_": {}}, "Unknown setting stream_maps_; did you mean stream_maps?"),
+        ({"my_stream_maps": {}}, "Unknown setting my_stream_maps; did you mean stream_maps?"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_value_unless_it_is_a_secret(changed: dict[str, Any], error: str) -> None:
@@ -223,10 +225,19 @@ def test_the_environment_is_parsed_by_type_and_empty_variables_count_as_not_set(
 
 
 def test_variables_that_are_misspelt_are_warned_about_and_others_are_not() -> None:
-    names = ("STRAT_DATE", "STARTDATE", "LOGLEVEL", "REGION", "ACME_CLIENT_ID", "STREAM_MAPS_SALT", "_SELECT")
+    names = (
+        "STRAT_DATE",
+        "START_DATE_",
+        "START",
+        "LOGLEVEL",
+        "REGION",
+        "ACME_CLIENT_ID",
+        "STREAM_MAPS_SALT",
+        "_SELECT",
+    )
     variables = ("STRAT_DATE", *(f"TAP_WOOTRIC_{name}" for name in names))
     assert [*settings.environment_warnings(variables, PROPERTIES)] == [
-        f"Ignoring unknown setting TAP_WOOTRIC_{name}; did you mean TAP_WOOTRIC_START_DATE?" for name in names[:2]
+        f"Ignoring unknown setting TAP_WOOTRIC_{name}; did you mean TAP_WOOTRIC_START_DATE?" for name in names[:3]
     ]
 
 

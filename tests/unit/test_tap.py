@@ -38,6 +38,16 @@ def test_settings_are_read_once_and_seen_by_the_sdk_with_their_defaults() -> Non
     assert not {"region", "batch_config"} & tap.config.keys()  # A state could be ahead of the rows of a batch.
 
 
+def test_a_catalog_may_be_the_one_of_another_tap() -> None:
+    catalog = make_tap().catalog
+    catalog["end_users"].replication_method = "FULL_TABLE"
+    tap = make_tap(catalog=catalog)
+    assert [tap.streams[name].replication_method for name in ("end_users", "responses")] == [
+        "FULL_TABLE",
+        "INCREMENTAL",
+    ]
+
+
 def test_a_dotenv_file_above_the_package_does_not_override_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

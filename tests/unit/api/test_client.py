@@ -195,7 +195,7 @@ def test_proxies_and_certificates_come_from_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("policy", "timeout"), [(PATIENT, (60, 60)), (HASTY, (5, 25))], ids=["a sync", "a person who waits"]
+    ("policy", "timeout"), [(PATIENT, (60, 60)), (HASTY, (5, 15))], ids=["a sync", "a person who waits"]
 )
 def test_the_timeout_is_the_setting_unless_a_person_waits(policy: RetryPolicy, timeout: tuple[float, float]) -> None:
     api = FakeApi([token(), response()])

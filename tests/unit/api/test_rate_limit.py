@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from datetime import UTC, datetime
 from email.utils import formatdate
 
 import pytest
@@ -143,6 +145,19 @@ def test_a_number_that_cannot_be_a_time_is_ignored_or_means_a_minute(number: str
     assert slept_after(response(429, headers={"Retry-After": number})) == slept
     assert slept_after(response(headers={"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": number})) == slept
     assert slept_after(response(headers={"X-Rate-Limit-Remaining": number, "X-Rate-Limit-Reset": "nan"})) == []
+
+
+@pytest.mark.parametrize("zone", ["", " -0000", " GMT"])
+def test_a_date_without_a_zone_is_in_utc(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    try:
+        clock = FakeTime().clock()
+        clock.update(f"Wed, 31 Dec 2025 00:16:40{zone}")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert clock.server_time() == datetime(2025, 12, 31, 0, 16, 40, tzinfo=UTC).timestamp()
 
 
 @pytest.mark.parametrize(("behind", "slept"), [(600, 30), (-600, 30), (3_500, 30), (10, 40)])

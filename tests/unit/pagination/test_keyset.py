@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -204,15 +205,26 @@ def test_a_list_takes_its_pages_and_at_most_two_requests_to_see_that_it_has_ende
     assert len({*asked}) == len(asked)
 
 
-def test_an_empty_page_that_rows_follow_is_an_error() -> None:
+@pytest.mark.parametrize("empty_pages", [1, 2])
+def test_an_empty_page_that_rows_follow_is_asked_for_once_more_and_then_an_error(empty_pages: int) -> None:
     listed, requests = list_of([*range(1, 150)]), itertools.count(1)
 
     def fetch(query: Query) -> list[Record]:
-        page = listed(query)
-        return [] if next(requests) == 2 else page[::-1] if query.descending else page
+        if query.descending:
+            return listed(query)[::-1]
+        return [] if 1 < next(requests) <= 1 + empty_pages else listed(query)
 
-    with pytest.raises(WrongAnswerError, match="rows follow it"):
-        read(fetch, Query("updated_at"))
+    with pytest.raises(WrongAnswerError, match="rows follow it") if empty_pages > 1 else nullcontext():
+        assert len(read(fetch, Query("updated_at"))) == 149
+
+
+def test_ties_that_come_short_in_the_same_order_from_either_end_do_not_end_a_list() -> None:
+    listed, sizes = list_of([1, 2, 2, 2, 2]), iter([3, 2])
+
+    def fetch(query: Query) -> list[Record]:
+        return listed(query)[: next(sizes, None)]
+
+    assert {record["id"] for record in read(fetch, Query("updated_at", sort_keys=("updated_at",)))} == {*range(5)}
 
 
 @pytest.mark.parametrize("untimed", [44, 45, 46, 60, 79, 80, 81, 99, 100])
