@@ -144,7 +144,8 @@ class ListProbe:
         settled = TimeRange(lt=self.sync_range.now - self.stream.lookback_seconds)
         later, found = list[Record](), set[int]()
         for query, page in reversed(self.pages.items()):
-            if query.page == 1 and len(page) < query.size and not _ids(query.select(later)) <= _ids(page):
+            missing = {record["id"] for record in query.select(later)}.difference(record["id"] for record in page)
+            if query.page == 1 and len(page) < query.size and missing:
                 found.add(len(page))
             later += in_range([record for record in page if record.get(self.key)], self.key, settled)
         return found
@@ -174,10 +175,6 @@ class ListProbe:
 def seconds_of(records: list[Record], key: TimeKey) -> list[int]:
     """Return the Unix seconds of some records, apart from those without that time."""
     return [unix_seconds(record[key]) for record in records if record.get(key)]
-
-
-def _ids(records: list[Record]) -> set[int]:
-    return {record["id"] for record in records}
 
 
 def is_refusal(error: Exception) -> bool:

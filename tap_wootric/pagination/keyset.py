@@ -73,21 +73,20 @@ class KeysetReader:
         Raises:
             WrongAnswerError: The API does not filter or sort as it was asked to, or does not show rows that there are.
         """
-        key, seen, has_rows, was_empty = query.time_key, set[int](), False, False
+        key, seen, has_rows = query.time_key, set[int](), False
         while query.range_of(key):
             usual_size = self.largest_page or PAGE_SIZE
             page = fetch_page(self._fetch, query)
+            if has_rows and not page.records and self._has_more(query, set()):
+                page = fetch_page(self._fetch, query)  # A row may have entered in between.
+                if not page.records:
+                    raise WrongAnswerError("an empty page came twice, although rows follow it")
+            if not page.records:
+                return
+            has_rows = True
             self.largest_page = max(self.largest_page, len(page.records))
             new = [record for record in page.records if record["id"] not in seen]
             yield from new
-            if not page.records:
-                if not has_rows or not self._has_more(query, set()):
-                    return
-                if was_empty:
-                    raise WrongAnswerError("an empty page came twice, although rows follow it")
-                was_empty = True  # The page is asked for again: a row may have entered since.
-                continue
-            has_rows, was_empty = True, False
             rest = query.starting_at(page.last_second)
             known = page.ids_of_last_second() | (seen if rest == query else set())
             # A single row can't fill a page: no server puts one row on a page when it is asked for 50.
