@@ -191,7 +191,7 @@ def read(fetch: FetchPage, query: Query) -> list[Record]:
     return records
 
 
-@pytest.mark.parametrize(("rows", "requests"), [(0, 1), (1, 3), (49, 3), (50, 3), (51, 4), (99, 4), (3_000, 64)])
+@pytest.mark.parametrize(("rows", "requests"), [(0, 1), (1, 2), (49, 2), (50, 3), (51, 3), (99, 4), (3_000, 63)])
 def test_a_list_takes_its_pages_and_at_most_two_requests_to_see_that_it_has_ended(rows: int, requests: int) -> None:
     asked: list[Query] = []
     listed = list_of([*range(10, 10 * rows + 1, 10)])
