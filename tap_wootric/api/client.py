@@ -133,9 +133,16 @@ class Client:
             requests.RequestException: There was no response.
         """
         for pause_seconds in _PAUSES_SECONDS_FOR_401:
-            self.authenticate()
+            self._check()
+            self.rate_limiter.wait(path)
+            headers = self.authenticate()  # After the wait, in which a token may expire.
             self._sleep_with_checks(pause_seconds)
-            response = self._send(path, params)
+            self.rate_limiter.requests_sent += 1
+            response = self._session.get(
+                f"{self._settings.api_url}{path}", params=params, headers=headers, timeout=self._timeout_seconds
+            )
+            self.rate_limiter.learn(path, response)
+            self._has_been_accepted |= response.ok
             if response.status_code != requests.codes.unauthorized:
                 return response
             self.authenticator.invalidate()
@@ -190,20 +197,6 @@ class Client:
             self._check()
             self._sleep(min(seconds, 1))
             seconds -= 1
-
-    def _send(self, path: str, params: Mapping[str, Any]) -> requests.Response:
-        self.rate_limiter.wait(path)
-        headers = self.authenticate()  # After the wait, in which a token may expire.
-        self.rate_limiter.requests_sent += 1
-        response = self._session.get(
-            f"{self._settings.api_url}{path}",
-            params=params,
-            headers=headers,
-            timeout=self._timeout_seconds,
-        )
-        self.rate_limiter.learn(path, response)
-        self._has_been_accepted |= response.ok
-        return response
 
 
 def _session(settings: Settings) -> requests.Session:
