@@ -149,9 +149,8 @@ def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
         execute(block("meltano state clear"))
         assert "updated[gte]" not in sandbox.pages("end_users")[begun].query
 
-        env["TAP_WOOTRIC_API_URL"] = sandbox.url.replace(
-            "127.0.0.1", "localhost"
-        )  # A state of another host is refused.
+        # The tap refuses a state that names another host than the settings.
+        env["TAP_WOOTRIC_API_URL"] = sandbox.url.replace("127.0.0.1", "localhost")
         execute(f"{block('meltano state set')}meltano run tap-wootric target-postgres")
 
 
