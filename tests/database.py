@@ -135,8 +135,9 @@ class DatabaseTable(Table):
         self._execute(_UPDATE, (_moment(at), row.id))
 
     def some(self, count: int) -> list[Row]:
-        rows = list(self.rows.values())
-        return self._rng.sample(rows, min(count, len(rows)))
+        ids = [row_id for (row_id,) in self._execute("SELECT id FROM {table} ORDER BY id")]
+        chosen = self._rng.sample(ids, min(count, len(ids)))
+        return [_row(columns) for columns in self._execute(_SELECT + " WHERE id = ANY(%s)", (chosen,))]
 
     @contextmanager
     def transaction(self) -> Iterator[DatabaseTable]:
@@ -167,6 +168,11 @@ class DatabaseTable(Table):
         self._execute("DELETE FROM {table} WHERE id < 0")
         self._execute("ANALYZE {table}")
 
+    def drop(self) -> None:
+        """Remove the table from its database."""
+        self._execute("DROP TABLE {table}")
+        self.connection.close()
+
     def _prepare(self) -> None:
         """Influence the order of the next page."""
         if self._options.random_plans:
@@ -184,7 +190,7 @@ class DatabaseTable(Table):
 
 
 class DatabaseAccount(Account):
-    """An account whose lists are tables of an empty database; a context manager.
+    """An account whose lists are tables of a database; a context manager, which drops them at the end.
 
     Args:
         url: The URL of the database.
@@ -205,7 +211,7 @@ class DatabaseAccount(Account):
 
     def __exit__(self, *_error: object) -> None:
         for table in (self.end_users, self.responses, self.declines):
-            table.connection.close()
+            table.drop()
 
     def _table(self, name: str, make: Make) -> DatabaseTable:
         return DatabaseTable(self._url, name, make, self.rng, self._options)

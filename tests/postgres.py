@@ -25,6 +25,8 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "''",
     "fsync": "off",
+    "jit": "off",  # The planner takes many plans of the tests of ties for costly ones, worth compiling.
+    "shared_buffers": "1MB",  # A table of a few hundred blocks is large then, and its scans may start anywhere.
 }
 _ZONE = "Pacific/Chatham"
 """An unusual time zone, to expose values that depend on the server's."""
@@ -52,11 +54,8 @@ class Database:
 
 
 @contextmanager
-def server(**settings: str) -> Iterator[str]:
+def server() -> Iterator[str]:
     """Yield the URL of the server in the environment, or of a temporary one.
-
-    Args:
-        settings: Additional settings of a temporary server.
 
     Raises:
         MissingServerError: None is in the environment, and PostgreSQL is not installed.
@@ -72,7 +71,7 @@ def server(**settings: str) -> Iterator[str]:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
         _run(folder, user, programs / "initdb", "--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8")
         port = _free_port()
-        options = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, **settings, "port": port}.items())
+        options = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, "port": port}.items())
         _run(folder, user, programs / "pg_ctl", "start", "--wait", f"--options={options}", f"--log={folder / 'log'}")
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"

@@ -25,7 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def _postgres_server() -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server; without one, tests are skipped, or fail in CI."""
     try:
         with postgres.server() as url:
             yield url
@@ -36,9 +37,9 @@ def _postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def database(_postgres_server: str) -> Iterator[postgres.Database]:
+def database(postgres_server: str) -> Iterator[postgres.Database]:
     """An empty database."""
-    with postgres.database(_postgres_server) as empty:
+    with postgres.database(postgres_server) as empty:
         yield empty
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,9 +22,6 @@ TIE = (BEGIN + END) // 2 // SECOND * SECOND
 """The second in which rows are inserted by one statement, in microseconds."""
 
 APART = 50 * SECOND
-SMALL_BUFFERS = {"shared_buffers": "1MB"}
-"""With so little memory, the server treats a table of a few hundred blocks as large, and synchronizes its scans."""
-
 SORT_KEYS = {"end_users": EndUsers.sort_keys, "responses": Responses.sort_keys}
 
 LISTS: dict[str, tuple[TimeKey, ...]] = {"end_users": ("updated_at", "created_at"), "responses": ("created_at",)}
@@ -40,24 +36,15 @@ PLANS = {
 
 
 @pytest.fixture(scope="module")
-def server_url() -> Iterator[str]:
-    """A server with these settings, or the one named in the environment."""
-    if url := os.environ.get(postgres.VARIABLE):
-        yield url
-        return
-    try:
-        with postgres.server(**SMALL_BUFFERS) as url:
-            yield url
-    except postgres.MissingServerError as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"PostgreSQL is missing: {error}")
+def database_url(postgres_server: str) -> Iterator[str]:
+    """A database for all these tests: to create one takes longer than most of them."""
+    with postgres.database(postgres_server) as database:
+        yield database.url
 
 
 @pytest.fixture(params=[*PLANS])
-def account(request: pytest.FixtureRequest, server_url: str) -> Iterator[DatabaseAccount]:
-    with (
-        postgres.database(server_url) as database,
-        DatabaseAccount(database.url, options=PLANS[request.param]) as account,
-    ):
+def account(request: pytest.FixtureRequest, database_url: str) -> Iterator[DatabaseAccount]:
+    with DatabaseAccount(database_url, PLANS[request.param]) as account:
         yield account
 
 
@@ -89,9 +76,8 @@ class Reader(ApiReader):
         assert not unproven
 
 
-def test_a_scan_starts_where_another_one_stopped(server_url: str) -> None:
-    options = PLANS["scans that start anywhere"]
-    with postgres.database(server_url) as database, DatabaseAccount(database.url, options=options) as account:
+def test_a_scan_starts_where_another_one_stopped(database_url: str) -> None:
+    with DatabaseAccount(database_url, PLANS["scans that start anywhere"]) as account:
         fill(account.end_users, 1_000, 0)
         fetch = Reader(account).fetch
         assert len({fetch(Query("created_at"))[1]["id"] for _ in range(6)}) > 1
@@ -146,9 +132,9 @@ def test_the_command_reads_all_rows_of_a_bulk_insert(account: DatabaseAccount) -
             assert sorted(record["id"] for record in synced.records("end_users")) == sorted(account.end_users.rows)
 
 
-def test_with_indexes_a_bulk_insert_takes_two_requests_a_page_at_most(server_url: str) -> None:
+def test_with_indexes_a_bulk_insert_takes_two_requests_a_page_at_most(database_url: str) -> None:
     for ties in (60, 700):
-        with postgres.database(server_url) as database, DatabaseAccount(database.url) as account:
+        with DatabaseAccount(database_url) as account:
             fill(account.responses, ties, 0)
             reader = Reader(account, "responses")
             assert len(list(reader.read("created_at"))) == ties + 1
