@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests import postgres
-from tests.programs import Project
+from tests.programs import Project, preload_plugin
+from tests.shared import shared, shared_folder
 from tools import ROOT
 from tools.docs import repository, version
 
@@ -44,21 +44,19 @@ def database(postgres_server: str) -> Iterator[postgres.Database]:
 
 
 @pytest.fixture(scope="session")
-def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install Meltano's plugins once for all processes of pytest, and return the folder of Meltano's own files.
+def plugins() -> Path:
+    """Install Meltano's plugins, and return the folder of Meltano's own files."""
 
-    It takes three times as long as a run.
-    """
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = shared / "project"
-    with (shared / "plugins.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            done = Project(shared).meltano("install", env={})
-            assert done.returncode == 0, done.stderr
-    return folder / ".meltano"
+    def install() -> str:
+        project = Project(shared_folder())
+        done = project.meltano("install", env={})
+        assert done.returncode == 0, done.stderr
+        folder = project.folder / ".meltano"
+        for kind, name in (("extractors", "tap-wootric"), ("loaders", "target-postgres")):
+            preload_plugin(folder, kind, name)
+        return str(folder)
+
+    return Path(shared("plugins", install))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.postgres import Database
-from tests.programs import link_plugins, meltano, meltano_requirement, path_with, plugin, run, target
+from tests.programs import link_plugins, meltano, meltano_requirement, path_with, plugin, preload_plugin, run, target
 from tests.tap import catalog_of, tap
 from tools import ROOT
 from tools.docs import PLUGINS, README, RECIPES, block, blocks, generated, pages, repository, version
@@ -113,6 +113,7 @@ def test_the_commands_for_meltano_set_up_a_project_of_ones_own(
     install, _, setup = block("meltano init warehouse").partition("\n")
     assert install == f"uv tool install '{meltano_requirement().replace('[postgres]', '')}'"
     execute(setup, tmp_path)
+    preload_plugin(tmp_path / "meltano", "extractors", "tap-wootric")
     urls = re.findall(r"https:\S+", block("raw.githubusercontent.com"))
     raw = f"{repository().replace('github.com', 'raw.githubusercontent.com')}/v{version()}/plugin"
     assert urls == [f"{raw}/tap-wootric.yml", f"{raw}/target-postgres.yml"]

@@ -1,0 +1,96 @@
+"""Imports a program and stays, to run it in forks; see `tests.preloaded`. The Python of the program runs this file."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib.metadata import entry_points
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+_TIMEOUT_SECONDS = 120
+
+_time: dict[str, Callable[..., Any]] = {name: getattr(time, name) for name in ("monotonic", "sleep", "time")}
+"""The functions behind those of the module `time`, for a fork to replace: the tap binds some as default arguments."""
+
+
+def _serve(path: str, name: str) -> None:
+    """Return when the socket is ready, in a process that ends, and serve it in another one until it is removed."""
+    for function in _time:
+        setattr(time, function, _indirect(function))
+    (entry,) = entry_points(group="console_scripts", name=name)
+    main = entry.load()  # After that, because of the default arguments.
+    gc.freeze()  # A collection in a fork would copy the memory that it shares with this process.
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.settimeout(1)
+        client = None if os.fork() else _next_client(listener, path)
+    if client:
+        with client:
+            _run(client, main)
+
+
+def _next_client(listener: socket.socket, path: str) -> socket.socket | None:
+    """Return in a fork for each client, and without one when the socket is removed."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody waits for the forks.
+    while Path(path).exists():
+        with suppress(TimeoutError):
+            client, _ = listener.accept()
+            if not os.fork():
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                return client
+            client.close()
+    return None
+
+
+def _run(client: socket.socket, main: Callable[[], object]) -> None:
+    """Run the program in another fork, and send its exit status."""
+    _, streams, *_ = socket.recv_fds(client, 1, 3)
+    call = json.loads(client.makefile().read())
+    if process := os.fork():
+        _, status = os.waitpid(process, 0)
+        client.sendall(b"%d" % os.waitstatus_to_exitcode(status))
+        return
+    signal.alarm(_TIMEOUT_SECONDS)
+    for descriptor, stream in enumerate(streams):
+        os.dup2(stream, descriptor)
+        os.close(stream)
+    os.chdir(call["folder"])
+    os.environ.clear()
+    os.environ.update(call["env"])
+    if times := call["times"]:
+        _replace_time(times)
+    sys.argv[:] = call["arguments"]
+    sys.exit(main())
+
+
+def _indirect(name: str) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        return _time[name](*arguments)
+
+    return call
+
+
+def _replace_time(times: Mapping[str, Any]) -> None:
+    if times["sleepless"]:
+        # In one piece: threads pause at the same time. `Run.slept` reads it.
+        _time["sleep"] = lambda seconds: sys.stderr.write(f"SLEPT {seconds}\n")
+    if times["now"] is not None:
+        machine, ahead = _time["time"], times["now"] - _time["time"]()
+        _time["time"] = lambda: machine() + ahead
+    if times["tick"]:
+        ticks = count()
+        _time["monotonic"] = lambda: next(ticks) * times["tick"]
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])
