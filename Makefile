@@ -14,6 +14,8 @@ LOCK := $(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --
   --no-annotate --no-emit-index-url
 # Trust the system's certificates, like git and pip: a company's proxy may have its own.
 export UV_SYSTEM_CERTS ?= true
+# Without bytecode, each process of pytest would compile all modules and all tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 CHECKS := check-format check-lint check-types check-imports check-spelling check-dependencies check-workflows check-schemas
 .PHONY: help demo sandbox plugin test coverage check $(CHECKS) check-imports format bench docs lock build environment

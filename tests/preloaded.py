@@ -42,13 +42,13 @@ def run_preloaded(
     program: Path, arguments: Sequence[str], streams: Sequence[int], env: Mapping[str, str], times: Times
 ) -> int:
     """Run a program in this process's folder, with streams given by their descriptors, and return its exit status."""
-    call = {"arguments": [str(program), *arguments], "env": dict(env), "times": times}
+    call: dict[str, object] = {"arguments": [str(program), *arguments], "env": dict(env), "times": times}
     return _call(str(preloaded(program).with_name("socket")), [*streams], call)
 
 
 @cache
 def preloaded(program: Path) -> Path:
-    """Return a script that does what a program does, until the tests end; the first process to ask imports the program."""
+    """Return a script that does what a program does, until the tests end."""
     return Path(shared(f"{program.name}-{zlib.crc32(bytes(program))}", lambda: _start(program)))
 
 
@@ -56,11 +56,15 @@ def _start(program: Path) -> str:
     folder = Path(mkdtemp(dir=shared_folder()))
     path, code, script = folder / "socket", folder / "call.py", folder / program.name
     call = f'{{"arguments": [{str(program)!r}, *sys.argv[1:]], "env": dict(os.environ), "times": None}}'
-    lines = ["import json, os, socket, sys", inspect.getsource(_call), f"sys.exit(_call({str(path)!r}, [0, 1, 2], {call}))"]
+    lines = [
+        "import json, os, socket, sys",
+        inspect.getsource(_call),
+        f"sys.exit(_call({str(path)!r}, [0, 1, 2], {call}))",
+    ]
     code.write_text("\n".join(lines))
     script.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", str(code)])} "$@"\n')
     script.chmod(0o755)
-    command = [program.with_name("python"), "-P", _SERVER, path, program.name]
+    command: list[str | Path] = [program.with_name("python"), "-P", _SERVER, path, program.name]
     # Python takes the pipe for one that it cannot seek in, as that of a fork may be.
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as server:
         assert server.wait() == 0

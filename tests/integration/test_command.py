@@ -294,6 +294,7 @@ def test_a_nested_field_can_be_hashed_and_flattened() -> None:
 
 # The SDK's own tests of taps
 
+pytest_plugins = ["singer_sdk.testing.pytest_plugin"]
 _ACCOUNT = Sandbox(Account(60, 60, declines=60), Clock(NOW))
 
 
