@@ -12,7 +12,6 @@ import shlex
 import socket
 import subprocess
 import sys
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -49,7 +48,7 @@ def run_preloaded(
 @cache
 def preloaded(program: Path) -> Path:
     """Return a script that does what a program does, until the tests end."""
-    return Path(shared(f"{program.name}-{zlib.crc32(bytes(program))}", lambda: _start(program)))
+    return Path(shared(f"preloaded {program}", lambda: _start(program)))
 
 
 def _start(program: Path) -> str:

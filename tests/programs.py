@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -50,8 +49,7 @@ def installed(package: str, *others: str) -> Path:
         assert done.returncode == 0, done.stderr
         return str(Path(done.stdout.strip()).parent)
 
-    name = "-".join([package, *others])
-    return Path(shared(f"installed-{zlib.crc32(name.encode())}", install))
+    return Path(shared(f"installed {package} {others}", install))
 
 
 def target(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def shared_folder() -> Path:
 
 def shared(name: str, make: Callable[[], str]) -> str:
     """Return what `make` returned to the first process that asked for the name; the others wait for it."""
-    with (shared_folder() / name).open("a+") as file:
+    with (shared_folder() / str(zlib.crc32(name.encode()))).open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         if not (made := file.read()):
