@@ -14,7 +14,7 @@ LOCK := $(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --
   --no-annotate --no-emit-index-url
 # Trust the system's certificates, like git and pip: a company's proxy may have its own.
 export UV_SYSTEM_CERTS ?= true
-# Without bytecode, each process of pytest would compile all modules and all tests.
+# Without bytecode, each process of pytest compiles all modules and tests itself.
 unexport PYTHONDONTWRITEBYTECODE
 
 CHECKS := check-format check-lint check-types check-imports check-spelling check-dependencies check-workflows check-schemas

@@ -10,7 +10,7 @@ from tests import shared
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the processes of pytest a folder for what they share. The first process makes and removes it."""
+    """Give the processes of pytest a folder to share, which the first one makes and removes."""
     if shared.VARIABLE not in os.environ:
         folder = TemporaryDirectory(prefix="tests-")
         os.environ[shared.VARIABLE] = folder.name
@@ -18,4 +18,4 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.freeze()  # Each collection would look through all that is imported: a tenth of the time of the unit tests.
+    gc.freeze()  # Each garbage collection would visit all imported modules: a tenth of the unit tests' time.

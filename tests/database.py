@@ -93,6 +93,9 @@ class DatabaseTable(Table):
         # With client-side parameters, each request is planned for its values.
         self.connection = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.ClientCursor)
         self._execute("SET lock_timeout = '10s'")  # A `transaction` of the same test may have locked a row.
+        # A plan that is switched off counts as so costly that its queries would be compiled.
+        self._execute("SET jit = off")
+        self._execute("DROP TABLE IF EXISTS {table}")  # An earlier account's.
         self._execute(_CREATE)
         self._execute("ALTER TABLE {table} ALTER padding SET STORAGE PLAIN")  # Neither compressed nor moved away.
         self._execute("CREATE UNIQUE INDEX ON {table} (id)")
@@ -135,6 +138,8 @@ class DatabaseTable(Table):
         self._execute(_UPDATE, (_moment(at), row.id))
 
     def some(self, count: int) -> list[Row]:
+        if not count:
+            return []
         ids = [row_id for (row_id,) in self._execute("SELECT id FROM {table} ORDER BY id")]
         chosen = self._rng.sample(ids, min(count, len(ids)))
         return [_row(columns) for columns in self._execute(_SELECT + " WHERE id = ANY(%s)", (chosen,))]
@@ -168,11 +173,6 @@ class DatabaseTable(Table):
         self._execute("DELETE FROM {table} WHERE id < 0")
         self._execute("ANALYZE {table}")
 
-    def drop(self) -> None:
-        """Remove the table from its database."""
-        self._execute("DROP TABLE {table}")
-        self.connection.close()
-
     def _prepare(self) -> None:
         """Influence the order of the next page."""
         if self._options.random_plans:
@@ -190,7 +190,7 @@ class DatabaseTable(Table):
 
 
 class DatabaseAccount(Account):
-    """An account whose lists are tables of a database; a context manager, which drops them at the end.
+    """An account whose lists are tables of a database, in place of an earlier account's; a context manager.
 
     Args:
         url: The URL of the database.
@@ -211,7 +211,7 @@ class DatabaseAccount(Account):
 
     def __exit__(self, *_error: object) -> None:
         for table in (self.end_users, self.responses, self.declines):
-            table.drop()
+            table.connection.close()
 
     def _table(self, name: str, make: Make) -> DatabaseTable:
         return DatabaseTable(self._url, name, make, self.rng, self._options)

@@ -1,4 +1,4 @@
-"""Imports a program and stays, to run it in forks; see `tests.preloaded`. The Python of the program runs this file."""
+"""Imports a program and runs it in forks; see `tests.preloaded`. It runs in the program's own environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _time: dict[str, Callable[..., Any]] = {name: getattr(time, name) for name in ("
 
 
 def _serve(path: str, name: str) -> None:
-    """Return when the socket is ready, in a process that ends, and serve it in another one until it is removed."""
+    """Return once the socket accepts connections: a process in the background serves it until it is removed."""
     for function in _time:
         setattr(time, function, _indirect(function))
     (entry,) = entry_points(group="console_scripts", name=name)
@@ -35,12 +35,12 @@ def _serve(path: str, name: str) -> None:
         listener.settimeout(1)
         client = None if os.fork() else _next_client(listener, path)
     if client:
-        # Without its clean-up, which takes longer than most runs.
+        # Without the interpreter's clean-up, which takes longer than most runs.
         os._exit(_run(client, main))
 
 
 def _next_client(listener: socket.socket, path: str) -> socket.socket | None:
-    """Return in a fork for each client, and without one when the socket is removed."""
+    """Fork for each client, and return it in the fork; return None in the server once the socket is removed."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody waits for the forks.
     while Path(path).exists():
         with suppress(TimeoutError):
@@ -53,13 +53,13 @@ def _next_client(listener: socket.socket, path: str) -> socket.socket | None:
 
 
 def _run(client: socket.socket, main: Callable[[], object]) -> int:
-    """Run the program in another fork, and send its exit status."""
+    """Run the program in another fork, and return its exit status there. This process sends it to the client."""
     _, streams, *_ = socket.recv_fds(client, 1, 3)
     call = json.loads(client.makefile().read())
     if process := os.fork():
         _, status = os.waitpid(process, 0)
         client.sendall(b"%d" % os.waitstatus_to_exitcode(status))
-        return 0
+        signal.raise_signal(signal.SIGKILL)  # Coverage would save data at any other end.
     client.close()
     signal.alarm(_TIMEOUT_SECONDS)
     for descriptor, stream in enumerate(streams):
@@ -74,6 +74,8 @@ def _run(client: socket.socket, main: Callable[[], object]) -> int:
     try:
         result: Any = main()
     except SystemExit as error:
+        if isinstance(error.code, str):
+            raise
         result = error.code
     sys.stdout.flush()
     sys.stderr.flush()

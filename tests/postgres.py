@@ -25,7 +25,6 @@ _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "''",
     "fsync": "off",
-    "jit": "off",  # The planner takes many plans of the tests of ties for costly ones, worth compiling.
     "shared_buffers": "1MB",  # A table of a few hundred blocks is large then, and its scans may start anywhere.
 }
 _ZONE = "Pacific/Chatham"
@@ -37,7 +36,7 @@ class MissingServerError(Exception):
 
 
 class Database:
-    """A database of its own for one test."""
+    """A database for tests."""
 
     def __init__(self, url: str) -> None:
         self.url = url

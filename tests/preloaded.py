@@ -1,4 +1,4 @@
-"""Runs programs in forks of a process that has imported them already: that takes longer than most of their runs.
+"""Runs programs in forks of a process that has imported them already: importing takes longer than most runs.
 
 A program gets its arguments, environment, folder and standard streams from its caller. Signals do not reach it.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TypedDict
 
-from tests.shared import shared, shared_folder
+from tests.shared import once, shared_folder
 
 _SERVER = Path(__file__).with_name("fork_server.py")
 
@@ -48,7 +48,7 @@ def run_preloaded(
 @cache
 def preloaded(program: Path) -> Path:
     """Return a script that does what a program does, until the tests end."""
-    return Path(shared(f"preloaded {program}", lambda: _start(program)))
+    return Path(once(f"preloaded {program}", lambda: _start(program)))
 
 
 def _start(program: Path) -> str:
@@ -64,14 +64,14 @@ def _start(program: Path) -> str:
     script.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", str(code)])} "$@"\n')
     script.chmod(0o755)
     command: list[str | Path] = [program.with_name("python"), "-P", _SERVER, path, program.name]
-    # Python takes the pipe for one that it cannot seek in, as that of a fork may be.
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as server:
+    # With a pipe, Python makes a sys.stdout that never seeks: that of a fork may be a pipe.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True) as server:
         assert server.wait() == 0
     return str(script)
 
 
 def _call(path: str, streams: list[int], call: dict[str, object]) -> int:
-    # Its source is also that of a script, which imports little.
+    # Scripts contain this source: it needs few imports.
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
         socket.send_fds(server, [b" "], streams)

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.preloaded import preloaded
-from tests.shared import shared
+from tests.shared import once
 from tools import ROOT, environment
 from tools.sandbox import Sandbox
 
@@ -49,7 +49,7 @@ def installed(package: str, *others: str) -> Path:
         assert done.returncode == 0, done.stderr
         return str(Path(done.stdout.strip()).parent)
 
-    return Path(shared(f"installed {package} {others}", install))
+    return Path(once(f"installed {package} {others}", install))
 
 
 def target(name: str) -> Path:
@@ -106,7 +106,7 @@ def link_plugins(plugins: Path, folder: Path, *kinds: str) -> None:
 
 
 def preload_plugin(meltano_folder: Path, kind: str, name: str) -> None:
-    """Replace the program of an installed plugin with one that starts at once."""
+    """Replace the program of an installed plugin with one that is already imported."""
     program = meltano_folder / kind / name / "venv" / "bin" / name
     shutil.copy(preloaded(program), program)
 

@@ -1,4 +1,4 @@
-"""What takes long to make is made once for all processes of pytest."""
+"""Makes what takes long only once for all processes of pytest."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE = "TESTS_SHARED"
-"""Names the folder in which the processes find what they share. It lasts as long as the tests."""
+"""Names the folder that the processes of pytest share. It is removed after the tests."""
 
 
 def shared_folder() -> Path:
-    """Return the folder in which the processes find what they share."""
+    """Return the folder that the processes of pytest share."""
     return Path(os.environ[VARIABLE])
 
 
-def shared(name: str, make: Callable[[], str]) -> str:
-    """Return what `make` returned to the first process that asked for the name; the others wait for it."""
+def once(name: str, make: Callable[[], str]) -> str:
+    """Return what `make` returned in the first process that asked for this name.
+
+    The others wait for it, and try themselves if it fails.
+    """
     with (shared_folder() / str(zlib.crc32(name.encode()))).open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)

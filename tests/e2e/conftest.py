@@ -4,12 +4,13 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
 from tests import postgres
 from tests.programs import Project, preload_plugin
-from tests.shared import shared, shared_folder
+from tests.shared import once, shared_folder
 from tools import ROOT
 from tools.docs import repository, version
 
@@ -48,7 +49,7 @@ def plugins() -> Path:
     """Install Meltano's plugins, and return the folder of Meltano's own files."""
 
     def install() -> str:
-        project = Project(shared_folder())
+        project = Project(Path(mkdtemp(dir=shared_folder())))
         done = project.meltano("install", env={})
         assert done.returncode == 0, done.stderr
         folder = project.folder / ".meltano"
@@ -56,7 +57,7 @@ def plugins() -> Path:
             preload_plugin(folder, kind, name)
         return str(folder)
 
-    return Path(shared("plugins", install))
+    return Path(once("plugins", install))
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ PLANS = {
 
 @pytest.fixture(scope="module")
 def database_url(postgres_server: str) -> Iterator[str]:
-    """A database for all these tests: to create one takes longer than most of them."""
+    """One database for all these tests: creating one takes longer than most of them."""
     with postgres.database(postgres_server) as database:
         yield database.url
 

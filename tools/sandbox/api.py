@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Literal
 
-from tools.sandbox.account import OPERATORS, SECOND, Account, Body, Filter, Row, Selection, Table
+from tools.sandbox.account import OPERATORS, SECOND, Account, Body, Filter, Row, Selection
 
 CLIENT_ID = "sandbox-client-id"
 CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 - It opens nothing.
@@ -251,19 +251,15 @@ class Api:
     def _change_rows(self, name: str) -> None:
         """Change rows, as people do while the account is read."""
         table, now = self.account.tables[name], int(self.clock() * SECOND)
-        for row in self._some(table, self.switches.updates):
+        for row in table.some(self._random_round(self.switches.updates)):
             table.update(row, now)
-        for row in self._some(table, self.switches.deletes):
+        for row in table.some(self._random_round(self.switches.deletes)):
             table.delete(row)
         for _ in range(self._random_round(self.switches.inserts)):
             table.insert(now)
         if name == "responses":
-            for row in self._some(table, self.switches.notes):
+            for row in table.some(self._random_round(self.switches.notes)):
                 table.add_note(row)
-
-    def _some(self, table: Table, number: float) -> list[Row]:
-        count = self._random_round(number)
-        return table.some(count) if count else []
 
     def _random_round(self, number: float) -> int:
         """Round so that the average is the number."""
