@@ -9,14 +9,14 @@ from typing import Any
 _logger = logging.getLogger(__name__)
 
 _REPLACEMENT_CHARACTER = "\ufffd"
-_MAX_EXPONENT = 10_000
-"""Numbers beyond 10^±10,000 stay text: PostgreSQL's numeric holds at most 16,383 digits after the decimal point."""
+_MAX_EXPONENT = 4_299
+"""Numbers beyond 10^±4,299 stay text: targets in Python read no integer of more than 4,300 digits."""
 _ROW_TEXT_DEPTH = 2
 """Depth of a row's own text in a page: a list (0) of rows (1) of values (2)."""
 
 
 def parse_number(text: str) -> Decimal | str:
-    """Return a JSON number as a `Decimal`, or unchanged as text if databases cannot hold it."""
+    """Return a JSON number as a `Decimal`, or unchanged as text if databases or targets cannot hold it."""
     try:
         number = Decimal(text)
     except ArithmeticError:

@@ -40,7 +40,7 @@ def raised_by(answer: requests.Response) -> Exception:
         (b"[18446744073709551616, -1e400]", [2**64, Decimal("-1e400")]),
         (b"[1e99999]", ["1e99999"]),
         (b"[NaN, -Infinity]", ["NaN", "-Infinity"]),
-        (b"[" + b"9" * 5_000 + b"]", [Decimal("9" * 5_000)]),
+        (b"[" + b"9" * 4_300 + b"]", [10**4_300 - 1]),
         (b'["a\\ud83d!"]', ["a\ufffd!"]),
         (b'["a\xed\xa0\x80!"]', ["a\ufffd!"]),
         (b'[{"text": "a\\u0000b", "tags": ["a\\u0000b"]}]', [{"text": "a\0b", "tags": ["a\ufffdb"]}]),

@@ -73,13 +73,13 @@ def test_a_replacement_is_logged_once_per_document_and_without_the_value(caplog:
     ]
 
 
-@pytest.mark.parametrize("text", ["0.1", "1.10", "-1e400", "1e10000", "1E-10000", "0e5"])
+@pytest.mark.parametrize("text", ["0.1", "1.10", "-1e400", "1e4299", "1E-4299", "0e5"])
 def test_a_number_keeps_its_digits(text: str) -> None:
     number = parse_number(text)
     assert isinstance(number, Decimal)
     assert str(number) == str(Decimal(text))
 
 
-@pytest.mark.parametrize("text", ["1e10001", "-1e-10001", "1e99999999999999999999"])
-def test_a_number_that_databases_cannot_hold_stays_text(text: str) -> None:
+@pytest.mark.parametrize("text", ["1e4300", "-1e-4300", "9" * 4_301, "1e99999999999999999999"])
+def test_a_number_that_databases_or_targets_cannot_hold_stays_text(text: str) -> None:
     assert parse_number(text) == text
