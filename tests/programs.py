@@ -106,7 +106,7 @@ def link_plugins(plugins: Path, folder: Path, *kinds: str) -> None:
 
 
 def preload_plugin(meltano_folder: Path, kind: str, name: str) -> None:
-    """Replace the program of an installed plugin with one that is already imported."""
+    """Make Meltano start an installed plugin through `preloaded`."""
     program = meltano_folder / kind / name / "venv" / "bin" / name
     shutil.copy(preloaded(program), program)
 

@@ -107,8 +107,8 @@ def _decode(content: bytes, name: str) -> Any:
 def _decode_leniently(content: bytes) -> Any:
     """Return the value of a document that only Python's own parser accepts as JSON, or None.
 
-    It accepts lone surrogates, and NaN and infinities, which become text. Integers become `Decimal`, too: Python
-    converts at most 4,300 digits to an integer.
+    It accepts lone surrogates, and NaN and infinities, which become text. Integers become `Decimal`, too, or
+    text if they are longer than Python reads.
     """
     with contextlib.suppress(ValueError):
         text = content.decode("utf-8-sig", "surrogatepass")
