@@ -81,26 +81,16 @@ def forecast(fetch: FetchPage, query: Query, page_rows: int = PAGE_SIZE, max_sam
             break
         index = most_rows.index(max(most_rows))
         before, after = gaps[index]
-        middle = _middle(before, after)
+        seconds = after.start - before.end
+        if before.density > _IMPORT_RATIO * after.density:  # On a logarithmic scale, fewer samples find where it ends.
+            middle = before.end + math.isqrt(seconds * (before.end - before.start))
+        else:
+            middle = before.end + seconds // 2
         if not before.end < middle < after.start:
             break
         samples.insert(index + 1, sample(middle, after.start))
     between = [_Span(a.end, b.start, math.sqrt(a.density * b.density) * (b.start - a.end)) for a, b in gaps]
     return partial(_rows_after, [*samples, *between])
-
-
-def _middle(before: _Span, after: _Span) -> int:
-    """Return the second between two samples at which to take another one.
-
-    Next to a bulk import, that is the geometric mean of the length of the import's sample and that of the gap: on such
-    a scale, fewer samples find the edge of the import.
-    """
-    seconds = after.start - before.end
-    if before.density > _IMPORT_RATIO * after.density:
-        return before.end + math.isqrt(seconds * (before.end - before.start))
-    if after.density > _IMPORT_RATIO * before.density:
-        return after.start - math.isqrt(seconds * (after.end - after.start))
-    return before.end + seconds // 2
 
 
 def _sample(fetch: FetchPage, query: Query, page_rows: int) -> _Span:

@@ -7,8 +7,9 @@ leaves the list can only pull later rows forward, onto a page that has not been 
 
 **No short page ends a list.** A page with fewer rows than were asked for proves nothing: a server may drop rows behind
 its LIMIT, come short once, or put fewer rows on its pages than it was asked for. After a page with fewer rows than
-usual, the reader looks at the other end of the remaining rows: the list ends only if there is nothing new. After an
-empty page that follows others, rows there are an error if the page is empty once more.
+usual, the reader looks at the other end of the remaining rows: the list ends only if there is nothing new. It looks
+there after an empty page as well, except for the first page of a list that may be empty. If there are rows, the page is
+asked for again, and it is an error if it comes empty once more.
 
 A **crowded second** fills a whole page, and cannot be passed that way. Since pages may come short, any page whose rows
 all share one second counts as full.
@@ -30,7 +31,6 @@ from dataclasses import replace
 from tap_wootric.pagination.query import (
     END_OF_TIME,
     PAGE_SIZE,
-    TIME_KEYS,
     FetchPage,
     Query,
     TimeRange,
@@ -41,49 +41,52 @@ from tap_wootric.pagination.query import (
 from tap_wootric.pagination.ties import read_ties
 from tap_wootric.records.transform import Record
 
-OnUnproven = Callable[[UnprovenSecond], object]
-"""Takes note of a second that could not be proven complete, once all its rows that can be reached have been yielded."""
-
 
 class KeysetReader:
     """Reads lists, or parts of one list.
 
     Args:
         fetch: Returns a page.
-        on_unproven: Is told of each second whose rows could not be proven complete.
+        on_unproven: Is told of each second that could not be proven complete, once all rows in reach have been yielded.
         settled_until: The Unix second before which the times of rows are settled: rows may leave a second before it,
-            when they are updated or deleted, but none enters it any more.
+            when they are updated or deleted, but only imports add any to it.
 
     Attributes:
         largest_page: The most rows that a page has had so far.
     """
 
-    def __init__(self, fetch: FetchPage, on_unproven: OnUnproven, settled_until: int = END_OF_TIME) -> None:
+    def __init__(
+        self, fetch: FetchPage, on_unproven: Callable[[UnprovenSecond], object], settled_until: int = END_OF_TIME
+    ) -> None:
         self._fetch = fetch
         self._on_unproven = on_unproven
         self._settled_until = settled_until
         self.largest_page = 0
 
-    def read(self, query: Query) -> Iterator[Record]:
+    def read(self, query: Query, *, may_be_empty: bool = False) -> Iterator[Record]:
         """Yield every record in the query's ranges, sorted by its sort key to the second.
 
         A row that does not change meanwhile comes once, whatever happens to other rows. A row that changes may come
         again.
 
+        Args:
+            query: What to read.
+            may_be_empty: Whether to believe an empty first page.
+
         Raises:
             WrongAnswerError: The API does not filter or sort as it was asked to, or does not show rows that there are.
         """
-        key, seen, has_rows = query.time_key, set[int](), False
+        key, seen = query.time_key, set[int]()
         while query.range_of(key):
             usual_size = self.largest_page or PAGE_SIZE
             page = fetch_page(self._fetch, query)
-            if has_rows and not page.records and self._has_more(query, set()):
+            if not page.records and not may_be_empty and self._has_more(query, set()):
                 page = fetch_page(self._fetch, query)  # A row may have entered in between.
                 if not page.records:
                     raise WrongAnswerError("an empty page came twice, although rows follow it")
             if not page.records:
                 return
-            has_rows = True
+            may_be_empty = False
             self.largest_page = max(self.largest_page, len(page.records))
             new = [record for record in page.records if record["id"] not in seen]
             yield from new
@@ -115,10 +118,8 @@ class KeysetReader:
             known: The ids of rows in that second that have been yielded already.
         """
         other = query.other_time_key
-        if not other or query.is_of_one_second:
-            seconds = [query.range_of(key) for key in TIME_KEYS]
-            may_enter = any(len(second) == 1 and second.gte >= self._settled_until for second in seconds)
-            yield from self._read_ties(query, known, may_enter=may_enter)
+        if not other or len(query.range_of(other)) == 1:
+            yield from self._read_ties(query, known)
         elif other == "created_at":
             yield from self._read_others(replace(query, sort_key=other), known)
         else:
@@ -126,7 +127,7 @@ class KeysetReader:
             start, settled = query.updated_at.gte, self._settled_until
             yield from self._read_others(replace(query, sort_key=other, updated_at=TimeRange(start, settled)), known)
             recent = replace(query, updated_at=TimeRange(max(start, settled), END_OF_TIME))
-            yield from self._read_ties(recent, known, may_enter=True)
+            yield from self._read_ties(recent, known)
 
     def _read_others(self, query: Query, known: set[int]) -> Iterator[Record]:
         """Yield what `read` does, except for records whose ids are known."""
@@ -135,7 +136,8 @@ class KeysetReader:
                 known.add(record["id"])
                 yield record
 
-    def _read_ties(self, query: Query, known: set[int], *, may_enter: bool) -> Iterator[Record]:
-        reason = yield from read_ties(self._fetch, query, known, self.largest_page, may_enter=may_enter)
+    def _read_ties(self, query: Query, known: set[int]) -> Iterator[Record]:
+        is_recent = max(query.updated_at.gte, query.created_at.gte) >= self._settled_until
+        reason = yield from read_ties(self._fetch, query, known, self.largest_page, may_enter=is_recent)
         if reason:
             self._on_unproven(UnprovenSecond(query, len(known), reason))

@@ -86,11 +86,6 @@ class Query:
         """The time that the API also filters and sorts this list by, if there is one."""
         return next((key for key in TIME_KEYS if key in self.sort_keys and key != self.sort_key), None)
 
-    @property
-    def is_of_one_second(self) -> bool:
-        """Whether every time that the API filters this list by is limited to a second."""
-        return all(len(self.range_of(key)) == 1 for key in TIME_KEYS if key in self.sort_keys)
-
     def range_of(self, key: TimeKey) -> TimeRange:
         """Return the range that the rows' times are in."""
         return self.updated_at if key == "updated_at" else self.created_at

@@ -6,9 +6,10 @@ scan may start in the middle of the table. A row can then hide from every page, 
 rows had left. So neither a sequence that repeats nor a long silence proves that nothing is missing.
 
 **The count does.** The last page that has rows, asked for once the page after it was empty, tells how many rows there
-were at that request. Rows leave a second that is over, when they are updated or deleted, but none enters it (apart from
-late commits, which the lookback window reads again). So every row seen at that request or later was there at that
-request, and once as many have been seen as were counted, they are all of them.
+were at that request. Rows leave a second that is over, when they are updated or deleted, but hardly any enters it. So
+every row seen at that request or later was there at that request, and once as many have been seen as were counted, they
+are all of them. Then they are counted once more, since imported rows, dated back, may stand in for hidden ones. If the
+number has changed, only rows that were seen both before and after a count are compared with it.
 
 While the count exceeds what was seen, rows are hiding, and the list is read in other ways: in the other direction, by
 another sort key, with rows around it, in pages of other sizes. Each way shows some rows, and all of them count.
@@ -54,9 +55,6 @@ _SIZES = (
 """Rows a page, for the four ways to read a list in each round. Rows hide at the borders of pages, and pages of another
 size have them elsewhere."""
 
-_LAST_PAGE_LOOKS = 3
-"""How often to ask for the last page again, at most: it may have come short, or rows after it may have left since."""
-
 
 def read_ties(
     fetch: FetchPage, query: Query, known: set[int], largest_page: int, *, may_enter: bool
@@ -79,6 +77,7 @@ def read_ties(
     reader = _Reader(fetch, query, known, largest_page, may_enter=may_enter)
     for way in islice(reader.ways(), _MAX_READINGS):
         yield from reader.read(way)
+        yield from reader.count_again()
         if reader.is_complete():
             return ""
         if reader.exact.is_cut_off:
@@ -104,7 +103,7 @@ class _Tally:
 
     Attributes:
         query: The rows that count are those in its ranges.
-        may_enter: As with `read_ties`.
+        may_enter: As with `read_ties`, or whether the number of rows has changed.
         largest_page: The most rows on a page so far. A server may put fewer on a page than it is asked for.
         is_cut_off: Whether page 30 had rows, so that they cannot be counted.
     """
@@ -115,7 +114,7 @@ class _Tally:
     is_cut_off: bool = False
     first_seen: dict[int, int] = field(default_factory=dict)
     last_seen: dict[int, int] = field(default_factory=dict)
-    _counts: list[_Count] = field(default_factory=list)
+    counts: list[_Count] = field(default_factory=list)
 
     def see(self, request: int, asked: Query, page: list[Record]) -> list[Record]:
         """Enter a page, and return its records in the query's ranges."""
@@ -138,12 +137,12 @@ class _Tally:
         if last.pages_before == LAST_PAGE - 1:
             self.is_cut_off |= last.size == PAGE_SIZE
         else:
-            self._counts.append(last)
+            self.counts.append(last)
 
     @property
     def rows(self) -> int:
         """How many rows there were when they were last counted; as many as were seen if they never were."""
-        return self._rows_in(self._counts[-1]) if self._counts else len(self.last_seen)
+        return self._rows_in(self.counts[-1]) if self.counts else len(self.last_seen)
 
     def _rows_in(self, counted: _Count) -> int:
         return counted.pages_before * min(counted.size, self.largest_page) + counted.rows_on_page
@@ -154,8 +153,8 @@ class _Tally:
         If rows may enter, only those count that were seen before as well: the others may have entered after the count.
         """
         rows = 0
-        for counted in reversed(self._counts):
-            rows = max(rows, self._rows_in(counted))  # As none enters, a later count shows that an earlier one was off.
+        for counted in reversed(self.counts):
+            rows = max(rows, self._rows_in(counted))  # A later count may show that an earlier one was off.
             seen = sum(
                 last >= counted.request and (self.first_seen[row] <= counted.request or not self.may_enter)
                 for row, last in self.last_seen.items()
@@ -187,7 +186,7 @@ class _Reader:
 
     def is_complete(self) -> bool:
         """Return whether the rows are proven complete."""
-        return self.exact.is_complete() or (self.created is not None and self.created.is_complete())
+        return any(tally.is_complete() for tally in (self.exact, self.created) if tally)
 
     def ways(self) -> Iterator[Query]:
         """Yield one way after another to read the rows. Each is a list that has them all."""
@@ -240,14 +239,27 @@ class _Reader:
                 number = min(2 * last, LAST_PAGE)
             else:
                 number = (last + empty) // 2
-        for _ in range(_LAST_PAGE_LOOKS if last else 0):
+        if last:
             rows, new = self._ask(replace(way, page=last))
             yield from new
-            if rows == rows_on_last:
-                break
             rows_on_last = max(rows_on_last, rows)
         tally.count(way, _Count(self._requests, max(0, last - 1), way.size, rows_on_last))
         return last
+
+    def count_again(self) -> Iterator[Record]:
+        """Count rows that seem complete once more. If their number has changed, no longer rely on none entering."""
+        for tally in (self.exact, self.created):
+            if not tally or tally.may_enter or not tally.is_complete():
+                continue
+            last, rows = tally.counts[-1], 0
+            for number in (last.pages_before + 1, last.pages_before + 2):
+                rows_on_page, new = self._ask(replace(tally.query, size=last.size, page=number))
+                yield from new
+                rows += rows_on_page
+                if rows_on_page < min(last.size, tally.largest_page):
+                    break
+            tally.counts.append(replace(last, request=self._requests, rows_on_page=rows))
+            tally.may_enter = rows != last.rows_on_page
 
     def read_ends(self) -> Iterator[Record]:
         """Yield the records on all pages that the API shows by each sort key in both directions."""

@@ -286,7 +286,8 @@ class WootricStream(SdkStream):
                 del record[name]
             yield record
         self.progress.done(self.position)
-        self.position = f"{timestamp_of_second(sync_range.now)}Z"
+        if self.progress.rows or self.bookmark:  # If a first sync finds no rows, the next one is the first again.
+            self.position = f"{timestamp_of_second(sync_range.now)}Z"
         self.move_bookmark()
         self.check_completeness()
         if self.is_full_table:

@@ -123,6 +123,7 @@ class ListStream(WootricStream):
         query, self._unproven = self._query(sync_range), []
         bookmark = "" if self.is_full_table else self.bookmark or ""
         self._is_first_sync = not self.is_full_table and (not bookmark or FIRST_SYNC in self.stream_state)
+        may_be_empty = not self.is_full_table and FIRST_SYNC not in self.stream_state
         settled_until = sync_range.now - self.lookback_seconds
 
         def fetch(query: Query) -> list[Record]:
@@ -132,7 +133,7 @@ class ListStream(WootricStream):
         note_unproven = partial(self._note_unproven, read_until=bookmark, settled_until=settled_until)
         self._reader = KeysetReader(fetch, note_unproven, settled_until)
         try:
-            for record in self._reader.read(query):
+            for record in self._reader.read(query, may_be_empty=may_be_empty):
                 self.position = record.get(query.sort_key) or self.position
                 progress.rows += 1
                 yield record
@@ -150,7 +151,7 @@ class ListStream(WootricStream):
     def move_bookmark(self) -> None:
         """Move the bookmark to the position, and mark it as that of a first sync until this is complete."""
         super().move_bookmark()
-        if self.bookmark and self._is_first_sync and self.query_key == "created_at":
+        if self.bookmark and self._is_first_sync:
             self.stream_state[FIRST_SYNC] = True
         elif self.sync_range and not self.is_full_table:
             self.stream_state.pop(FIRST_SYNC, None)

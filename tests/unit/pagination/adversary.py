@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -58,6 +58,7 @@ class TiedList:
         rows: All rows, in the order in which a database would scan them.
         leave: How many rows are updated or deleted after each request on average.
         deletes: Whether they are deleted instead of updated.
+        enter: After which requests a copy of the first row enters with another id, before all others.
         max_lag: How many seconds before its request an update may be dated, as with a late commit.
         requests: How many requests were made.
         changed: Ids of the rows that were updated or deleted.
@@ -68,6 +69,7 @@ class TiedList:
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     leave: float = 0
     deletes: bool = False
+    enter: range = range(0)
     max_lag: float = 0
     now: float = SECOND + 100_000
     requests: int = 0
@@ -91,6 +93,8 @@ class TiedList:
         return records
 
     def _change(self) -> None:
+        if self.requests in self.enter:
+            self.rows.insert(0, replace(self.rows[0], id=1_000_000 + self.requests))
         for _ in range(int(self.leave) + (self.rng.random() < self.leave % 1)):
             if not self.rows:
                 return

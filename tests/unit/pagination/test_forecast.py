@@ -88,7 +88,7 @@ def test_a_range_of_rows_that_share_a_second_is_counted_too() -> None:
         (evenly, 33_000),
         (growing, 50_000),
         (in_office_hours, 33_000),
-        (half_imported_in_a_day, 40_000),
+        (half_imported_in_a_day, 24_000),
         (in_bursts, 32_000),
         (with_an_import_at_the_end, 1_560),
     ],

@@ -180,7 +180,18 @@ def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(na
 def test_ties_in_a_stable_order_take_two_requests_a_page_at_most(count: int, order: Sort, query: Any) -> None:
     tied = TiedList(tied_rows(count), order)
     assert len(read(tied, query(tied))) == count
-    assert tied.requests <= 2.2 * (count // PAGE_SIZE + 1) + 8
+    assert tied.requests <= 2.2 * (count // PAGE_SIZE + 1) + 9
+
+
+@pytest.mark.parametrize(("count", "leave"), [(100, 1), (150, 0)])
+@pytest.mark.parametrize("order", [adversary.stable, adversary.shuffled, adversary.by("page")])
+@pytest.mark.parametrize("query", [full_table, responses])
+def test_rows_that_enter_do_not_stand_in_for_rows_that_hide(query: Any, order: Sort, count: int, leave: int) -> None:
+    """An import may add rows to an old second of creation while it is read."""
+    for request in range(2, 12):
+        tied = TiedList(tied_rows(count), order, leave=leave, deletes=True, enter=range(request, request + 3))
+        read_ids = read(tied, query(tied))
+        assert {*range(1, count + 1)} - tied.changed <= {*read_ids}
 
 
 def test_a_row_that_a_rotated_page_hides_is_found_from_the_other_end() -> None:

@@ -221,6 +221,19 @@ def test_an_interrupted_first_sync_goes_on_without_a_recheck_whatever_day_it_is(
     }
 
 
+@LISTS
+@pytest.mark.parametrize("sync", ["first", "interrupted", "full table"])
+def test_an_empty_page_by_mistake_loses_no_row_of_a_sync_that_has_to_read_all(stream: str, sync: str) -> None:
+    listed = serving([row(number, NOW - DAY + number) for number in range(200)])
+    state = {"bookmarks": {stream: {"replication_key_value": stamp(NOW - DAY), "is_first_sync": True}}}
+    options: Any = {"interrupted": {"state": state}, "full table": {"catalog": full_table(stream)}}.get(sync, {})
+    tap = make_tap(lambda *request: listed(*request) if tap.client.requests[1:] else response(content=[]), **options)
+    rows = read(tap, stream)
+    if sync == "first":
+        rows += read(make_tap(listed, state=tap.state), stream)
+    assert rows == [*range(200)]
+
+
 @BY_CREATION
 def test_a_full_table_does_not_put_the_next_recheck_off(stream: str) -> None:
     rows = [row(number, NOW - DAY) for number in range(3)]
