@@ -41,7 +41,7 @@ coverage: environment ## Run the tests, and fail if they cover less than the flo
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 
-check: $(CHECKS) ## Run all checks except tests: format, lint, types, imports, spelling, dependencies, workflows
+check: $(CHECKS) ## Run all checks except tests: format, lint, types, imports, spelling, dependencies, workflows, schemas
 
 format: environment ## Format the code, and apply the linter's fixes
 	$(RUN) ruff format .

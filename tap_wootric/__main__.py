@@ -44,8 +44,8 @@ def _run() -> None:
     """Run the SDK's command.
 
     Raises:
-        SystemExit: It has ended.
-        OSError: What it wrote got lost, or the machine failed in another way.
+        SystemExit: The command has ended.
+        OSError: Some of its output was lost, or the machine failed in another way.
     """
     prepare_output()
     redact_stderr()
@@ -85,7 +85,7 @@ def _fail(lines: Iterable[str]) -> NoReturn:
 
 
 def _exit_after_signal(termination: Terminated) -> NoReturn:
-    """Exit without the interpreter's own cleanup: it may wait for a lock that the signal left closed."""
+    """Exit without the interpreter's own cleanup: it may wait for a lock that was held when the signal came."""
     TapWootric.logger.error("Stopped by %s; the next sync continues from the last state", termination.signal.name)
     with suppress(OSError):  # A terminal that hung up, for example.
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Which account a state was read from, so that no sync continues with another one."""
+"""The account that a state belongs to, so that no sync continues with another one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HASH_ROUNDS = 20_000  # Takes 10 ms per sync. Slow on purpose, because e-mail a
 
 
 def account_of(settings: Settings, state: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the next states say of the account: its host, and a salted hash of the login.
+    """Return what the next states say about the account: its host, and a salted hash of the login.
 
     Args:
         settings: The settings.
@@ -42,17 +42,17 @@ def warnings(account: Mapping[str, str], state: Mapping[str, Any]) -> Iterator[s
         state: The state that the sync is to continue from.
 
     Raises:
-        ValueError: The state was read from another host.
+        ValueError: The state belongs to another host.
     """
     known = state.get(KEY, {})
     if known.get("host", account["host"]) != account["host"]:
         raise ValueError(
-            f"The state was read from {known['host']}, but the settings name {account['host']}. If that is another "
+            f"The state belongs to {known['host']}, but the settings name {account['host']}. If that is another "
             "account, clear the state and load into another schema; if it is the same account under another name, "
             f'remove "{KEY}" from the state'
         )
     if known.get("login", account["login"]) != account["login"]:
         yield (
-            "The state was read with another client_id, username or account_token. If these belong to another account, "
+            "The state belongs to another client_id, username or account_token. If that is another account, "
             "stop, clear the state, and load into another schema"
         )

@@ -1,7 +1,7 @@
-"""Catalogs made by hand or by other tools, completed to what the SDK expects.
+"""Completes catalogs made by hand or by other tools to what the SDK expects.
 
 The SDK takes the schema and the keys of a stream from the catalog. `Stream.apply_catalog` would correct them too late:
-the SDK's mapper registers the schemas of the catalog before.
+the SDK's mapper has registered the catalog's schemas by then.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class _Catalog(msgspec.Struct):
 
 
 def _refuse_repeated(place: str, names: Collection[str]) -> None:
-    """Refuse names that are there twice, as only the last one would count.
+    """Refuse repeated names, since only the last one would count.
 
     Raises:
-        ValueError: There are some.
+        ValueError: A name is repeated.
     """
     for name, number in Counter(names).items():
         if number > 1:
@@ -83,7 +83,7 @@ def _refuse_repeated(place: str, names: Collection[str]) -> None:
 
 
 def warnings(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Iterator[str]:
-    """Yield a line for each part of a catalog that has no effect: it may be to keep data out.
+    """Yield a line for each part of a catalog that has no effect: it may have been meant to keep data out.
 
     The catalog is one that `complete` accepts.
     """
@@ -109,7 +109,7 @@ def _useless_selections(entry: Mapping[str, Any], stream: type[WootricStream]) -
         for part in breadcrumb:
             node = node.get(part) if isinstance(node, Mapping) else None
         if node is None or len(breadcrumb) % 2:
-            yield f"Ignoring the metadata of {name} for {breadcrumb}, which is not a property of it"
+            yield f"Ignoring the metadata of {name} for {breadcrumb}, which is not one of its properties"
         elif flags.get("selected") is False and (flags.get("inclusion") == "automatic") != (breadcrumb[1:] in keys):
             # Meltano deselects keys, too, but leaves them automatic.
             yield f"Ignoring selected of {'.'.join([name, *breadcrumb[1::2]])} in the catalog: it is always read"
@@ -121,9 +121,9 @@ def _useless_metadata(entry: Mapping[str, Any], stream: type[WootricStream]) -> 
     for key in sorted(
         {key for item in items for key in item} - {"breadcrumb", "metadata"} | entry.keys() - _ENTRY_KEYS
     ):
-        yield f"Ignoring {key} of {name} in the catalog: it has no meaning"
+        yield f"Ignoring {key} of {name} in the catalog: it has no effect"
     for key in sorted({key for flags in metadata for key in flags} - _METADATA_KEYS):
-        yield f"Ignoring {key} in the metadata of {name}: it has no meaning"
+        yield f"Ignoring {key} in the metadata of {name}: it has no effect"
     key_names = {"replication_key": stream.replication_key, "key_properties": [*stream.primary_keys]}
     key_names |= {"replication-key": stream.replication_key, "table-key-properties": [*stream.primary_keys]}
     for place in (entry, *metadata):
@@ -180,7 +180,7 @@ def _metadata(entry: Mapping[str, Any], keys: Collection[str]) -> list[dict[str,
 def _restricted(schema: Mapping[str, Any], given: Mapping[str, Any], keys: Collection[str] = ()) -> dict[str, Any]:
     """Return the stream's schema without the properties that a given schema lacks, at any depth, except for keys.
 
-    A given schema may change no type, but may limit the length of a text: some databases need that for their keys.
+    A given schema cannot change a type, but can limit the length of a text: some databases need that for keys.
     """
     if "properties" not in schema:
         return {**schema, **{name: given[name] for name in ("maxLength",) if name in given}}

@@ -15,7 +15,7 @@ from typing_extensions import override
 from tap_wootric.signals import Terminated
 
 _BLOCK_BYTES = 65_536
-"""The size of the usual pipe. A flush for every record costs 270 to 900 ns, and a system call for each if
+"""The usual size of a pipe. A flush for every record costs 270 to 900 ns, and a system call for each if
 `PYTHONUNBUFFERED` is set, as in many containers."""
 
 _LINE_SEPARATORS = {char.encode(): f"\\u{ord(char):04x}".encode() for char in "\x85\u2028\u2029"}
@@ -90,23 +90,23 @@ class MessageWriter(MsgSpecWriter):
 def reason(error: OSError) -> str:
     """Return one line about an error of the operating system."""
     if isinstance(error, BrokenPipeError):
-        return "Nobody reads the output any more"
+        return "The output is no longer being read"
     file = f": {error.filename}" if error.filename else ""
-    return f"Cannot go on: {error.strerror}{file}" if error.strerror else str(error)
+    return f"Cannot continue: {error.strerror}{file}" if error.strerror else str(error)
 
 
 def prepare_output() -> None:
-    """Let texts be written whatever the encoding of stdout is.
+    """Let any text be written, whatever the encoding of stdout. Replace a closed stderr with /dev/null.
 
     Raises:
-        OSError: Stdout is closed. A closed stderr is one that nobody wants to see.
+        OSError: Stdout is closed.
     """
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - It stays open.
     if sys.stdout is None:
         raise OSError("Nothing can be written, because stdout is closed")
     if isinstance(sys.stdout, TextIOWrapper):
-        # Buffered despite PYTHONUNBUFFERED: argparse ignores errors of writing, but none is ignored in a flush.
+        # Buffered despite PYTHONUNBUFFERED: argparse ignores write errors, but a flush raises them.
         sys.stdout.reconfigure(errors="backslashreplace", write_through=False)
 
 

@@ -45,7 +45,7 @@ class StreamMapError(SingerSDKError):
 
 
 def _culprit(error: BaseException, expression: str) -> list[str]:
-    """Return the key, function or attribute that an error names, if the expression has it: it is no customer's data."""
+    """Return the key, function or attribute that an error names, if it is in the expression, so not customer data."""
     # The attributes are those of simpleeval's errors about a function, a variable or an attribute.
     names = [getattr(error, attribute, None) for attribute in ("func_name", "name", "attr")]
     key = repr(error.args[0]) if isinstance(error, KeyError) else None
@@ -73,7 +73,7 @@ def is_alias(expression: str) -> bool:
 
 
 def is_worth_logging(record: logging.LogRecord) -> bool:
-    """Return whether to log a record: the SDK's lines of the level INFO only matter to somebody who debugs.
+    """Return whether to log a record: the SDK's lines at level INFO only matter when debugging.
 
     There are many, such as two to three metrics for each stream; the tap logs what they say in fewer lines.
     """
@@ -108,7 +108,7 @@ class SdkTap(Tap):
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         # Private, and it reads the private `_config`. The SDK's own check would print a secret that has the wrong type,
-        # and it accepts empty settings, misspelt ones and invalid dates.
+        # and it accepts empty settings, misspelled ones and invalid dates.
         self._config = self.prepare_config(self._config, validate=raise_errors)
         return super()._validate_config(raise_errors=raise_errors)
 
@@ -120,8 +120,8 @@ class SdkTap(Tap):
 
     @override
     def setup_mapper(self) -> None:
-        # Public, but `get_selected_schema` is private: its result is what the SDK registers. For a deselected stream,
-        # that has no properties, and the SDK refuses a map, as the key is missing. So the stream is registered whole,
+        # Public, but `get_selected_schema` is private: the SDK registers its result. For a deselected stream, that has
+        # no properties, so the SDK would refuse a map because the key is missing. So such a stream is registered whole,
         # and dropped if a map for all streams does not fit it.
         super(Tap, self).setup_mapper()
         for name, stream in self.streams.items():
@@ -130,7 +130,7 @@ class SdkTap(Tap):
                 schema = get_selected_schema(name, schema, stream.mask)
             try:
                 self.mapper.register_raw_stream_schema(name, schema, stream.primary_keys)
-            except (StreamMapConfigError, ValueError):  # The latter for flattened columns of one name.
+            except (StreamMapConfigError, ValueError):  # ValueError: flattened columns share a name.
                 if stream.selected:
                     raise
                 self.mapper.stream_maps.pop(name, None)
@@ -143,7 +143,7 @@ class SdkTap(Tap):
 
     @override
     def _setup_signal_handlers(self) -> None:
-        # Private. The SDK leaves out SIGHUP, which would cut a message in two. It stays ignored below nohup.
+        # Private. The SDK leaves out SIGHUP, which would cut a message in two. It stays ignored under nohup.
         super()._setup_signal_handlers()
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._handle_termination)

@@ -46,7 +46,7 @@ _MAX_VALUE_LENGTH = 60
 _LOOPBACK = re.compile(r"(.+\.)?localhost|127(\.\d+){3}|::1")
 
 _REGION_PREFIXES = {"NPS-EU-": "eu", "NPS-AU-": "au"}
-"""The account tokens of these regions start with these (documented); all others belong to us."""
+"""Prefixes of account tokens (documented). Tokens without one of these belong to the region `us`."""
 
 SCHEMA: dict[str, Any] = th.PropertiesList(
     th.Property(
@@ -89,7 +89,7 @@ SCHEMA: dict[str, Any] = th.PropertiesList(
         th.StringType,
         allowed_values=[*API_URLS],
         title="Region",
-        description="Region of the account: us, eu or au. Defaults to the region of the account token, or to us.",
+        description="Region of the account: us, eu or au. By default, the region of the account token, else us.",
     ),
     th.Property(
         "api_url",
@@ -183,7 +183,7 @@ class Settings:
 def normalized(config: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config with the region in lower case, and numbers such as 4.0 as integers where these are expected.
 
-    It is without nulls and empty strings, which Meltano passes for settings that are not set.
+    Nulls and empty strings, which Meltano passes for settings that are not set, are dropped.
     """
     result = {name: value for name, value in config.items() if value is not None and value != ""}
     for name, value in result.items():
@@ -255,7 +255,7 @@ def from_environment(environment: Mapping[str, str], properties: Mapping[str, An
 
 
 def environment_warnings(environment: Iterable[str], properties: Mapping[str, Any]) -> Iterator[str]:
-    """Yield one line for each environment variable that looks like a misspelt setting.
+    """Yield one line for each environment variable that looks like a misspelled setting.
 
     Fields of settings (TAP_WOOTRIC_STREAM_MAP_CONFIG_SALT), settings of other accounts (TAP_WOOTRIC_ACME_REGION) and
     Meltano's own variables (TAP_WOOTRIC__SELECT) look similar, too.
@@ -271,7 +271,7 @@ def environment_warnings(environment: Iterable[str], properties: Mapping[str, An
 
 
 def _meant(name: str, properties: Iterable[str], cutoff: float) -> str:
-    """Return the setting that an unknown name resembles by at least a share of its letters, or an empty string."""
+    """Return the setting that an unknown name resembles most, or an empty string if none reaches the cutoff."""
     return "" if name in properties else next(iter(difflib.get_close_matches(name, properties, n=1, cutoff=cutoff)), "")
 
 
@@ -300,9 +300,9 @@ def _string_errors(name: str, value: object) -> Iterator[str]:
         shown = "" if name in _SECRETS else f": {_shown(value)}"
         yield f"{name} contains a non-printable character, such as a line break{shown}"
     elif value != value.strip():
-        yield f"{name} begins or ends with a blank{_not(name, value)}; remove it"
+        yield f"{name} begins or ends with a space{_not(name, value)}; remove it"
     elif name in _SECRETS and value.endswith("…"):
-        yield f"{name} is the placeholder of an example; replace it with the account's own"
+        yield f"{name} is the placeholder from an example; replace it with the account's own"
     elif name == "user_agent" and not value.isascii():
         yield f"{name} must contain ASCII characters only{_not(name, value)}"
 
@@ -342,7 +342,7 @@ def _url_errors(config: Mapping[str, Any]) -> Iterator[str]:
     except ValueError:
         is_base_url = False
     if not is_base_url:
-        yield "api_url must be a URL such as https://api.wootric.com: a scheme, a host, and at most a path"
+        yield "api_url must be a URL such as https://api.wootric.com, with a scheme, a host and, if needed, a path"
 
 
 def _start_date_errors(config: Mapping[str, Any], now: float) -> Iterator[str]:

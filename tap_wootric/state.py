@@ -1,4 +1,4 @@
-"""The state formats that are accepted, migrated to the SDK's."""
+"""Migrates the accepted state formats to the SDK's."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _bookmark(name: str, entry: Any, stream: type[WootricStream] | None) -> Any:
 
 
 def warnings(state: Mapping[str, Any], streams: Collection[str]) -> list[str]:
-    """Return a line for each name in a valid state that belongs to no stream, such as a misspelt one."""
+    """Return a line for each name in a valid state that belongs to no stream, such as a misspelled one."""
     state = _unwrapped(state)
     names = {*state, *(state.get("bookmarks") or {})} - _OTHER_KEYS
     return [f"Ignoring unknown stream in the state: {name}" for name in sorted(names.difference(streams))]

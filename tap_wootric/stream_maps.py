@@ -1,7 +1,8 @@
 """Checks stream maps before the first request.
 
-The SDK accepts a map that names what is not there, and such a map does nothing: where the removal of an e-mail address
-is misspelt, the address stays. Mistakes that would fail on the first record are left to the SDK, except for names.
+The SDK accepts a map of a field or stream that does not exist, and such a map does nothing: if the removal of an e-mail
+address is misspelled, the address stays. Mistakes that would fail on the first record are left to the SDK, except for
+names.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tap_wootric.sdk import expression_evaluator, is_alias
 _TYPES: dict[str, Any] = {"__alias__": str, "__else__": None, "__key_properties__": list[str] | None, "__source__": str}
 _OPTIONS = (*_TYPES, "__filter__")
 _REMOVALS = (None, "__NULL__")
-_UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # Stands for every value that only a record can tell.
+_UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # Stands for every value that only a record has.
 _Json = Mapping[str, Any]
 
 
@@ -47,7 +48,7 @@ def errors(config: _Json, schemas: Mapping[str, _Json]) -> list[str]:
 
 
 def type_errors(maps: _Json) -> list[str]:
-    """Return a line for each option of another type: the SDK fails on some, and quotes whole maps."""
+    """Return a line for each option of the wrong type: the SDK fails on some, and its errors quote whole maps."""
     options = {name: (value, _TYPES.get(name, dict | None)) for name, value in maps.items()}
     for name, value in maps.items():
         if isinstance(value, Mapping):
@@ -82,7 +83,7 @@ def _map_errors(name: str, options: _Json, stream: str, properties: _Json, confi
                 yield f"{name}.__alias__ must be a name, or an expression that gives one: 'new_' + __stream_name__"
         elif path := _nested_field(key, options, properties, config):
             yield (
-                f"{name}.{key} is a field inside of {path[0]}, and maps only reach whole properties; to empty "
+                f"{name}.{key} is a field inside {path[0]}, and maps only reach whole properties; to empty "
                 f'{path[1]}, set {path[0]} to "{{**{path[0]}, {path[1]!r}: None}} if {path[0]} else None"'
             )
         elif value not in _REMOVALS:
@@ -147,7 +148,7 @@ def _compare(left: Any, right: Any) -> bool:
 
 
 class _Object(dict[str, Any]):
-    """A made-up object with the fields of a schema, which notes each other name that is read as a problem."""
+    """A made-up object with the fields of a schema. It notes as a problem any other name that is read."""
 
     def __init__(self, properties: _Json, kind: str, problems: list[str]) -> None:
         self.kind, self.problems = kind, problems
@@ -167,7 +168,7 @@ class _Object(dict[str, Any]):
         return self[name]
 
     def look_up(self, names: Iterable[str]) -> None:
-        """Read some names, so that those of no field are noted."""
+        """Read some names, so that any that is not a field is noted."""
         for name in names:
             self.get(name)
 

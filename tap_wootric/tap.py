@@ -64,7 +64,7 @@ class TapWootric(ConnectedTap):
         self.message_writer = MessageWriter()  # The SDK handles signals before it creates one.
         self.append_builtin_config(self.config_jsonschema)  # The checks must know the SDK's own settings.
         properties = self.config_jsonschema["properties"]
-        if parse_env_config:  # The SDK's parser takes a misspelt boolean for false, and fails on an empty integer.
+        if parse_env_config:  # The SDK's parser reads a misspelled boolean as false, and fails on an empty integer.
             config = {**(config or {}), **settings.from_environment(os.environ, properties)}
         catalog = catalog.to_dict() if isinstance(catalog, Catalog) else catalog
         with _refusing("Invalid catalog: "):

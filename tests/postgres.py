@@ -57,7 +57,7 @@ def server() -> Iterator[str]:
     """Yield the URL of the server in the environment, or of a temporary one.
 
     Raises:
-        MissingServerError: None is in the environment, and PostgreSQL is not installed.
+        MissingServerError: The environment names none, and PostgreSQL is not installed.
     """
     if url := os.environ.get(VARIABLE):
         yield url

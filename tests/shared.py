@@ -1,4 +1,4 @@
-"""Makes what takes long only once for all processes of pytest."""
+"""Makes slow things once for all processes of pytest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shared_folder() -> Path:
 def once(name: str, make: Callable[[], str]) -> str:
     """Return what `make` returned in the first process that asked for this name.
 
-    The others wait for it, and try themselves if it fails.
+    The others wait for it. If it fails, they try themselves.
     """
     with (shared_folder() / str(zlib.crc32(name.encode()))).open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Writes what is generated of the documentation and of the plugin files: `python -m tools docs`, or `make docs`.
+"""Writes the generated parts of the documentation, and the plugin files: `python -m tools docs`, or `make docs`.
 
 The sources are the tap itself (settings, streams, schemas), meltano.yml, tools/targets.yml, docs/recipes/*.sql and
 docs/benchmark.json.
@@ -85,7 +85,7 @@ def version() -> str:
 
 
 def generated() -> dict[Path, str]:
-    """Return each file that is generated, in whole or in part, with the text that it is to have."""
+    """Return each file that is generated, in whole or in part, with the text that it should have."""
     about = tap_json("--about", "--format", "json")
     streams = tap_json("--discover")["streams"]
     contents: dict[str, Callable[[], str]] = {

@@ -17,7 +17,7 @@ def main() -> None:
     """Write the files, and print the commands for the tap and for PostgreSQL."""
     shutil.copytree(_PUBLISHED, _FOLDER, dirs_exist_ok=True)
     file = _FOLDER / "tap-wootric.yml"
-    # A URL has no blanks, at which Meltano splits. Without the name, uv takes a %23 in it for the start of a fragment.
+    # A URL has no spaces, at which Meltano splits. Without the name, uv takes a %23 in it for the start of a fragment.
     install = f"\\1 tap-wootric@{ROOT.as_uri()}"
     file.write_text(re.sub(r"(?m)^( *pip_url:) .*", install, file.read_text("utf-8")), "utf-8")
     for name in ("tap-wootric", "target-postgres"):

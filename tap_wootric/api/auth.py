@@ -19,11 +19,11 @@ from tap_wootric.settings import API_URLS, Settings
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - A path, not a secret.
 
 _DEFAULT_LIFETIME_SECONDS = 7_200.0
-"""Lifetime of a token whose response does not tell it (documented: two hours)."""
+"""Lifetime of a token whose response does not give it (documented: two hours)."""
 _RENEWAL_MARGIN_SECONDS = 60.0
 """A token is renewed this long before it expires, or at half its lifetime if that is later."""
 _HEADER_VALUE = re.compile(r"[!-~]+")
-"""Printable ASCII without blanks: anything else would break the header."""
+"""Printable ASCII without spaces: anything else would break the header."""
 _REJECTED_STATUSES = (requests.codes.bad_request, requests.codes.unauthorized, requests.codes.forbidden)
 
 
@@ -42,7 +42,7 @@ class WootricAuthenticator:
 
     Attributes:
         grant_type: The OAuth grant in use.
-        token_lifetime_seconds: The lifetime of the last token, or None if the API did not tell it.
+        token_lifetime_seconds: The lifetime of the last token, or None if the API did not give it.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class WootricAuthenticator:
         hide(value for name in ("access_token", "refresh_token") if isinstance(value := content.get(name), str))
         token = content.get("access_token")
         if not isinstance(token, str) or not _HEADER_VALUE.fullmatch(token):
-            raise RetriableAPIError(f"The response of {TOKEN_PATH} has no usable access_token", response)
+            raise RetriableAPIError(f"The response from {TOKEN_PATH} has no usable access_token", response)
         self._access_token = token
         self.token_lifetime_seconds = _lifetime_seconds(content.get("expires_in"))
         lifetime = self.token_lifetime_seconds or _DEFAULT_LIFETIME_SECONDS

@@ -29,8 +29,8 @@ _logger = logging.getLogger(__name__)
 
 _MAX_BACKOFF_SECONDS = 64
 _PAUSES_SECONDS_FOR_401 = (0, 0, 1, 2, 4)
-"""The pause between having a token and using it, for each attempt. The first token may have been revoked. If the API
-rejects the next one as well, a server may not have heard of it yet, so the following ones get time."""
+"""The pause between getting a token and using it, for each attempt. The first token may have been revoked. If the API
+rejects the next one as well, a server may not know it yet, so later tokens are used after a pause."""
 _TRANSIENT_ERRORS = (RetriableAPIError, requests.ConnectionError, requests.Timeout)
 
 
@@ -40,7 +40,7 @@ class RetryPolicy:
 
     Attributes:
         max_attempts: The most attempts. The pauses between them are 2, 4, 8, 16, 32 and then 64 seconds.
-        budget_seconds: There is no further attempt after this long, for instance if each takes until its timeout.
+        budget_seconds: No attempt starts after this time, for instance if each one takes until its timeout.
         min_attempts: Attempts made even beyond the budget, since a single wait for a rate limit may exceed it.
         max_connect_seconds: The longest wait for a connection, whatever `request_timeout` is.
         max_read_seconds: The longest wait for more of a response, whatever `request_timeout` is.
@@ -57,7 +57,7 @@ PATIENT = RetryPolicy(max_attempts=9, budget_seconds=300, min_attempts=3)
 """For a sync that nobody watches: a bit over four minutes of pauses."""
 
 HASTY = RetryPolicy(max_attempts=3, budget_seconds=10, min_attempts=1, max_connect_seconds=5, max_read_seconds=15)
-"""For a person who waits for an answer: within 30 seconds where nobody answers, even at several addresses of a host."""
+"""For a person who is waiting: gives up within 30 seconds if nothing answers, even if a host has several addresses."""
 
 
 class Client:
@@ -70,7 +70,7 @@ class Client:
         session: Sends the requests.
         sleep: Sleeps for a number of seconds.
         monotonic: Returns seconds that never jump.
-        check: Is called before each request, and each second of a pause. It may raise what ends them.
+        check: Called before each request, and once a second during a pause. To end them, it raises an exception.
 
     Attributes:
         authenticator: Provides the token.
@@ -121,15 +121,15 @@ class Client:
         """Send a GET request and return the response, whatever its status, except for 401.
 
         A 401 replaces the token and repeats the request: a token may be revoked before it expires (measured in 2026). A
-        server may also reject a fresh token that it has not heard of yet, so there are a few attempts.
+        server may also reject a fresh token that it does not know yet, so there are a few attempts.
 
         Args:
             path: The path, such as `/v1/responses`.
             params: The query parameters, not yet encoded.
 
         Raises:
-            AccessDeniedError: The API rejects one token after the other, but has accepted one for another request.
-            ApiUnavailableError: The API issues no token, or rejects one token after the other.
+            AccessDeniedError: The API rejects one token after another, but has accepted one for another request.
+            ApiUnavailableError: The API issues no token, or rejects one token after another.
             requests.RequestException: There was no response.
         """
         for pause_seconds in _PAUSES_SECONDS_FOR_401:
@@ -155,7 +155,7 @@ class Client:
         )
 
     def with_retries(self, name: str, function: Callable[[], _T]) -> _T:
-        """Return what a function returns, which is called again after a transient error.
+        """Call a function, again after each transient error, and return its result.
 
         These are lost connections, timeouts, and RetriableAPIError. Pauses grow exponentially, with jitter.
 
@@ -200,7 +200,7 @@ class Client:
 
 
 def _session(settings: Settings) -> requests.Session:
-    """Return a session that uses the environment's proxies and certificates, but no password of `~/.netrc`."""
+    """Return a session that uses the environment's proxies and certificates, but no password from `~/.netrc`."""
     session = Session()
     session.headers.update({"Accept": "application/json", "User-Agent": settings.user_agent})
     environment = session.merge_environment_settings(settings.api_url, {}, None, None, None)

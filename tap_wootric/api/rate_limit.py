@@ -34,15 +34,15 @@ _PLAUSIBLE_DATES = range(1_388_534_400, 4_102_444_800)
 NOTED_DIFFERENCE_SECONDS = 300
 """Clocks that are further apart are worth a warning."""
 _MAX_RETRY_WAIT_SECONDS = 300.0
-"""How long one request may wait in all for responses without data: as long as retries may take."""
+"""The longest total wait of one request while the API is busy: as long as retries may take."""
 _BUSY_STATUSES = (408, 425, 429, 503)
 
 
 class Clock:
     """The time by two clocks: the server's, learned from the `Date` header of its latest response, and this machine's.
 
-    Either may be wrong. What must not be too late, such as a bookmark, goes by the earlier one, and what must not be
-    too early, such as the end of a range, by the later one: a wrong clock makes a sync read more, and lose nothing.
+    Either may be wrong. A bookmark must not be too late, so it uses the earlier clock. The end of a range must not be
+    too early, so it uses the later one. A wrong clock thus makes a sync read more, but lose nothing.
 
     Args:
         monotonic: Returns seconds that never jump.
@@ -136,8 +136,8 @@ class RateLimiter:
             self._retry_wait_seconds[endpoint] = waited + seconds
             if waited + seconds > _MAX_RETRY_WAIT_SECONDS:
                 raise FatalAPIError(
-                    f"The API asks to wait {seconds:.0f} s before another request for {endpoint}, which takes longer "
-                    f"than retries may ({_MAX_RETRY_WAIT_SECONDS:.0f} s): run it again later"
+                    f"The API asks to wait {seconds:.0f} s before another request for {endpoint}, but retries may wait "
+                    f"only {_MAX_RETRY_WAIT_SECONDS:.0f} s in all: run it again later"
                 ) from RetriableAPIError(str(response.status_code))
         elif not _is_used_up(response):
             return
@@ -146,7 +146,7 @@ class RateLimiter:
     def _seconds_to_reset(self, response: requests.Response) -> float:
         """Return in how many seconds the endpoint accepts requests again, or NaN if the response does not say.
 
-        With a wrong `Date`, it can be minutes too long. So this machine's clock counts if only that shows a short one.
+        A wrong `Date` can make it minutes too long. So this machine's clock is used if only it gives a plausible wait.
         """
         seconds = _number(response, "Retry-After")
         if math.isnan(seconds):

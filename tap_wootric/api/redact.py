@@ -15,10 +15,10 @@ from urllib.parse import unquote
 from tap_wootric import settings
 
 _MAX_LENGTH = 20_000
-"""Characters that are shown of a text. The time to redact it grows with them."""
+"""The most characters that are shown of a text. Redacting takes time in proportion to its length."""
 _MIN_SECRET_LENGTH = 6
 _PREFIX_LENGTH = 12
-"""Secrets of at least this length are hidden even if cut off after it, shorter ones only as whole words."""
+"""A secret of at least this length is hidden even if only this much is left, a shorter one only as a whole word."""
 _MASK = "…"
 
 _CHARACTER = r"[^\s\"<>()\[\]{},;/\\?&|=@…]"
@@ -46,7 +46,7 @@ def hide(secrets: Iterable[str]) -> None:
 def redact(text: str) -> str:
     """Return a text without secrets, e-mail addresses and characters that control a terminal, except line breaks.
 
-    They are also found where they are escaped.
+    Escaped ones are found, too.
     """
     text = text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}{_MASK}"
     text = "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "" for c in text)
@@ -66,11 +66,11 @@ def redact_line(text: str, max_length: int) -> str:
 
 
 def redact_stderr() -> None:
-    """Let everything on stderr pass `redact`, errors about options, too, and hide the secrets of the environment."""
+    """Let everything on stderr pass `redact`, including errors about options, and hide the environment's secrets."""
     prefix = settings.ENVIRONMENT_PREFIX
     variables = [name for name in os.environ if name.startswith(prefix)]
     hide(settings.secrets({name.removeprefix(prefix).lower(): os.environ[name] for name in variables}))
-    write = sys.stderr.write  # Click tries whether it takes bytes.
+    write = sys.stderr.write  # Click tests whether it accepts bytes.
     setattr(sys.stderr, "write", lambda text: write(redact(text) if isinstance(text, str) else text))  # noqa: B010
 
 
@@ -88,7 +88,7 @@ def _log_line(format_record: Callable[[logging.LogRecord], str], record: logging
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as it is, and in base64 without the characters that depend on its neighbors, and all decoded."""
+    """Yield a secret as it is, and in base64 without the characters that depend on their context; each also decoded."""
     data = secret.encode("utf-8", "replace")
     forms = [data.decode(), b64encode(data).decode()]
     for shift in range(3):
@@ -130,7 +130,7 @@ def _unescaped(token: str) -> str:
 def _spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield where e-mail addresses and secrets begin and end in a text."""
     yield from (match.span() for match in _EMAIL_ADDRESS.finditer(text))
-    text = text.replace(" ", "+")  # URLs may write it so.
+    text = text.replace(" ", "+")  # URLs may encode a space as +.
     for form, pattern in [*_secrets.items()]:  # A copy: another thread may receive a token.
         end = 0
         while match := pattern.search(text, end):

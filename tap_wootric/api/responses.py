@@ -25,9 +25,9 @@ _MAX_ERROR_LIST_LENGTH = 200
 """Characters of the API's own error messages that are quoted."""
 _HOST = re.compile(r"https?://[^/?#\s]{0,100}", re.IGNORECASE)
 _MAX_DEPTH = 250
-"""Levels of JSON. More need more than the 128 kB of stack that threads have with musl. Ruby writes at most 100."""
+"""Levels of nesting in JSON. More would overflow the 128 kB stack of a thread with musl. Ruby writes at most 100."""
 _MAX_SEPARATORS = 500_000
-"""Brackets and commas of JSON. A page has about 2,000. A few bytes can bring a record of a kilobyte into memory."""
+"""Brackets and commas in JSON. A page has about 2,000. A few bytes of JSON can become a kilobyte in memory."""
 _NO_STRUCTURE = bytes(set(range(256)) - {*b'"[]{},'})
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1, ord(","): 0}
 _ESCAPED_NUL = b"\\u0000"
@@ -56,16 +56,17 @@ def decode_response(response: requests.Response, name: str | None = None) -> Any
 
     Raises:
         AccessDeniedError: Status 403 or 404.
-        RetriableAPIError: See `is_busy`; or status 201 to 299, status 500 and above, an error list with status 200, or
-            no JSON.
-        FatalAPIError: Any other status of 400 and above, a redirect, which is never followed, or too complex JSON.
+        RetriableAPIError: The API is busy (see `is_busy`); or status 201 to 299, status 500 and above, an error list
+            with status 200, or a body that is not JSON.
+        FatalAPIError: Any other status of 400 and above, a redirect, which is never followed, or JSON that is too
+            complex.
     """
     status, path = response.status_code, urlsplit(response.url).path
     message = f"{status_line(status)} for {path}"
     if requests.codes.multiple_choices <= status < requests.codes.bad_request:
         host = _HOST.match(response.headers.get("Location", ""))  # Not every location can be parsed as a URL.
         raise FatalAPIError(f"{message}: the API redirects{f' to {host[0]}' if host else ''}; check api_url")
-    is_success = status == requests.codes.ok  # With any other below 400, rows may be missing although there are some.
+    is_success = status == requests.codes.ok  # Any other one below 400 may come without the rows.
     is_too_complex = _is_too_complex(response.content)
     if is_success and is_too_complex:
         raise FatalAPIError(f"{message}, but its JSON has more than {_MAX_DEPTH} levels or too many values for a page")

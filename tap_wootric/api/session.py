@@ -39,7 +39,7 @@ class Session(requests.Session):
         Raises:
             FatalAPIError: The response is too large.
             RetriableAPIError: The response is cut off, not valid HTTP, or cannot be decompressed.
-            requests.RequestException: There was no response, or not in time.
+            requests.RequestException: There was no response in time.
         """
         body = io.BytesIO()
         try:
@@ -57,7 +57,7 @@ class Session(requests.Session):
                 raise
             *_, root = causes(error)
             path = request.path_url.partition("?")[0]
-            raise RetriableAPIError(f"The response of {path} is broken ({type(root).__name__})") from error
+            raise RetriableAPIError(f"The response from {path} is broken ({type(root).__name__})") from error
         body.seek(0)
         response.raw = body
         return response
@@ -79,7 +79,7 @@ class _Adapter(HTTPAdapter):
 
 
 class _BoundedConnection:
-    """What a connection of urllib3 does differently."""
+    """What differs from a urllib3 connection."""
 
     timeout: float
 

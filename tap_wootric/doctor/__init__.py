@@ -1,4 +1,4 @@
-"""Finds out what is true of a live account, with few requests that only read; see docs/doctor.md.
+"""Examines a live account with a few read-only requests; see docs/doctor.md.
 
 __main__     the command `tap-wootric-doctor`
   report     what was found, for people or as JSON

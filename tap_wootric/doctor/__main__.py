@@ -63,7 +63,7 @@ def _run(arguments: Sequence[str]) -> int:
         lines = error.errors if isinstance(error, ConfigValidationError) else [safe_message(error)]
         sys.stderr.write("".join(f"{line}\n" for line in lines))
         return _WRONG_OPTIONS
-    logging.disable(logging.WARNING)  # A sync's quote the API and fields' names, which may be data.
+    logging.disable(logging.WARNING)  # Those of a sync quote the API and field names, which may be data.
     report = examine(tap, Probe(tap.settings, _report_progress), options.config)
     if options.format == "json":
         sys.stdout.write(f"{as_json(report)}\n")
@@ -152,7 +152,7 @@ def _advice(troubles: Sequence[Check], config: Sequence[str], extractor: str | N
         return f"Not ready: {troubles[0].message}"
     if denied := [str(check.stream) for check in troubles if check.message.startswith(facts.DENIED)]:
         commands = [f"`meltano select {extractor} --exclude {name} '*'`" for name in denied]
-        deselect = f"deselect: {'; '.join(commands)}" if extractor else "deselect in a catalog"
+        deselect = f"deselect: {'; '.join(commands)}" if extractor else "select only the others in a catalog"
         return f"Not ready: {' and '.join(denied)} cannot be read. Ask Wootric for access, or {deselect}"
     if failed := [check for check in troubles if check.status is Status.FAILED]:
         where = f"{failed[0].stream}: {failed[0].message}"

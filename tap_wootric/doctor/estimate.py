@@ -16,7 +16,7 @@ from tap_wootric.pagination.query import TimeRange, WrongAnswerError, fetch_page
 from tap_wootric.records.timestamps import SECONDS_PER_DAY
 
 _MAX_SAMPLES = 4
-"""Requests for the size of a long list. More would tell more about imports."""
+"""Requests to estimate the size of a long list. More would find more imports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def count_rows(listed: ListProbe) -> tuple[float, RowsAfter | None]:
     head, tail = (page.seconds for page in pages)
     has_overlap = not (head and tail) or head[-1] > tail[-1]  # Not just in rows of one second.
     if not has_overlap and min(listed.short_pages, default=listed.largest_page) < listed.largest_page:
-        raise NotAskedError("rows cannot be counted by pages that come short now and then")
+        raise NotAskedError("rows cannot be counted, because some pages are short")
     if has_overlap or len(seen) < listed.page_rows:
         return len(seen), None
     times = seconds_of([*pages[0].records, *pages[1].records], listed.key)
@@ -50,9 +50,9 @@ def count_rows(listed: ListProbe) -> tuple[float, RowsAfter | None]:
 
 
 def estimate_costs(lists: Iterable[ListProbe], recheck_days: int) -> dict[str, Cost | None]:
-    """Return what syncs of the lists that can be read take; None if that is not known.
+    """Return what each kind of sync of the readable lists takes; None if that is not known.
 
-    These are a first sync, one when nothing is new, and the first one of a day, which rechecks some days.
+    The kinds are a first sync, one with nothing new, and the first one of a day, which rechecks some days.
     """
     lists = [listed for listed in lists if listed.pages]
     with suppress(NotAskedError, FatalAPIError, WrongAnswerError):

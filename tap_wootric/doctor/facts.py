@@ -1,7 +1,7 @@
 """What is true of an account: a function for each fact, in the order in which the report has them.
 
 A function asks for the pages that it needs. Whether the API filters and sorts is judged by the functions with which the
-tap checks its own pages. So what the tap can read is fine here, and what it cannot read is not.
+tap checks its own pages. So the doctor and a sync agree on what the tap can read.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Fact = tuple[Status, Any, str]
 
 _TIMES: dict[TimeKey, str] = {"created_at": "creation time", "updated_at": "update time"}
 _AGREEING_SECONDS = 5  # The API sends whole seconds, and its response takes a while.
-_SORTED_SECONDS = 7  # So many different seconds on a page are in order by chance once in 5,040 times.
-_WITNESSES = 3  # So many rows do not leave a range all at once, between two requests.
+_SORTED_SECONDS = 7  # Seven different seconds are in order by chance once in 5,040 times.
+_WITNESSES = 3  # This many rows do not all leave a range between two requests.
 _DIFFERENCES = {
     "unknown": "New fields, kept in extra_fields",
     "misfit": "Values of unexpected types, kept in extra_fields",
@@ -50,9 +50,9 @@ _DIFFERENCES = {
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 """What names of the API's own fields look like. Any other name may be a customer's data."""
 _MAX_NAMES = 50
-"""More names than this are no fields of an API."""
+"""An API has no more fields than this: further names are probably data."""
 DENIED = "The account cannot read it"
-_NO_ROWS = "There are no rows that show it."
+_NO_ROWS = "There are no rows to show it."
 
 
 def credentials(probe: Probe, settings: Settings) -> Check:
@@ -98,7 +98,7 @@ def access(stream: WootricStream, listed: ListProbe | None, probe: Probe) -> Che
 
 
 def list_checks(listed: ListProbe, *, is_readable: bool = True) -> Iterator[Check]:
-    """Yield the other checks of a list. They are the same, whether or not it can be read."""
+    """Yield the other checks of a list. They are the same whether or not it can be read."""
     name, keys = listed.stream.name, [key for key in _TIMES if key in listed.stream.sort_keys]
     facts: dict[str, Callable[[ListProbe], Fact]]
     facts = {f"filters_{key.removesuffix('_at')}": partial(filters, key=key) for key in keys}
@@ -114,7 +114,7 @@ def list_checks(listed: ListProbe, *, is_readable: bool = True) -> Iterator[Chec
             yield Check(check_id, name, *fact(listed))
         except (NotAskedError, FatalAPIError, WrongAnswerError) as error:
             message = plain_message(error).removeprefix(f"{name}: ")
-            yield Check(check_id, name, Status.UNKNOWN, None, f"Not found out: {message}.")
+            yield Check(check_id, name, Status.UNKNOWN, None, f"Not determined: {message}.")
 
 
 def filters(listed: ListProbe, key: TimeKey) -> Fact:
@@ -164,7 +164,7 @@ def _proof_queries(listed: ListProbe, key: TimeKey) -> list[Query]:
 
 
 def _inability(listed: ListProbe, key: TimeKey, verb: str, error: Exception) -> Fact:
-    """Return that the API does not filter or sort, unless an error may pass."""
+    """Return the fact that the API does not filter or sort. An error that may be temporary is raised."""
     if isinstance(error, FatalAPIError) and not is_refusal(error):
         raise error
     message = f"The API does not {verb} by {_TIMES[key]}: {plain_message(error)}"
@@ -181,8 +181,8 @@ def short_pages(listed: ListProbe) -> Fact:
     value = {"page_rows": largest, "short": bool(short)}
     if not short:
         return Status.OK, value, f"Pages have the {PAGE_SIZE} rows that are asked for."
-    number = f"at most {largest}" if min(short) == largest else "now and then fewer"
-    message = f"Pages have {number} rows when {PAGE_SIZE} are asked for, although more follow; the tap copes."
+    number = f"have at most {largest}" if min(short) == largest else "sometimes have fewer"
+    message = f"Pages {number} rows when {PAGE_SIZE} are asked for, although more follow; the tap copes."
     return Status.WARNING, value, message
 
 
@@ -249,5 +249,5 @@ def late_changes(listed: ListProbe) -> Fact:
     value = {"rows": len(listed.rows), "with_notes_or_tags": len(changed), "unmoved": len(unmoved)}
     if not changed:
         return Status.UNKNOWN, None, "No row that was seen has notes or tags."
-    seen = f"{len(unmoved):,} of {counted(len(changed), 'row')} with notes or tags have updated_at equal to created_at"
+    seen = f"In {len(unmoved):,} of {counted(len(changed), 'row')} with notes or tags, updated_at equals created_at"
     return Status.OK, value, f"{seen}: such changes {'do not always' if unmoved else 'may'} move it."

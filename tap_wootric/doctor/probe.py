@@ -1,4 +1,4 @@
-"""Sends the doctor's requests: as the tap sends them, but only so many of them, and for so long."""
+"""Sends the doctor's requests as the tap sends them, but limits their number and their time."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _MAX_REQUESTS = 55
 _MAX_SECONDS = 90.0
 """How long to send requests, without the waits for limits."""
 _MAX_WAIT_SECONDS = 240.0
-"""How long to wait for limits altogether. The documented limit is one per minute."""
+"""The longest total wait for rate limits. The documented limit resets every minute."""
 _QUOTE = re.compile(r"( for /\S+): (?!the API redirects).*")
 """The end of a message about a response, which quotes it."""
 
 
 class NotAskedError(Exception):
-    """A request was not sent, since there have been enough of them. The message says why."""
+    """A request was not sent, because the doctor has reached a limit. The message says which."""
 
 
 class Probe(Client):
-    """The tap's client, which keeps the responses, and sends no request any more once there have been enough.
+    """The tap's client, which keeps the responses, and stops sending requests once there have been enough.
 
     Args:
         settings: The tap's settings.
-        report_progress: Is told about waits.
+        report_progress: Called with a line about each wait.
         session: Sends the requests.
         sleep: Sleeps for a number of seconds.
 
@@ -140,7 +140,7 @@ class ListProbe:
 
     @property
     def short_pages(self) -> set[int]:
-        """How many rows those pages have that lack rows, although a later page shows that the list had more."""
+        """The sizes of the pages that came short: a later page shows that the list had more rows."""
         settled = TimeRange(lt=self.sync_range.now - self.stream.lookback_seconds)
         later, found = list[Record](), set[int]()
         for query, page in reversed(self.pages.items()):
@@ -152,7 +152,7 @@ class ListProbe:
 
     @property
     def page_rows(self) -> int:
-        """How many rows a page has where more follow, as far as it shows."""
+        """How many rows a page has if more follow, as far as is known."""
         return self.largest_page if self.short_pages else PAGE_SIZE
 
     @property

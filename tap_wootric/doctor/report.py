@@ -71,7 +71,7 @@ _ACCESS = ("credentials", "access")
 _ID_WIDTH = 15
 _SYNCS = {
     "first_sync": "A first sync",
-    "idle_sync": "A sync without news",
+    "idle_sync": "A sync with nothing new",
     "daily_sync": "The first sync of a day",
 }
 

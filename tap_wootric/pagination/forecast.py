@@ -1,12 +1,12 @@
 """Forecasts how many rows of a list are left, from a few pages far ahead of the reading. Pure.
 
-The API tells no total. But page 30, the last one that it answers, starts 1,450 rows into a range. So one request tells
+The API gives no total. But page 30, the last one that it answers, starts 1,450 rows into a range. So one request tells
 how dense the list is there: 1,450 rows in so many seconds. Between two such samples, the density is assumed to be their
 geometric mean, which fits steady and exponential growth. Each further sample splits the gap that may hold the most
 rows, so samples gather where the density changes, such as at the edge of a bulk import. A range of fewer rows is
 counted.
 
-A bulk import that lies between two samples is not seen.
+A bulk import that lies between two samples is missed.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def forecast(fetch: FetchPage, query: Query, page_rows: int = PAGE_SIZE, max_sam
 
 
 def _sample(fetch: FetchPage, query: Query, page_rows: int) -> _Span:
-    """Return where the first rows of a query are, up to page 30; its whole range with their number if it has fewer."""
+    """Return the span of a query's rows up to page 30; if there are fewer, its whole range with their exact number."""
     time_range = query.range_of(query.time_key)
     page = fetch_page(fetch, replace(query, page=LAST_PAGE))
     rows, full, empty = len(page.records), 0, LAST_PAGE + 1

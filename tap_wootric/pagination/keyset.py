@@ -16,8 +16,8 @@ all share one second counts as full.
 
 - If the API filters and sorts the list by another time as well (end users), the rows of the second are read by that
   time, in the same way. Rows that are updated meanwhile leave a second of updates, but none enters it. In a second of
-  creations, they move on in the order of updates, to the few rows that were updated lately, which are counted.
-- Otherwise, and in a second that is crowded by both times, all rows are counted, see `ties.py`.
+  creations, they move to the end of the order of updates, among the few recently updated rows, which are counted.
+- Otherwise, and in a second that is crowded by both times, all rows are counted; see `ties.py`.
 
 If that does not prove a second complete, all its rows that can be reached are read, `on_unproven` is called, and the
 reading goes on after that second.
@@ -74,7 +74,7 @@ class KeysetReader:
             may_be_empty: Whether to believe an empty first page.
 
         Raises:
-            WrongAnswerError: The API does not filter or sort as it was asked to, or does not show rows that there are.
+            WrongAnswerError: The API does not filter or sort as it was asked to, or does not show rows that exist.
         """
         key, seen = query.time_key, set[int]()
         while query.range_of(key):

@@ -118,7 +118,7 @@ class WrongAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UnprovenSecond:
-    """A second of which all rows that can be reached were read, but which could not be proven complete.
+    """A second whose reachable rows were all read, but which could not be proven complete.
 
     Attributes:
         query: Its ranges are the second: of creation, of update, or of both.
@@ -171,7 +171,7 @@ def fetch_page(fetch: FetchPage, query: Query) -> Page:
     key = query.time_key
     records = fetch_records(fetch, query)
     stamps = [record.get(key) for record in records]
-    if len(records) > 1 and not any(stamps):  # Reading could not get on.
+    if len(records) > 1 and not any(stamps):  # Reading could not proceed.
         raise WrongAnswerError(f"a page of rows came without {key}")
     # A row without a timestamp takes the second of the row before it.
     second = timestamp_of_second(query.range_of(key).gte)

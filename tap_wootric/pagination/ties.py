@@ -2,14 +2,14 @@
 
 A database may order ties one way on one page and another way on the next. PostgreSQL, for example, keeps them in one
 order in a top-N heap (a page near the head of the list) and in another in a full sort (a later page), and a sequential
-scan may start in the middle of the table. A row can then hide from every page, while neighbouring pages overlap as if
+scan may start in the middle of the table. A row can then hide from every page, while neighboring pages overlap as if
 rows had left. So neither a sequence that repeats nor a long silence proves that nothing is missing.
 
 **The count does.** The last page that has rows, asked for once the page after it was empty, tells how many rows there
 were at that request. Rows leave a second that is over, when they are updated or deleted, but hardly any enters it. So
 every row seen at that request or later was there at that request, and once as many have been seen as were counted, they
-are all of them. Then they are counted once more, since imported rows, dated back, may stand in for hidden ones. If the
-number has changed, only rows that were seen both before and after a count are compared with it.
+are all of them. Then they are counted once more, since back-dated imports may stand in for hidden rows. If the number
+has changed, only rows that were seen both before and after a count are compared with it.
 
 While the count exceeds what was seen, rows are hiding, and the list is read in other ways: in the other direction, by
 another sort key, with rows around it, in pages of other sizes. Each way shows some rows, and all of them count.
@@ -84,7 +84,7 @@ def read_ties(
             yield from reader.read_ends()
             return f"there are more than {reader.exact.largest_page * (LAST_PAGE - 1):,}"
     seen, counted = len(reader.exact.last_seen), reader.exact.rows
-    return f"the API counts {counted:,}, and shows the others on no page" if seen < counted else "they kept changing"
+    return f"{counted:,} were counted, and the API shows some on no page" if seen < counted else "they kept changing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class _Tally:
     counts: list[_Count] = field(default_factory=list)
 
     def see(self, request: int, asked: Query, page: list[Record]) -> list[Record]:
-        """Enter a page, and return its records in the query's ranges."""
+        """Record a page, and return its records in the query's ranges."""
         self.largest_page = max(self.largest_page, len(page))
         if not self.has_ranges_of(asked):
             page = self.query.select([record for record in page if all(record.get(key) for key in TIME_KEYS)])
@@ -127,11 +127,11 @@ class _Tally:
         return page
 
     def has_ranges_of(self, asked: Query) -> bool:
-        """Return whether a query asks for just the rows that count."""
+        """Return whether a query asks for exactly the rows of this tally."""
         return (asked.created_at, asked.updated_at) == (self.query.created_at, self.query.updated_at)
 
     def count(self, asked: Query, last: _Count) -> None:
-        """Enter what the last page of a list with rows told, if the list has just the rows that count."""
+        """Record what the last page with rows showed, if the query asked for exactly the rows of this tally."""
         if not self.has_ranges_of(asked):
             return
         if last.pages_before == LAST_PAGE - 1:
@@ -150,7 +150,7 @@ class _Tally:
     def is_complete(self) -> bool:
         """Return whether, at or after one of the counts, as many rows were seen as were counted.
 
-        If rows may enter, only those count that were seen before as well: the others may have entered after the count.
+        If rows may enter, only rows that were also seen before the count are included: others may be new.
         """
         rows = 0
         for counted in reversed(self.counts):
@@ -211,8 +211,8 @@ class _Reader:
     def read(self, way: Query) -> Iterator[Record]:
         """Read a list from its last page to its first, and yield the records that were not known before.
 
-        Read so, a list in a stable order is complete even while rows leave: what moves can only move to pages that are
-        yet to be read.
+        This way, a list in a stable order is read completely even while rows leave: rows can only move to pages that
+        are yet to be read.
         """
         last_page = yield from self._read_last_page(way)
         if self.exact.is_cut_off:
@@ -234,7 +234,7 @@ class _Reader:
             else:
                 empty = number
             if rows and rows < min(way.size, tally.largest_page):
-                number = last + 1  # It must be empty, if the page came short because it is the last one.
+                number = last + 1  # This must be empty if the page is short because it is the last one.
             elif empty > LAST_PAGE:
                 number = min(2 * last, LAST_PAGE)
             else:
@@ -247,7 +247,7 @@ class _Reader:
         return last
 
     def count_again(self) -> Iterator[Record]:
-        """Count rows that seem complete once more. If their number has changed, no longer rely on none entering."""
+        """Count rows that seem complete once more. If their number has changed, stop assuming that none enter."""
         for tally in (self.exact, self.created):
             if not tally or tally.may_enter or not tally.is_complete():
                 continue

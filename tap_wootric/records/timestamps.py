@@ -35,7 +35,7 @@ def normalize_timestamp(value: object) -> str:
     Raises:
         ValueError: The value is not a timestamp, or is outside the years 1 to 9999.
     """
-    # Nearly all values have this form, and neighbouring rows share an hour. Converting each hour once takes 260 ns a
+    # Nearly all values have this form, and neighboring rows share an hour. Converting each hour once takes 260 ns a
     # value instead of 2,060 ns.
     if (
         type(value) is str

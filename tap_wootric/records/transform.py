@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"-?\d{1,19}(\.\d+)?", re.ASCII)
 _UNIX_SECONDS_FIELDS = frozenset({"external_created_at"})
 """Integer fields that hold a time in Unix seconds."""
 _MAX_INTEGER = 2**63 - 1
-"""The widest integer column of the usual warehouses."""
+"""The largest value of a 64-bit column, the widest in common warehouses."""
 _JSON_ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 _Convert = Callable[[Any], Any]

@@ -1,4 +1,4 @@
-"""The streams, one class each, and those about email in `email.py`."""
+"""The streams, a class each; those about email are in `email.py`."""
 
 from __future__ import annotations
 

@@ -50,9 +50,9 @@ _INCREMENTAL_VERSION = 1
 """The table version of incremental records, lower than that of any full table, which is a Unix second.
 
 After a full table, targets drop rows of lower versions; in most, rows without a version would stay, as SQL's NULL is
-never lower. Rows that are loaded incrementally after a full table are safe: versions only count when the next one ends,
-and that one has given its version to all rows that exist. It is constant, because full-table syncs keep a state of
-their own.
+never lower. Rows that are loaded incrementally after a full table are safe: targets only compare versions when the next
+full table ends, and by then, that has given its version to all rows that exist. The version is constant, because
+full-table syncs keep a state of their own.
 """
 
 _STREAM_ERRORS = (FatalAPIError, ConfigValidationError, StreamMapError)
@@ -114,7 +114,7 @@ class WootricStream(SdkStream):
 
     schema: ClassVar[dict[str, Any]]
     STATE_MSG_FREQUENCY = 100  # Records: a killed sync repeats a few pages, and a STATE for two pages costs nothing.
-    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # RecordTransformer does it, at a fraction of 17 us a record.
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # RecordTransformer does it; the SDK takes 17 us a record.
 
     def __init_subclass__(cls) -> None:
         """Load the schema named after the stream, and add `extra_fields`: as an attribute, read for each record."""
@@ -159,10 +159,10 @@ class WootricStream(SdkStream):
         return 0
 
     def check_settings(self) -> None:
-        """Raise a ConfigValidationError if a setting is missing that only this stream needs."""
+        """Raise a ConfigValidationError if a setting that only this stream needs is missing."""
 
     def sample_params(self) -> dict[str, Any]:
-        """Return the parameters of a request for a row or a few."""
+        """Return the parameters of a request for one row or a few."""
         return {}
 
     def rows(self, content: Any, params: Mapping[str, Any]) -> list[Row]:  # noqa: ARG002 - Streams may need them.
@@ -214,7 +214,7 @@ class WootricStream(SdkStream):
         with suppress(AttributeError, KeyError, TypeError):
             rows = self.rows(content, params)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise RetriableAPIError(f"The response of {self.path} does not have the structure of {self.name}")
+            raise RetriableAPIError(f"The response from {self.path} does not have the structure of {self.name}")
         records = [self.transformer(row) for row in rows]
         for key in self.primary_keys:
             if any(record.get(key) is None for record in records):
@@ -244,7 +244,7 @@ class WootricStream(SdkStream):
         if self._unexpected_fields <= _MAX_LOGGED_FIELDS:
             self.logger.warning("%s: the field %s %s; it goes into extra_fields", self.name, name, reason)
         elif self._unexpected_fields == _MAX_LOGGED_FIELDS + 1:
-            self.logger.warning("%s: more fields like these follow, which go into extra_fields, too", self.name)
+            self.logger.warning("%s: more such fields go into extra_fields; they are not logged", self.name)
 
     # A sync
 
@@ -253,7 +253,7 @@ class WootricStream(SdkStream):
         """Yield the records of one sync.
 
         Raises:
-            ConfigValidationError: A setting is missing that this stream needs.
+            ConfigValidationError: A setting that this stream needs is missing.
             AccessDeniedError: The account may not read this stream.
             ApiUnavailableError: No stream can be read: the API refuses the credentials, or it cannot be reached.
             FatalAPIError: The API refuses a request, fails for minutes, or returns something that cannot be right; or
@@ -369,8 +369,6 @@ class WootricStream(SdkStream):
             case ConfigValidationError(errors=lines):  # They name the stream.
                 return "; ".join(lines)
             case AccessDeniedError():
-                return (
-                    f"{self.name}: the account may not read it ({self.error}): deselect it, or ask Wootric for access"
-                )
+                return f"{self.name}: the account cannot read it ({self.error}): deselect it, or ask Wootric for access"
             case _:
                 return f"{self.name}: {safe_message(self.error).removeprefix(f'{self.name}: ')}"

@@ -26,7 +26,7 @@ class DailyStream(WootricStream):
 
     Attributes:
         range_params: The parameters that hold the first and the last day of a range.
-        needed_fields: The totals of which at least one is above zero if anything happened in a range.
+        needed_fields: Totals, at least one of which is above zero if anything happened in a range.
     """
 
     primary_keys = ("date",)
@@ -87,7 +87,7 @@ class DailyStream(WootricStream):
         have some, ranges exclude their last day: then the days are fetched again with ranges of two days.
 
         Raises:
-            FatalAPIError: Also if the range has no day, so that a full table would drop all rows.
+            FatalAPIError: A full table has no day in its range, so the target would drop all rows.
         """
         days = self._days(sync_range)
         if not days:

@@ -1,4 +1,4 @@
-"""The streams about email surveys, whose rows have numbers beside texts such as `2 (29%)`."""
+"""The streams about email surveys, whose rows have numbers and texts such as `2 (29%)`."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ print(json.dumps(marts, default=str))
 """
 
 
-def test_the_package_finds_the_newest_rows_in_duckdb_and_counts_months_in_the_account_s_zone(
+def test_the_package_finds_the_newest_rows_in_duckdb_and_counts_months_in_the_accounts_zone(
     tmp_path: Path, env: dict[str, str]
 ) -> None:
     account = account_with_unusual_values()

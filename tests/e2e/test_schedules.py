@@ -151,7 +151,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def test_the_script_continues_where_the_last_run_ended_also_after_a_failure(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_script_continues_where_the_last_run_ended_even_after_a_failure(sandbox: Sandbox, tmp_path: Path) -> None:
     folder = Folder(tmp_path, sandbox)
     sandbox.fault = lambda path, number: "403" if path == "/v1/end_users" and number == 6 else ""
     assert folder.run().returncode == 1

@@ -157,7 +157,7 @@ TARGETS = re.findall(
 
 
 @pytest.mark.parametrize("line", TARGETS, ids=[name.split()[0] for name, *_ in TARGETS])
-def test_targets_do_with_rows_what_the_documentation_says(
+def test_targets_treat_rows_as_the_documentation_says(
     line: tuple[str, str, str], runs: list[Run], database: Database, tmp_path: Path
 ) -> None:
     name, again, deleted = line

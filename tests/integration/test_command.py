@@ -94,7 +94,7 @@ def test_test_of_the_schemas_prints_them_without_a_request() -> None:
     assert [message["type"] for message in run.messages] == ["SCHEMA"] * 8
 
 
-def test_test_fails_soon_where_the_connection_is_refused() -> None:
+def test_test_fails_soon_if_the_connection_is_refused() -> None:
     run = tap("--test", config=VALID, sleepless=True)
     assert run.status == 1
     assert sum(run.slept) < 10
@@ -137,7 +137,7 @@ def test_a_sync_logs_two_lines_for_each_stream_and_one_for_all() -> None:
     ]
 
 
-def test_each_line_of_a_stream_names_it_also_when_requests_are_retried_or_limited() -> None:
+def test_each_line_of_a_stream_names_it_even_when_requests_are_retried_or_limited() -> None:
     with Sandbox(Account(300), Clock(NOW, step=15), limit=2) as sandbox:
         sandbox.fault = lambda path, n: "502" if path == "/v1/end_users" and n == 2 else ""
         run = tap(config=sandbox.config, catalog=selecting("end_users"), sleepless=True, now=NOW)
@@ -148,7 +148,7 @@ def test_each_line_of_a_stream_names_it_also_when_requests_are_retried_or_limite
     assert lines[-1].startswith(f"Sync done: 1 stream, 300 rows in {len(sandbox.requests)} requests")
 
 
-def test_the_sdks_own_lines_and_metrics_come_with_debug() -> None:
+def test_the_sdks_own_lines_and_metrics_appear_at_level_debug() -> None:
     with Sandbox(Account(1)) as sandbox:
         run = tap(config=sandbox.config, env={"TAP_WOOTRIC_LOGLEVEL": "DEBUG"})
     for line in ("Beginning sync of 'end_users'", "Skipping deselected stream", 'METRIC: {"type":"counter"'):
@@ -166,10 +166,10 @@ def test_a_logging_config_sends_the_metrics_into_a_file(tmp_path: Path) -> None:
     assert '"metric":"record_count"' in (tmp_path / "metrics.log").read_text()
 
 
-# Settings, states and catalogs: the unit tests have every mistake that there is
+# Settings, states and catalogs: the unit tests cover every mistake
 
 
-def test_settings_come_from_files_and_the_environment_and_misspelt_ones_are_logged() -> None:
+def test_settings_come_from_files_and_the_environment_and_misspelled_ones_are_logged() -> None:
     with Sandbox(Account(3)) as sandbox:
         settings: dict[str, Any] = {**sandbox.config, "region": None, "comment": "nightly"}
         env = {"TAP_WOOTRIC_CLIENT_SECRET": settings.pop("client_secret"), "TAP_WOOTRIC_STRAT_DATE": "2025-01-01"}
@@ -239,7 +239,7 @@ def test_a_state_of_another_host_is_refused_without_a_request_until_it_is_remove
         config = {**sandbox.config, "api_url": sandbox.url.replace("127.0.0.1", "localhost")}
         refused = tap(config=config, state=state, catalog=catalog)
         assert (refused.status, refused.out, len(refused.log.splitlines())) == (1, "", 1)
-        assert "The state was read from 127.0.0.1, but the settings name localhost. If that is" in refused.log
+        assert "The state belongs to 127.0.0.1, but the settings name localhost. If that is" in refused.log
         assert len(sandbox.requests) == asked
         del state["account"]
         assert tap(config=config, state=state, catalog=catalog).state["account"]["host"] == "localhost"

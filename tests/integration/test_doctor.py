@@ -115,7 +115,7 @@ def test_an_api_that_does_not_answer_is_reported_within_half_a_minute(*, is_sile
     assert f"Not ready: Access token: {url}/oauth/token {reason}" in run.out
 
 
-def test_a_password_in_the_environment_and_an_output_that_is_not_utf_8_serve_as_well() -> None:
+def test_a_password_in_the_environment_and_an_output_that_is_not_utf_8_work_as_well() -> None:
     with Sandbox(Account(3, 3, declines=3)) as sandbox:
         settings = {"api_url": sandbox.url, "username": USERNAME, "password": PASSWORD}
         env = {f"TAP_WOOTRIC_{name.upper()}": value for name, value in settings.items()}

@@ -48,7 +48,7 @@ def run_with_signal(sandbox: Sandbox, state: Any, signum: int, at_request: int, 
     line = [*command(sandbox, folder, request_timeout=5), "--state", str(folder / "state.json")]
     while sandbox.requests_in_progress:  # By a tap that was killed.
         time.sleep(0.001)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests may run below nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests may run under nohup.
     before = len(sandbox.requests)
     out, log = folder / "out", folder / "log"
     with out.open("w") as stdout, log.open("w") as stderr:
@@ -148,8 +148,8 @@ def test_output_that_cannot_be_written_is_an_error_of_one_line(option: str) -> N
     full = os.open("/dev/full", os.O_WRONLY)
     line = [sys.executable, "-m", "tap_wootric", option]
     for stdout, error in (
-        (writer, "Nobody reads the output any more"),
-        (full, "Cannot go on: No space left on device"),
+        (writer, "The output is no longer being read"),
+        (full, "Cannot continue: No space left on device"),
     ):
         process = subprocess.run(line, stdout=stdout, stderr=subprocess.PIPE, env=environment(), text=True, check=False)
         os.close(stdout)

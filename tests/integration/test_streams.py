@@ -70,7 +70,7 @@ def test_a_decline_comes_as_the_api_sent_it() -> None:
 
 
 @pytest.mark.parametrize(("stream", "rows"), [("segments", 3), ("survey_templates", 2), ("email_sources", 5)])
-def test_a_stream_without_times_is_read_with_one_request_and_the_target_may_delete_the_others(
+def test_a_stream_without_times_is_read_with_one_request_and_the_target_may_delete_all_other_rows(
     stream: str, rows: int
 ) -> None:
     with Sandbox(Account(), Clock(NOW)) as sandbox:
@@ -87,7 +87,7 @@ def test_a_response_with_an_unexpected_structure_ends_its_stream_with_one_line()
         run = tap(config=sandbox.config, catalog=selecting("segments"), sleepless=True)
     assert run.status == 1
     (error,) = run.errors
-    assert "segments: The response of /v1/segments does not have the structure of segments. Giving up" in error
+    assert "segments: The response from /v1/segments does not have the structure of segments. Giving up" in error
     assert "Traceback" not in run.log
     assert not run.of_type("ACTIVATE_VERSION")
 
@@ -138,7 +138,7 @@ def test_the_next_sync_continues_with_the_last_day_of_an_interrupted_one() -> No
     assert [record["date"] for record in second.records("nps_summary")] == each_day(date(2025, 12, 12))
 
 
-def test_streams_by_day_without_a_first_day_fail_without_a_request_and_the_others_are_read() -> None:
+def test_daily_streams_without_a_first_day_fail_without_a_request_and_the_others_are_read() -> None:
     with Sandbox(Account(3, 3)) as sandbox:
         run = tap(config={**sandbox.config, "start_date": None}, catalog=selecting(*ALL))
     assert run.status == 1
@@ -192,10 +192,10 @@ def test_streams_that_fail_have_a_line_each_at_the_end() -> None:
         run = tap(config=sandbox.config, catalog=selecting(*{*ALL} - {"email_stats"}), sleepless=True)
     assert run.status == 1
     assert [error.split(" for ")[0] for error in run.errors] == [
-        "declines: the account may not read it (404 Not Found",
+        "declines: the account cannot read it (404 Not Found",
         "nps_summary: 500 Internal Server Error",
         "responses: 200 OK",
-        "segments: the account may not read it (403 Forbidden",
+        "segments: the account cannot read it (403 Forbidden",
     ]
     for denied in (run.errors[0], run.errors[-1]):
         assert denied.endswith("): deselect it, or ask Wootric for access")

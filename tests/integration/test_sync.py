@@ -179,7 +179,7 @@ def test_a_second_sync_emits_the_changed_end_users_in_few_requests() -> None:
 
 
 @pytest.mark.parametrize("days", [700, 29], ids=["over two years", "all in the days of a recheck"])
-def test_a_first_sync_that_is_killed_again_and_again_goes_on_where_it_was(days: int) -> None:
+def test_a_first_sync_that_is_killed_again_and_again_continues_where_it_was(days: int) -> None:
     account = Account()
     for _ in range(5_000):
         account.responses.insert(END - account.rng.randrange(days * DAY * SECOND))
@@ -266,7 +266,7 @@ def test_a_full_table_lets_the_target_delete_what_the_account_deleted_and_leaves
 
 
 @pytest.mark.parametrize("is_full_table", [False, True])
-def test_start_date_is_about_updates_of_end_users_and_the_creation_of_the_others(*, is_full_table: bool) -> None:
+def test_start_date_limits_end_users_by_update_and_the_others_by_creation(*, is_full_table: bool) -> None:
     catalog = full_table(*LISTS) if is_full_table else None
     with Sandbox(Account(300, 300, declines=100), Clock(NOW)) as sandbox:
         run = sync(sandbox, settings={"start_date": "2025-06-01"}, catalog=catalog)

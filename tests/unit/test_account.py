@@ -36,7 +36,7 @@ def test_a_state_names_the_host_and_neither_its_port_nor_the_login() -> None:
     assert not any(part in text for part in ("8080", "jane", CONFIG["client_id"], CONFIG["client_secret"]))
 
 
-def test_the_same_login_has_the_same_account_with_a_salt_of_each_state() -> None:
+def test_a_login_keeps_its_hash_within_a_state_and_has_another_one_in_every_other_state() -> None:
     state = state_of()
     assert account.account_of(settings(), state) == state["account"]
     assert state_of()["account"]["login"] != state["account"]["login"]
@@ -49,10 +49,10 @@ def test_the_same_login_has_the_same_account_with_a_salt_of_each_state() -> None
         ({"region": "us"}, {"api_url": "https://API.wootric.com:443/"}),
         ({"api_url": "http://localhost:1"}, {"api_url": "http://localhost:2"}),
         ({"client_secret": "old"}, {"client_secret": "new"}),
-        ({}, {"account_token": "NPS-1"}),  # With a client_id, it only says which region.
+        ({}, {"account_token": "NPS-1"}),  # With a client_id, it only determines the region.
     ],
 )
-def test_a_state_of_the_same_account_is_continued_without_a_word(before: Any, now: Any) -> None:
+def test_a_state_of_the_same_account_is_continued_without_a_warning(before: Any, now: Any) -> None:
     assert warnings(state_of(**before), **now) == []
 
 
@@ -67,11 +67,11 @@ def test_a_state_of_the_same_account_is_continued_without_a_word(before: Any, no
 )
 def test_a_state_of_another_login_is_warned_about(before: Any, now: Any) -> None:
     [line] = warnings(state_of(**before), **now)
-    assert line.startswith("The state was read with another client_id, username or")
+    assert line.startswith("The state belongs to another client_id, username or")
 
 
 def test_a_state_of_another_host_is_an_error_that_names_both() -> None:
-    with pytest.raises(ValueError, match=r"read from localhost, but the settings name api\.wootric\.eu\. If that is"):
+    with pytest.raises(ValueError, match=r"belongs to localhost, but the settings name api\.wootric\.eu\. If that is"):
         warnings(state_of(api_url="http://localhost:1"), region="eu")
 
 

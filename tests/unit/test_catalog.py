@@ -184,12 +184,12 @@ def test_selections_and_keys_without_effect_are_named() -> None:
     assert [*catalog.warnings({"streams": [entry]}, STREAMS)] == [
         "Ignoring selected of end_users in the catalog: only its metadata selects",
         "Ignoring schema.email.selected of end_users in the catalog: only its metadata selects",
-        "Ignoring the metadata of end_users for ['properties', 'phone'], which is not a property of it",
+        "Ignoring the metadata of end_users for ['properties', 'phone'], which is not one of its properties",
         "Ignoring selected of end_users.survey in the catalog: it is always read",
         "Ignoring selected of end_users.id in the catalog: it is always read",
-        "Ignoring Metadata of end_users in the catalog: it has no meaning",
-        "Ignoring is_selected of end_users in the catalog: it has no meaning",
-        "Ignoring is-selected in the metadata of end_users: it has no meaning",
+        "Ignoring Metadata of end_users in the catalog: it has no effect",
+        "Ignoring is_selected of end_users in the catalog: it has no effect",
+        "Ignoring is-selected in the metadata of end_users: it has no effect",
         "Ignoring key_properties of end_users in the catalog: it is always ['id']",
         "Ignoring replication-key of end_users in the catalog: it is always updated_at",
     ]

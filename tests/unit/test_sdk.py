@@ -141,7 +141,7 @@ def test_a_stream_that_fails_writes_its_state_and_the_others_go_on_if_the_error_
     assert types(capsys) == []
 
 
-def test_records_carry_the_table_version_and_its_activation_comes_when_it_is_called_for(
+def test_records_carry_the_table_version_and_its_activation_is_sent_on_request(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tap = make_tap()
@@ -157,7 +157,7 @@ def test_records_carry_the_table_version_and_its_activation_comes_when_it_is_cal
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_sdk_passes_all_signals_to_the_override(signum: signal.Signals) -> None:
-    signal.signal(signum, signal.SIG_DFL)  # The tests may run below nohup.
+    signal.signal(signum, signal.SIG_DFL)  # The tests may run under nohup.
     tap = make_tap()
     handler = signal.getsignal(signum)
     assert callable(handler)
@@ -165,7 +165,7 @@ def test_the_sdk_passes_all_signals_to_the_override(signum: signal.Signals) -> N
     assert tap.calls[-1] == ("on_signal", signum)
 
 
-def test_a_hangup_stays_ignored_below_nohup() -> None:
+def test_a_hangup_stays_ignored_under_nohup() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     make_tap()
     assert signal.signal(signal.SIGHUP, before) == signal.SIG_IGN

@@ -98,7 +98,7 @@ def test_a_mistake_is_one_line_with_the_value_unless_it_is_a_secret(changed: dic
 )
 def test_a_wrong_url_is_not_shown_as_it_may_hold_a_secret(url: str) -> None:
     start = "api_url must be a URL such as https://api.wootric.com"
-    assert errors(api_url=url) == [f"{start}: a scheme, a host, and at most a path"]
+    assert errors(api_url=url) == [f"{start}, with a scheme, a host and, if needed, a path"]
 
 
 @pytest.mark.parametrize("name", ["client_id", "client_secret", "username", "password", "account_token"])
@@ -109,9 +109,9 @@ def test_a_wrong_url_is_not_shown_as_it_may_hold_a_secret(url: str) -> None:
         (12345678, "must be a string; put it in quotes"),
         (f"{SECRET}\n", "contains a non-printable character, such as a line break"),
         (f"{SECRET}\ud800", "contains a non-printable character, such as a line break"),
-        (f" {SECRET}", "begins or ends with a blank; remove it"),
-        (" ", "begins or ends with a blank; remove it"),
-        ("NPS-…", "is the placeholder of an example; replace it with the account's own"),
+        (f" {SECRET}", "begins or ends with a space; remove it"),
+        (" ", "begins or ends with a space; remove it"),
+        ("NPS-…", "is the placeholder from an example; replace it with the account's own"),
     ],
 )
 def test_a_secret_is_never_shown(name: str, value: object, error: str) -> None:
@@ -188,7 +188,7 @@ def test_settings_without_effect_are_warned_about() -> None:
     assert settings.warnings({**VALID, "comment": 1}, PROPERTIES) == ["Ignoring unknown setting comment"]
 
 
-def test_an_url_without_encryption_is_warned_about_except_on_this_machine() -> None:
+def test_a_url_without_encryption_is_warned_about_except_on_this_machine() -> None:
     for url in ("http://api.wootric.com", "HTTP://127.evil.example"):
         [line] = settings.warnings({**VALID, "api_url": url}, PROPERTIES)
         assert line.startswith("api_url begins with http://, so the credentials")
@@ -224,7 +224,7 @@ def test_the_environment_is_parsed_by_type_and_empty_variables_count_as_not_set(
     ]
 
 
-def test_variables_that_are_misspelt_are_warned_about_and_others_are_not() -> None:
+def test_misspelled_variables_are_warned_about_and_others_are_not() -> None:
     names = (
         "STRAT_DATE",
         "START_DATE_",

@@ -1,4 +1,4 @@
-"""Stream maps are refused if they name what is not there, and accepted if they work."""
+"""Stream maps are refused if they name something that does not exist, and accepted if they work."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def errors(maps: Any, **config: Any) -> list[str]:
         ("{**self, 'txet': None}", "names txet"),
     ],
 )
-def test_an_expression_that_names_what_is_not_there_is_refused(expression: str, problem: str) -> None:
+def test_an_expression_with_an_unknown_name_is_refused(expression: str, problem: str) -> None:
     key = "last" if "self" in expression else "new"
     (line,) = errors({"users": {key: expression}})
     assert line.startswith(f"the expression for users.{key} {problem}")
@@ -98,7 +98,7 @@ def test_an_expression_that_names_what_is_not_there_is_refused(expression: str, 
         "self",
     ],
 )
-def test_an_expression_is_accepted_if_it_names_what_is_there_or_what_only_records_can_tell(expression: str) -> None:
+def test_an_expression_is_accepted_if_its_names_exist_or_only_a_record_can_tell(expression: str) -> None:
     assert errors({"users": {"new": expression, "__filter__": expression}}) == []
 
 
@@ -130,7 +130,7 @@ def test_a_map_of_a_nested_field_is_refused_with_the_expression_that_empties_it(
     key: str, field: str, value: Any
 ) -> None:
     (line,) = errors({"users": {key: value}}, flattening_enabled=True, flattening_max_depth=5)
-    assert line.startswith(f"users.{key} is a field inside of last, and maps only reach whole properties; ")
+    assert line.startswith(f"users.{key} is a field inside last, and maps only reach whole properties; ")
     recipe = f"{{**last, {field!r}: None}} if last else None"
     assert line.endswith(f'to empty {field}, set last to "{recipe}"')
     assert errors({"users": {"last": recipe}}) == []

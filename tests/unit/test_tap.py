@@ -139,7 +139,7 @@ def failing(**errors: requests.Response | Exception) -> Answer:
 
 def denied(stream: str, status: int = 403) -> str:
     shown = {403: "403 Forbidden", 404: "404 Not Found"}[status]
-    return f"{stream}: the account may not read it ({shown} for /v1/responses): deselect it, or ask Wootric for access"
+    return f"{stream}: the account cannot read it ({shown} for /v1/responses): deselect it, or ask Wootric for access"
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def first_sync(programs: Programs, rows: int) -> Table:
 def day(programs: Programs, rows_a_year: int, hours: int) -> Table:
     """Count the requests of a day's hourly syncs, after a first sync shortly before midnight.
 
-    The server's time is yesterday's, so that the old tap, which goes by its own clock, has no more days to read.
+    The server's day is yesterday, so that the old tap, which uses its own clock, has no more days to read.
     """
     lines = []
     midnight, apart = int(time.time()) // _DAY * _DAY - _DAY, YEAR / rows_a_year
@@ -178,11 +178,11 @@ def day(programs: Programs, rows_a_year: int, hours: int) -> Table:
                 asked.append(len(sandbox.pages(STREAM)) - before)
         lines.append([program, sum(asked[1:]), asked[1]])
     title = f"A day of {hours} hourly syncs, with {rows_a_year // 12:,} {STREAM} a month for a year"
-    return Table(title, ["program", "requests", "of them in the first sync, which rechecks 30 days"], lines)
+    return Table(title, ["program", "requests", "of which in the first sync, which rechecks 30 days"], lines)
 
 
 def killed(programs: Programs, rows: int) -> Table:
-    """Count the requests of a first sync that is killed again and again, and goes on from its last state."""
+    """Count the requests of a first sync that is killed again and again, and continues from its last state."""
     lines = []
     for program in (OLD_TAP, THIS_TAP):
         table = table_of(rows)
@@ -205,8 +205,8 @@ def killed(programs: Programs, rows: int) -> Table:
                 loaded |= {row["id"] for row in programs.records()}
             asked = len(sandbox.pages(STREAM))
         lines.append([program, asked, f"{asked / undisturbed:.2f} times", rows - len(loaded)])
-    title = f"A first sync of {rows:,} {STREAM} that is killed {_KILLS} times, and goes on from its state each time"
-    return Table(title, ["program", "requests", "as many as undisturbed", "missing rows"], lines)
+    title = f"A first sync of {rows:,} {STREAM} that is killed {_KILLS} times, and continues from its state each time"
+    return Table(title, ["program", "requests", "relative to an undisturbed sync", "missing rows"], lines)
 
 
 def cycles(programs: Programs, rows: int, times: int) -> Table:
@@ -227,19 +227,19 @@ def cycles(programs: Programs, rows: int, times: int) -> Table:
         ]
         for program, found in costs.items()
     ]
-    head = ["program", "CPU seconds for 100,000 rows", "CPU relative to the old tap", "to the least"]
+    head = ["program", "CPU seconds for 100,000 rows", "relative to singer-io's tap", "relative to the minimum"]
     return Table(f"{rows:,} {STREAM} from a server that responds at once", head, lines)
 
 
 def _spread(values: list[float]) -> str:
-    """Return the median, the least and the most."""
+    """Return the median, the minimum and the maximum."""
     if min(values) == max(values):
         return f"{values[0]:.2f}"
     return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def memory(programs: Programs, sizes: list[int]) -> Table:
-    """Measure the most memory of this tap."""
+    """Measure the peak memory of this tap."""
     peaks: list[Any] = []
     for rows in sizes:
         with sandbox_with(table_of(rows)) as sandbox:

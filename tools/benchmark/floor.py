@@ -1,4 +1,4 @@
-"""The least that a tap can do: request, decode, print. It has no state, and stops at a second that fills a page."""
+"""The minimum that a tap must do: request, decode, print. It has no state, and stops at a second that fills a page."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tools import ROOT
 FILE = ROOT / "docs" / "benchmark.json"
 """The measurements that the documentation shows; `python -m tools benchmark --save` takes them."""
 
-FLOOR = "the least that a program can do"
+FLOOR = "the minimum"
 OLD_TAP = "singer-io's tap"
 THIS_TAP = "this tap"
 

@@ -24,7 +24,7 @@ class EvenTable(Table):
         apart: Seconds from one to the next.
 
     Attributes:
-        count: The number of rows, to which may be added.
+        count: The number of rows, which may grow.
     """
 
     def __init__(self, stream: str, count: int, begin: float, apart: float) -> None:

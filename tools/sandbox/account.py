@@ -83,7 +83,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A page of a list, as a SELECT says it: WHERE, ORDER BY, OFFSET and LIMIT."""
+    """A page of a list, in the terms of a SELECT: WHERE, ORDER BY, OFFSET and LIMIT."""
 
     filters: Sequence[Filter]
     key: str
@@ -157,7 +157,7 @@ class Table:
         row.properties["revision"] += 1
 
     def add_note(self, row: Row) -> None:
-        """Add a note to a response. That moves no time stamp, so that only another reading of the row finds it."""
+        """Add a note to a response. That changes no timestamp, so only rereading the row finds it."""
         row.body["notes"].append(NOTE)
         row.properties["revision"] += 1
 
@@ -165,7 +165,7 @@ class Table:
         del self._rows[row.id]
 
     def some(self, count: int) -> list[Row]:
-        """Return so many random rows, or all if there are fewer."""
+        """Return this many random rows, or all if there are fewer."""
         rows = self._rows
         return [rows[row_id] for row_id in self._rng.sample(list(rows), min(count, len(rows)))]
 

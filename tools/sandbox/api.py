@@ -28,7 +28,7 @@ _PARAMETERS = {
     "nps_summary": {"date[start]", "date[end]"},
     "email_stats": {"date_range[start_date]", "date_range[end_date]"},
 }
-"""What can be asked of the reads that are not lists."""
+"""The parameters of the reads that are not lists."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Switches:
     inserts: float = 0
     """Rows inserted after each page."""
     notes: float = 0
-    """Responses that get a note after each of their pages, which moves no time stamp."""
+    """Responses that get a note after each of their pages; a note changes no timestamp."""
     whole_seconds: bool = False
     """Whether timestamps are stored in seconds, as they are shown, instead of microseconds."""
     shuffle_ties: bool = False
@@ -84,7 +84,7 @@ class Switches:
     token_lifetime: float = 7200
     """Seconds."""
     unknown_tokens: int = 0
-    """How many of the first tokens are rejected, as by a server that has not heard of them."""
+    """How many of the first tokens are rejected, as by a server that does not know them yet."""
     token: dict[str, Any] = field(default_factory=dict)
     """Fields of the token response to change; None removes a field."""
 

@@ -118,7 +118,7 @@ class Sandbox:
         self._server.server_close()
 
     def vanish(self) -> None:
-        """Refuse all further connections. Those that there are stay open."""
+        """Refuse all further connections. Open ones stay open."""
         self._server.socket.close()
 
     @property

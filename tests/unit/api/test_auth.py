@@ -85,7 +85,7 @@ def test_the_time_that_a_token_request_takes_counts_towards_the_lifetime() -> No
     assert len(api.sent) == 2
 
 
-def test_the_credentials_renew_the_token_also_if_there_is_a_refresh_token() -> None:
+def test_the_credentials_renew_the_token_even_if_there_is_a_refresh_token() -> None:
     api = FakeApi([token(refresh_token="refresh-1"), token()])  # noqa: S106
     authenticator = api.authenticator(FakeTime(), credentials=LOGIN)
     for _ in range(2):
@@ -133,7 +133,7 @@ def test_a_404_is_an_error_that_names_the_settings_to_check() -> None:
     ],
 )
 def test_a_response_without_a_usable_token_can_be_retried(content: Any) -> None:
-    with pytest.raises(RetriableAPIError, match=r"The response of /oauth/token has no usable access_token"):
+    with pytest.raises(RetriableAPIError, match=r"The response from /oauth/token has no usable access_token"):
         FakeApi([response(content=content)]).authenticator(FakeTime()).auth_header()
 
 

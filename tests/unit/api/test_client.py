@@ -74,7 +74,7 @@ class Replica(FakeApi):
 
 
 @pytest.mark.parametrize(("min_age", "pauses"), [(0, []), (0.5, [1]), (1.5, [1, 2]), (4, [1, 2, 4])])
-def test_a_server_that_has_not_heard_of_fresh_tokens_is_given_time_after_each_new_one(
+def test_a_server_that_does_not_know_fresh_tokens_yet_is_given_time_after_each_new_one(
     min_age: float, pauses: list[float]
 ) -> None:
     time = FakeTime()
@@ -84,7 +84,7 @@ def test_a_server_that_has_not_heard_of_fresh_tokens_is_given_time_after_each_ne
     assert tokens_sent(api) == list(api.issued)
 
 
-def test_an_api_that_rejects_one_token_after_the_other_cannot_be_used() -> None:
+def test_an_api_that_rejects_one_token_after_another_cannot_be_used() -> None:
     time = FakeTime()
     with pytest.raises(ApiUnavailableError) as raised:
         client(Replica(time, min_age=5), time).request(PATH, {})
@@ -162,7 +162,7 @@ def sent_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
 
 
 @pytest.mark.usefixtures("_clean_environment")
-def test_all_requests_say_who_sends_them_but_never_with_a_password_of_netrc(
+def test_all_requests_have_a_user_agent_and_never_a_password_from_netrc(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "netrc"
@@ -197,7 +197,9 @@ def test_proxies_and_certificates_come_from_the_environment(
 @pytest.mark.parametrize(
     ("policy", "timeout"), [(PATIENT, (60, 60)), (HASTY, (5, 15))], ids=["a sync", "a person who waits"]
 )
-def test_the_timeout_is_the_setting_unless_a_person_waits(policy: RetryPolicy, timeout: tuple[float, float]) -> None:
+def test_the_timeout_is_the_setting_or_less_if_a_person_waits(
+    policy: RetryPolicy, timeout: tuple[float, float]
+) -> None:
     api = FakeApi([token(), response()])
     Client(SETTINGS, policy, session=api.session()).request(PATH, {})
     assert [options["timeout"] for options in api.options] == [timeout] * 2
@@ -214,7 +216,7 @@ def test_requests_are_paced_and_counted_with_their_tokens() -> None:
     assert client_.rate_limiter.requests_sent == 3
 
 
-def test_a_token_that_expires_while_a_limit_is_waited_for_is_renewed_first() -> None:
+def test_a_token_that_expires_during_a_wait_for_a_limit_is_renewed_first() -> None:
     limit = {"X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": str(SERVER_TIME + 30)}
     api = FakeApi([token(), response(headers=limit), token(access_token="token-2"), response()])  # noqa: S106
     rate_limiter = RateLimiter(FakeTime().clock(), sleep=lambda _: client_.authenticator.invalidate())

@@ -118,12 +118,12 @@ def test_an_endpoint_without_a_limit_or_with_requests_left_is_not_slowed_down(he
 
 @pytest.mark.parametrize("status", [403, 408, 425, 429, 503])
 @pytest.mark.parametrize("retry_after", ["20", date(SERVER_TIME + 20)])
-def test_retry_after_is_honoured(status: int, retry_after: str) -> None:
+def test_retry_after_is_honored(status: int, retry_after: str) -> None:
     assert slept_after(response(status, headers={"Retry-After": retry_after})) == [20]
 
 
 @pytest.mark.parametrize("retry_after", [{}, {"Retry-After": "soon"}])
-def test_without_a_usable_retry_after_the_reset_counts_and_without_that_the_retries_have_to_do(
+def test_without_a_usable_retry_after_the_reset_counts_and_without_either_the_next_request_is_not_delayed(
     retry_after: dict[str, str],
 ) -> None:
     assert slept_after(response(429, headers={**limit(0, SERVER_TIME + 12), **retry_after})) == [12]
@@ -169,7 +169,7 @@ def test_a_wrong_date_does_not_make_the_wait_for_a_reset_longer_than_this_machin
 
 
 @pytest.mark.parametrize(("retry_after", "waits"), [(3_600, 0), (301, 0), (299, 1), (100, 3)])
-def test_responses_without_data_make_a_request_wait_for_five_minutes_in_all(retry_after: int, waits: int) -> None:
+def test_a_busy_api_makes_a_request_wait_five_minutes_at_most(retry_after: int, waits: int) -> None:
     time = FakeTime()
     rate_limiter = time.rate_limiter()
     busy = response(503, headers={"Retry-After": str(retry_after)})

@@ -85,7 +85,7 @@ def test_a_secret_is_hidden_however_it_is_written(secret: str, write: Callable[[
         ("", ""),
     ],
 )
-def test_what_is_no_secret_is_shown(text: str, redacted: str) -> None:
+def test_everything_else_is_shown(text: str, redacted: str) -> None:
     assert redact(text) == redacted
 
 

@@ -64,7 +64,7 @@ def test_a_success_that_is_not_json_can_be_retried_and_is_not_quoted(content: by
 
 
 def nested(levels: int) -> bytes:
-    """Return a page with so many levels, and with brackets in strings, which are none."""
+    """Return a page with so many levels, and with brackets in strings, which do not count."""
     row, inner = json.dumps({"[[{{\\": '"]]}}'}).removesuffix("}"), levels // 2 - 1
     properties = '{"a":[' * inner + '"\\u0000"' + "]}" * inner
     return f'[{row}, "properties": {properties}}}]'.encode()
@@ -93,7 +93,7 @@ def test_json_with_more_values_than_a_page_can_have_is_refused(value: str) -> No
 
 
 @pytest.mark.parametrize("location", ["http://[::1", "http://a]b/", "http://[\x1b"])
-def test_a_redirect_to_what_is_no_url_is_an_error_like_any_other_redirect(location: str) -> None:
+def test_a_redirect_to_an_invalid_url_is_an_error_like_any_other_redirect(location: str) -> None:
     error = raised_by(response(302, b"", {"Location": location}))
     assert str(error).startswith("302 Found for /v1/responses: the API redirects")
 

@@ -35,7 +35,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         theirs.setblocking(False)  # noqa: FBT003 - As much is sent as fits.
         yield theirs
     with suppress(OSError):
-        os.close(ours.detach())  # Responses that failed would close it at some time, with a warning.
+        os.close(ours.detach())  # Otherwise, failed responses would close it later, with a warning.
 
 
 def get(server: socket.socket, sent: bytes) -> requests.Response:
@@ -110,13 +110,13 @@ def test_a_compressed_response_of_16_megabytes_is_read(server: socket.socket) ->
         (GZIP + b"[]", RetriableAPIError, "error"),
     ],
 )
-def test_what_is_wrong_with_an_exchange_decides_whether_another_attempt_may_work(
+def test_the_kind_of_failure_decides_whether_to_retry(
     sent: bytes, error_type: type[Exception], error: str, server: socket.socket
 ) -> None:
     with pytest.raises(error_type, match=error) as raised:
         get(server, sent)
     if error_type is RetriableAPIError:
-        assert str(raised.value) == f"The response of /v1/responses is broken ({error})"
+        assert str(raised.value) == f"The response from /v1/responses is broken ({error})"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_server_that_caps_its_pages_takes_more() -> None:
     assert requests_of(listed(FakeServer(account(240), page_size=25)))[0] == 1 + 10 + 1
 
 
-def test_a_sync_without_news_takes_a_request_for_each_list() -> None:
+def test_a_sync_with_nothing_new_takes_a_request_for_each_list() -> None:
     server = FakeServer(account(60))
     assert requests_of(*(listed(server, name) for name in ("end_users", "responses", "declines")))[1] == 4
 

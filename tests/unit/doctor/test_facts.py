@@ -37,13 +37,13 @@ def test_nothing_is_wrong_with_an_api_as_documented(name: str, rows: int) -> Non
 
 @pytest.mark.parametrize("rows", [1, 3, 5, 60])
 @pytest.mark.parametrize("changes", [{"updates": 1}, {"inserts": 1}, {"deletes": 1}, {"shuffle_ties": True}])
-def test_changes_meanwhile_are_not_held_against_the_api(rows: int, changes: dict[str, Any]) -> None:
+def test_rows_that_change_between_requests_fail_no_check(rows: int, changes: dict[str, Any]) -> None:
     for name in ("end_users", "responses"):
         assert {check.status for check in checks(account(rows), name, **changes).values()} <= {OK, UNKNOWN}
 
 
 @pytest.mark.parametrize("rows", [2, 100])
-def test_rows_of_one_second_show_that_the_api_filters_but_no_order(rows: int) -> None:
+def test_rows_of_one_second_show_that_the_api_filters_but_not_that_it_sorts(rows: int) -> None:
     made = account(rows)
     for row in made.responses.rows.values():
         row.created = row.updated = BEGIN
@@ -85,7 +85,7 @@ def test_an_api_that_ignores_the_order_cannot_be_read() -> None:
     assert found["rows"].status is UNKNOWN
     end_users = checks(account(400), "end_users", ignores_sort=True)
     assert end_users["sorts_updated"].status is FAILED
-    assert end_users["sorts_created"].status is WARNING  # A sync goes by the update time.
+    assert end_users["sorts_created"].status is WARNING  # A sync reads by update time.
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_api_that_ignores_the_order_cannot_be_read() -> None:
     [
         ({}, OK, {"page_rows": 50, "short": False}, "the 50 rows"),
         ({"page_size": 25}, WARNING, {"page_rows": 25, "short": True}, "at most 25 rows"),
-        ({"short_pages": 0.5}, WARNING, {"page_rows": 50, "short": True}, "now and then fewer rows"),
+        ({"short_pages": 0.5}, WARNING, {"page_rows": 50, "short": True}, "sometimes have fewer rows"),
     ],
 )
 def test_short_pages(switches: dict[str, Any], status: Status, value: dict[str, Any], words: str) -> None:
@@ -155,7 +155,7 @@ def test_whether_notes_and_tags_move_updated_at() -> None:
         row.updated = row.created + (SECOND if row.id == 2 else 0)
     check = checks(made)["late_changes"]
     assert check.value == {"rows": 40, "with_notes_or_tags": 2, "unmoved": 1}
-    assert check.message.startswith("1 of 2 rows with notes or tags have updated_at equal to created_at")
+    assert check.message.startswith("In 1 of 2 rows with notes or tags, updated_at equals created_at")
     assert "late_changes" not in checks(made, "declines")
     assert checks(account(1))["late_changes"].status is UNKNOWN
 
@@ -193,14 +193,14 @@ def test_a_fact_whose_request_is_not_sent_is_unknown(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(probe, "_MAX_REQUESTS", 2)  # For a token and a page.
     check = checks(account(5))["filters_created"]
     assert (check.status, check.value) == (UNKNOWN, None)
-    assert check.message == "Not found out: it would take too many requests."
+    assert check.message == "Not determined: it would take too many requests."
 
 
 @pytest.mark.parametrize(
     ("skew", "status", "words"),
     [(0, OK, "agree"), (45, OK, "45 s ahead of"), (-3_600, WARNING, " behind this machine")],
 )
-def test_how_far_the_clocks_are_apart(skew: int, status: Status, words: str) -> None:
+def test_how_far_apart_the_clocks_are(skew: int, status: Status, words: str) -> None:
     server = FakeServer(account(0))
     server.ahead = skew
     client = server.probe(TapWootric(config=CONFIG))

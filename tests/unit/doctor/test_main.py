@@ -68,7 +68,7 @@ def test_an_account_that_can_be_read_exits_with_0(
     [
         (
             {"/v1/declines": (403, {}), "/v1/responses": (404, {})},
-            "Not ready: responses and declines cannot be read. Ask Wootric for access, or deselect in a catalog",
+            "Not ready: responses and declines cannot be read. Ask Wootric for access, or select only the others in a catalog",
         ),
         ({"/v1/declines": (503, {})}, "Try again later: declines could not be read: 503 Service Unavailable for"),
         ({"/v1/declines": (200, [{"id": 1, "created_at": 0}] * 9)}, "Not ready: declines: The API does not filter by "),
@@ -107,7 +107,7 @@ def test_a_stream_that_is_not_selected_by_default_does_not_matter(
     assert run(monkeypatch) == 0
 
 
-def test_tokens_that_no_list_accepts_are_reported_with_the_credentials(
+def test_tokens_that_no_list_accepts_are_reported_under_the_credentials(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.answers = {f"/v1/{name}": (401, {}) for name in ("end_users", "responses", "declines")}

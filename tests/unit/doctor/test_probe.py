@@ -42,7 +42,7 @@ def test_it_stops_after_a_long_time(monkeypatch: pytest.MonkeyPatch) -> None:
         one.client.ask(one.stream, {})
 
 
-def test_it_waits_for_limits_but_not_for_ever() -> None:
+def test_it_waits_for_limits_but_not_forever() -> None:
     server = FakeServer(account(3), limit=1, limit_seconds=100)
     server.ahead = -server.now % 100  # A window begins.
     one, ahead = listed(server), server.ahead
@@ -55,7 +55,7 @@ def test_it_waits_for_limits_but_not_for_ever() -> None:
     assert {response.status_code for response in one.client.responses["/v1/responses"]} == {200}
 
 
-def test_nothing_is_asked_once_the_api_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_requested_once_the_api_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "HASTY", RetryPolicy(1, 0, 1))
     server = FakeServer(account(3))
     one = listed(server)

@@ -61,7 +61,7 @@ def test_the_text_is_a_table_by_stream_that_ends_with_what_to_do() -> None:
         "  ✗ access          The account cannot read it.",
         "",
         "A first sync takes about 2,050 requests and 20 min 30 s.",
-        "A sync without news takes about 1 request and 1 s.",
+        "A sync with nothing new takes about 1 request and 1 s.",
         "Not ready: declines.",
     ]
 

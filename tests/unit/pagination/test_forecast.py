@@ -131,7 +131,7 @@ def test_an_import_at_either_end_is_seen(at: int) -> None:
 
 
 @pytest.mark.parametrize("second", [START, START + 1, END - 1])
-def test_thousands_of_rows_in_one_second_are_survived(second: int) -> None:
+def test_thousands_of_rows_in_one_second_do_not_break_a_forecast(second: int) -> None:
     assert List([*spread(10_000), *[second] * 4_000]).forecast()(START) == pytest.approx(12_000, rel=0.3)
     assert List([second] * 4_000).forecast()(START) >= 1_450
 

@@ -247,7 +247,7 @@ def test_a_crowded_second_costs_its_pages_and_a_few_requests(*, shuffle_ties: bo
 
 
 @WAYS
-def test_a_second_that_cannot_be_proven_complete_is_reported_and_reading_goes_on_behind_it(
+def test_a_second_that_cannot_be_proven_complete_is_reported_and_reading_continues_after_it(
     stream: str, sort_key: TimeKey
 ) -> None:
     account = Account()

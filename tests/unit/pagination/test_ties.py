@@ -130,7 +130,7 @@ def test_an_unchanged_row_is_read_or_there_is_an_error(tied: TiedList) -> None:
     read_ids, unproven = read_briefly(tied, incremental(tied))
     lost = before - tied.changed - set(read_ids)
     assert not lost or unproven
-    assert lost <= tied_ids  # The reading goes on behind their second.
+    assert lost <= tied_ids  # The reading continues after their second.
 
 
 @pytest.mark.parametrize("query", [full_table, responses])

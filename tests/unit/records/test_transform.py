@@ -245,6 +245,6 @@ def test_a_row_is_not_changed_by_its_transformation() -> None:
 
 @FEW_EXAMPLES
 @given(value=JSON.filter(lambda value: value is not None and not isinstance(value, str)))
-def test_text_of_another_value_is_its_json(value: Any) -> None:
+def test_a_value_in_place_of_text_becomes_its_json(value: Any) -> None:
     text = transform("end_users", {"id": 1, "external_id": value})["external_id"]
     assert json.loads(text, parse_float=Decimal) == value

@@ -47,7 +47,7 @@ def synced(state: Any = None, **options: Any) -> Any:
         ("2025-01-15T08:00:00Z", "2025-01-15T07:59:00Z", "2025-01-15T07:59:00Z"),
     ],
 )
-def test_a_sync_reads_from_the_bookmark_but_not_before_the_start_date_nor_after_the_lookback_window(
+def test_a_sync_starts_at_the_bookmark_but_not_before_the_start_date_and_not_within_the_lookback_window(
     bookmark: str | None, start_date: str | None, start: str | None
 ) -> None:
     found = synced({"end_users": bookmark}, start_date=start_date).sync_range
@@ -184,8 +184,7 @@ def test_a_stream_that_fails_says_so_at_once_and_keeps_its_error_for_the_report(
     stream.sync()
     assert isinstance(stream.error, AccessDeniedError)
     assert stream.error_line == (
-        "segments: the account may not read it (403 Forbidden for /v1/responses): deselect it, or ask Wootric for "
-        "access"
+        "segments: the account cannot read it (403 Forbidden for /v1/responses): deselect it, or ask Wootric for access"
     )
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == [f"{stream.error_line}. Continuing with the other streams"]
@@ -236,7 +235,7 @@ def fetched(stream: Any, content: Any) -> Any:
 @pytest.mark.parametrize("stream", [Segments, SurveyTemplates, NpsSummary, EndUsers])
 @pytest.mark.parametrize("content", ["text", 7, {}, [1], [None], {"survey_templates": {}}, {"survey_templates": [1]}])
 def test_a_response_with_another_structure_can_be_retried(stream: Any, content: Any) -> None:
-    with pytest.raises(RetriableAPIError, match=f"The response of {stream.path} does not have the structure of"):
+    with pytest.raises(RetriableAPIError, match=f"The response from {stream.path} does not have the structure of"):
         fetched(stream, content)
 
 

@@ -130,7 +130,7 @@ def test_days_are_fetched_in_order_and_an_error_ends_the_stream_in_its_turn() ->
 
 
 @pytest.mark.parametrize("stream", DAILY)
-def test_without_a_first_day_the_stream_is_refused(stream: str) -> None:
+def test_without_a_first_day_the_stream_fails(stream: str) -> None:
     with pytest.raises(ConfigValidationError) as raised:
         make_tap().streams[stream].check_settings()
     assert raised.value.errors == [f"start_date is not set: {stream} needs it as its first day"]

@@ -119,7 +119,7 @@ def test_a_full_table_reads_by_creation_and_has_no_end(stream: str) -> None:
 
 
 @LISTS
-def test_a_range_without_seconds_takes_no_request(stream: str) -> None:
+def test_an_empty_range_takes_no_request(stream: str) -> None:
     assert read(make_tap(start_date="2025-06-01"), stream) == []  # After NOW.
 
 
@@ -223,7 +223,7 @@ def test_an_interrupted_first_sync_goes_on_without_a_recheck_whatever_day_it_is(
 
 @LISTS
 @pytest.mark.parametrize("sync", ["first", "interrupted", "full table"])
-def test_an_empty_page_by_mistake_loses_no_row_of_a_sync_that_has_to_read_all(stream: str, sync: str) -> None:
+def test_a_mistakenly_empty_page_loses_no_row_of_a_sync_that_has_to_read_everything(stream: str, sync: str) -> None:
     listed = serving([row(number, NOW - DAY + number) for number in range(200)])
     state = {"bookmarks": {stream: {"replication_key_value": stamp(NOW - DAY), "is_first_sync": True}}}
     options: Any = {"interrupted": {"state": state}, "full table": {"catalog": full_table(stream)}}.get(sync, {})
@@ -235,7 +235,7 @@ def test_an_empty_page_by_mistake_loses_no_row_of_a_sync_that_has_to_read_all(st
 
 
 @BY_CREATION
-def test_a_full_table_does_not_put_the_next_recheck_off(stream: str) -> None:
+def test_a_full_table_does_not_postpone_the_next_recheck(stream: str) -> None:
     rows = [row(number, NOW - DAY) for number in range(3)]
     tap = make_tap(serving(rows), state={stream: YESTERDAY}, catalog=full_table(stream))
     records = tap.streams[stream].get_records(None)
