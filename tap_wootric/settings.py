@@ -297,7 +297,7 @@ def _string_errors(name: str, value: object) -> Iterator[str]:
     if not isinstance(value, str):
         yield f"{name} must be a string{_not(name, value)}; put it in quotes"
     elif not value.isprintable():
-        shown = "" if name in _SECRETS else f": {_shown(value)}"
+        shown = f": {_shown(value)}" if _not(name, value) else ""
         yield f"{name} contains a non-printable character, such as a line break{shown}"
     elif value != value.strip():
         yield f"{name} begins or ends with a space{_not(name, value)}; remove it"
@@ -361,8 +361,8 @@ def _start_date_errors(config: Mapping[str, Any], now: float) -> Iterator[str]:
 
 
 def _not(name: str, value: object) -> str:
-    """Return the end of an error about a value: `, not 'uk'`, or nothing if it is a secret."""
-    return "" if name in _SECRETS else f", not {_shown(value)}"
+    """Return the end of an error about a value: `, not 'uk'`, or nothing if it may hold a secret."""
+    return "" if name in {*_SECRETS, "api_url"} else f", not {_shown(value)}"
 
 
 def _shown(value: object) -> str:

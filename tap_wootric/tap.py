@@ -277,8 +277,10 @@ class TapWootric(ConnectedTap):
                 tap.sync_all()
             case CliTestOptionValue.Schema.value:
                 tap.write_schemas()
-            case _:
+            case CliTestOptionValue.All.value:
                 tap.run_connection_test()
+            case _:
+                raise _config_error(f"--test must be all or schema, not {test!r:.60}")
 
     @classmethod
     @override

@@ -152,7 +152,7 @@ def _advice(troubles: Sequence[Check], config: Sequence[str], extractor: str | N
         return f"Not ready: {troubles[0].message}"
     if denied := [str(check.stream) for check in troubles if check.message.startswith(facts.DENIED)]:
         commands = [f"`meltano select {extractor} --exclude {name} '*'`" for name in denied]
-        deselect = f"deselect: {'; '.join(commands)}" if extractor else "select only the others in a catalog"
+        deselect = f"deselect: {'; '.join(commands)}" if extractor else "select the others in a catalog"
         return f"Not ready: {' and '.join(denied)} cannot be read. Ask Wootric for access, or {deselect}"
     if failed := [check for check in troubles if check.status is Status.FAILED]:
         where = f"{failed[0].stream}: {failed[0].message}"

@@ -26,7 +26,7 @@ from tap_wootric.streams.base import WootricStream
 from tap_wootric.streams.lists import ListStream, parameters
 
 _MAX_REQUESTS = 55
-"""The last one may be sent up to 13 times, with other tokens or after errors, which makes fewer than 70."""
+"""The last one may be sent a few more times, with other tokens or after errors."""
 _MAX_SECONDS = 90.0
 """How long to send requests, without the waits for limits."""
 _MAX_WAIT_SECONDS = 240.0

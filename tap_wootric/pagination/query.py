@@ -46,10 +46,6 @@ class TimeRange:
         """Return the range of a single Unix second."""
         return cls(second, second + 1)
 
-    def widened(self, seconds: int) -> TimeRange:
-        """Return the range with some seconds more at each end."""
-        return TimeRange(max(BEGINNING_OF_TIME, self.gte - seconds), min(END_OF_TIME, self.lt + seconds))
-
     def __len__(self) -> int:
         return max(0, self.lt - self.gte)
 

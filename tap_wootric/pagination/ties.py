@@ -8,11 +8,11 @@ rows had left. So neither a sequence that repeats nor a long silence proves that
 **The count does.** The last page that has rows, asked for once the page after it was empty, tells how many rows there
 were at that request. Rows leave a second that is over, when they are updated or deleted, but hardly any enters it. So
 every row seen at that request or later was there at that request, and once as many have been seen as were counted, they
-are all of them. Then they are counted once more, since back-dated imports may stand in for hidden rows. If the number
-has changed, only rows that were seen both before and after a count are compared with it.
+are all of them. Then they are counted once more, since back-dated imports may stand in for hidden rows. If two counts
+differ, only rows that were seen both before and after a count are compared with it.
 
 While the count exceeds what was seen, rows are hiding, and the list is read in other ways: in the other direction, by
-another sort key, with rows around it, in pages of other sizes. Each way shows some rows, and all of them count.
+another sort key, in pages of other sizes. Each way shows some rows, and all of them count.
 
 Rows that leave also make the count hard to reach, since a row that left after the count cannot be seen any more. But an
 update does not change when a row was created. So the rows that were created in the second are counted as well, whenever
@@ -45,7 +45,7 @@ _MAX_READINGS = 40
 rows, and 1,450 rows take about ln(1,450) + 4 readings."""
 
 _SIZES = (
-    (50, 48, 50, 50),
+    (50, 48, 46, 44),
     (21, 39, 9, 31),
     (45, 15, 27, 42),
     (7, 34, 18, 47),
@@ -77,9 +77,11 @@ def read_ties(
     reader = _Reader(fetch, query, known, largest_page, may_enter=may_enter)
     for way in islice(reader.ways(), _MAX_READINGS):
         yield from reader.read(way)
-        yield from reader.count_again()
-        if reader.is_complete():
-            return ""
+        for tally in reader.tallies:
+            if tally.is_complete() and not tally.rows_may_enter():
+                yield from reader.count_again(tally)
+            if tally.is_complete():
+                return ""
         if reader.exact.is_cut_off:
             yield from reader.read_ends()
             return f"there are more than {reader.exact.largest_page * (LAST_PAGE - 1):,}"
@@ -94,7 +96,7 @@ class _Count:
     request: int
     pages_before: int
     size: int
-    rows_on_page: int
+    rows_at_end: int
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class _Tally:
 
     Attributes:
         query: The rows that count are those in its ranges.
-        may_enter: As with `read_ties`, or whether the number of rows has changed.
+        may_enter: As with `read_ties`, or whether there were more rows than had been counted.
         largest_page: The most rows on a page so far. A server may put fewer on a page than it is asked for.
         is_cut_off: Whether page 30 had rows, so that they cannot be counted.
     """
@@ -130,33 +132,28 @@ class _Tally:
         """Return whether a query asks for exactly the rows of this tally."""
         return (asked.created_at, asked.updated_at) == (self.query.created_at, self.query.updated_at)
 
-    def count(self, asked: Query, last: _Count) -> None:
-        """Record what the last page with rows showed, if the query asked for exactly the rows of this tally."""
-        if not self.has_ranges_of(asked):
-            return
-        if last.pages_before == LAST_PAGE - 1:
-            self.is_cut_off |= last.size == PAGE_SIZE
-        else:
-            self.counts.append(last)
-
     @property
     def rows(self) -> int:
         """How many rows there were when they were last counted; as many as were seen if they never were."""
         return self._rows_in(self.counts[-1]) if self.counts else len(self.last_seen)
 
     def _rows_in(self, counted: _Count) -> int:
-        return counted.pages_before * min(counted.size, self.largest_page) + counted.rows_on_page
+        return counted.pages_before * min(counted.size, self.largest_page) + counted.rows_at_end
+
+    def rows_may_enter(self) -> bool:
+        """Return whether a row that was first seen after a count may have entered since."""
+        return self.may_enter or len({self._rows_in(counted) for counted in self.counts}) > 1
 
     def is_complete(self) -> bool:
         """Return whether, at or after one of the counts, as many rows were seen as were counted.
 
         If rows may enter, only rows that were also seen before the count are included: others may be new.
         """
-        rows = 0
+        may_enter, rows = self.rows_may_enter(), 0
         for counted in reversed(self.counts):
             rows = max(rows, self._rows_in(counted))  # A later count may show that an earlier one was off.
             seen = sum(
-                last >= counted.request and (self.first_seen[row] <= counted.request or not self.may_enter)
+                last >= counted.request and (self.first_seen[row] <= counted.request or not may_enter)
                 for row, last in self.last_seen.items()
             )
             if rows <= seen:
@@ -184,19 +181,17 @@ class _Reader:
         self._known = known
         self._requests = 0
 
-    def is_complete(self) -> bool:
-        """Return whether the rows are proven complete."""
-        return any(tally.is_complete() for tally in (self.exact, self.created) if tally)
+    @property
+    def tallies(self) -> list[_Tally]:
+        """Both tallies, if there are two."""
+        return [self.exact, self.created] if self.created else [self.exact]
 
     def ways(self) -> Iterator[Query]:
         """Yield one way after another to read the rows. Each is a list that has them all."""
         query = self._query
         others = [key for key in query.sort_keys if key != query.sort_key] or [query.sort_key]
         for number in count():
-            wider = query
-            for key in TIME_KEYS:  # So that no request is made twice.
-                wider = wider.with_range(key, query.range_of(key).widened(number + 1))
-            wider = replace(wider, sort_key=others[number % len(others)])
+            other = replace(query, sort_key=others[number % len(others)])
             rows = self.exact.rows
             # With these sizes, 30 pages show all rows in the first way, and half of them in each of the others.
             smallest = (-(-rows // (LAST_PAGE - 1)), *[rows // LAST_PAGE // 2] * 3)
@@ -205,8 +200,8 @@ class _Reader:
             if self.created and not self.created.is_cut_off:
                 yield replace(self.created.query, size=max(sizes[0], -(-self.created.rows // (LAST_PAGE - 1))))
             yield replace(query, size=sizes[1], descending=True)
-            yield replace(wider, size=sizes[2])
-            yield replace(wider, size=sizes[3], descending=True)
+            yield replace(other, size=sizes[2])
+            yield replace(other, size=sizes[3], descending=True)
 
     def read(self, way: Query) -> Iterator[Record]:
         """Read a list from its last page to its first, and yield the records that were not known before.
@@ -233,33 +228,35 @@ class _Reader:
                 last, rows_on_last = number, rows
             else:
                 empty = number
-            if rows and rows < min(way.size, tally.largest_page):
+            if 0 < rows < min(way.size, tally.largest_page):
                 number = last + 1  # This must be empty if the page is short because it is the last one.
             elif empty > LAST_PAGE:
                 number = min(2 * last, LAST_PAGE)
             else:
                 number = (last + empty) // 2
-        if last:
-            rows, new = self._ask(replace(way, page=last))
-            yield from new
-            rows_on_last = max(rows_on_last, rows)
-        tally.count(way, _Count(self._requests, max(0, last - 1), way.size, rows_on_last))
+        if last == LAST_PAGE:
+            tally.is_cut_off |= way.size == PAGE_SIZE
+        else:
+            yield from self._count(tally, replace(way, page=max(1, last)), rows_on_last)
         return last
 
-    def count_again(self) -> Iterator[Record]:
-        """Count rows that seem complete once more. If their number has changed, stop assuming that none enter."""
-        for tally in (self.exact, self.created):
-            if not tally or tally.may_enter or not tally.is_complete():
-                continue
-            last, rows = tally.counts[-1], 0
-            for number in (last.pages_before + 1, last.pages_before + 2):
-                rows_on_page, new = self._ask(replace(tally.query, size=last.size, page=number))
-                yield from new
-                rows += rows_on_page
-                if rows_on_page < min(last.size, tally.largest_page):
-                    break
-            tally.counts.append(replace(last, request=self._requests, rows_on_page=rows))
-            tally.may_enter = rows != last.rows_on_page
+    def _count(self, tally: _Tally, last_page: Query, at_least: int = 0) -> Iterator[Record]:
+        """Count the rows by what was the last page, with at least some rows, and the page after it if that is full."""
+        request, rows = self._requests + 1, 0
+        for number in (last_page.page, last_page.page + 1):
+            rows_on_page, new = self._ask(replace(last_page, page=number))
+            yield from new
+            rows += rows_on_page
+            if rows_on_page < min(last_page.size, tally.largest_page):
+                tally.counts.append(_Count(request, last_page.page - 1, last_page.size, max(rows, at_least)))
+                return
+        tally.may_enter = True
+        tally.counts.clear()  # There are more rows than they say.
+
+    def count_again(self, tally: _Tally) -> Iterator[Record]:
+        """Count rows once more that seem complete."""
+        last = tally.counts[-1]
+        yield from self._count(tally, replace(tally.query, size=last.size, page=last.pages_before + 1))
 
     def read_ends(self) -> Iterator[Record]:
         """Yield the records on all pages that the API shows by each sort key in both directions."""

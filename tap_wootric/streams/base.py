@@ -286,7 +286,7 @@ class WootricStream(SdkStream):
                 del record[name]
             yield record
         self.progress.done(self.position)
-        if self.progress.rows or self.bookmark:  # If a first sync finds no rows, the next one is the first again.
+        if self.progress.rows:  # The next sync reads the range of an empty list again, in case that was a mistake.
             self.position = f"{timestamp_of_second(sync_range.now)}Z"
         self.move_bookmark()
         self.check_completeness()

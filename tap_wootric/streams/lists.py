@@ -123,7 +123,6 @@ class ListStream(WootricStream):
         query, self._unproven = self._query(sync_range), []
         bookmark = "" if self.is_full_table else self.bookmark or ""
         self._is_first_sync = not self.is_full_table and (not bookmark or FIRST_SYNC in self.stream_state)
-        may_be_empty = not self.is_full_table and FIRST_SYNC not in self.stream_state
         settled_until = sync_range.now - self.lookback_seconds
 
         def fetch(query: Query) -> list[Record]:
@@ -133,14 +132,14 @@ class ListStream(WootricStream):
         note_unproven = partial(self._note_unproven, read_until=bookmark, settled_until=settled_until)
         self._reader = KeysetReader(fetch, note_unproven, settled_until)
         try:
-            for record in self._reader.read(query, may_be_empty=may_be_empty):
+            for record in self._reader.read(query, may_be_empty=not self.is_full_table):
                 self.position = record.get(query.sort_key) or self.position
                 progress.rows += 1
                 yield record
         except WrongAnswerError as error:
             raise FatalAPIError(f"{self.name}: {error}") from error
         self._is_first_sync = False
-        if bookmark and sync_range.start < unix_seconds(bookmark):
+        if progress.rows and bookmark and sync_range.start < unix_seconds(bookmark):
             self.logger.info(
                 "%s: read the last %s again, because the API cannot say which rows have changed",
                 self.name,

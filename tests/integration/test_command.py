@@ -197,6 +197,7 @@ BY_LOG = {"streams": [{"tap_stream_id": "end_users", "replication_method": "LOG_
         ([], {"config": MAY, "now": JANUARY}, "start_date is in the future"),
         (["--test"], {"config": {**VALID, "client_secert": SECRET}}, "Unknown setting client_secert; did you mean"),
         (["--config", "ENV"], {"env": {"TAP_WOOTRIC_STREAM_MAPS": "{"}}, "stream_maps must be a JSON object: "),
+        (["--test=shcema"], {"config": VALID}, "--test must be all or schema, not 'shcema'"),
         (["--config", json.dumps(VALID)], {}, "--config expects the path of a file or ENV, not the settings"),
         ([], {"config": VALID, "state": VALID}, 'Invalid state: it has neither "bookmarks" nor a stream\'s name'),
         ([], {"config": VALID, "state": [1]}, "Invalid --state file: it is not a JSON object"),

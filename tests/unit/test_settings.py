@@ -101,7 +101,7 @@ def test_a_wrong_url_is_not_shown_as_it_may_hold_a_secret(url: str) -> None:
     assert errors(api_url=url) == [f"{start}, with a scheme, a host and, if needed, a path"]
 
 
-@pytest.mark.parametrize("name", ["client_id", "client_secret", "username", "password", "account_token"])
+@pytest.mark.parametrize("name", ["client_id", "client_secret", "username", "password", "account_token", "api_url"])
 @pytest.mark.parametrize(
     ("value", "error"),
     [
@@ -111,11 +111,16 @@ def test_a_wrong_url_is_not_shown_as_it_may_hold_a_secret(url: str) -> None:
         (f"{SECRET}\ud800", "contains a non-printable character, such as a line break"),
         (f" {SECRET}", "begins or ends with a space; remove it"),
         (" ", "begins or ends with a space; remove it"),
-        ("NPS-…", "is the placeholder from an example; replace it with the account's own"),
     ],
 )
 def test_a_secret_is_never_shown(name: str, value: object, error: str) -> None:
     assert errors(**{name: value}) == [f"{name} {error}"]
+
+
+def test_the_placeholder_from_an_example_is_no_credential() -> None:
+    assert errors(account_token="NPS-…") == [
+        "account_token is the placeholder from an example; replace it with the account's own"
+    ]
 
 
 def test_mistakes_are_reported_together() -> None:

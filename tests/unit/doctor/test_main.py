@@ -68,7 +68,7 @@ def test_an_account_that_can_be_read_exits_with_0(
     [
         (
             {"/v1/declines": (403, {}), "/v1/responses": (404, {})},
-            "Not ready: responses and declines cannot be read. Ask Wootric for access, or select only the others in a catalog",
+            "Not ready: responses and declines cannot be read. Ask Wootric for access, or select the others",
         ),
         ({"/v1/declines": (503, {})}, "Try again later: declines could not be read: 503 Service Unavailable for"),
         ({"/v1/declines": (200, [{"id": 1, "created_at": 0}] * 9)}, "Not ready: declines: The API does not filter by "),

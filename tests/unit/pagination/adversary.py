@@ -58,7 +58,8 @@ class TiedList:
         rows: All rows, in the order in which a database would scan them.
         leave: How many rows are updated or deleted after each request on average.
         deletes: Whether they are deleted instead of updated.
-        enter: After which requests a copy of the first row enters with another id, before all others.
+        enter: After which requests rows enter that are like the first one, before all others.
+        entering: How many enter after each of them.
         max_lag: How many seconds before its request an update may be dated, as with a late commit.
         requests: How many requests were made.
         changed: Ids of the rows that were updated or deleted.
@@ -70,6 +71,7 @@ class TiedList:
     leave: float = 0
     deletes: bool = False
     enter: range = range(0)
+    entering: int = 1
     max_lag: float = 0
     now: float = SECOND + 100_000
     requests: int = 0
@@ -94,7 +96,8 @@ class TiedList:
 
     def _change(self) -> None:
         if self.requests in self.enter:
-            self.rows.insert(0, replace(self.rows[0], id=1_000_000 + self.requests))
+            first_id = 1_000_000 * self.requests
+            self.rows[:0] = [replace(self.rows[0], id=first_id + number) for number in range(self.entering)]
         for _ in range(int(self.leave) + (self.rng.random() < self.leave % 1)):
             if not self.rows:
                 return

@@ -93,7 +93,6 @@ def test_the_first_and_the_last_second_there_is_can_be_read(key: TimeKey, time: 
     second = page.last_second
     for asked in (
         query.with_range(key, TimeRange.of_second(second)),
-        query.with_range(key, TimeRange.of_second(second).widened(40)),
         query.starting_at(second),
     ):
         assert fetched(records, asked).records == records

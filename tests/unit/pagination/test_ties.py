@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -180,16 +181,19 @@ def test_ties_are_read_completely_in_every_order_that_shows_them_on_some_page(na
 def test_ties_in_a_stable_order_take_two_requests_a_page_at_most(count: int, order: Sort, query: Any) -> None:
     tied = TiedList(tied_rows(count), order)
     assert len(read(tied, query(tied))) == count
-    assert tied.requests <= 2.2 * (count // PAGE_SIZE + 1) + 9
+    assert tied.requests <= 2.2 * (count // PAGE_SIZE + 1) + 10
 
 
-@pytest.mark.parametrize(("count", "leave"), [(100, 1), (150, 0)])
+@pytest.mark.parametrize(("count", "leave", "entering"), [(100, 1, 1), (150, 0, 1), (75, 0, 150)])
 @pytest.mark.parametrize("order", [adversary.stable, adversary.shuffled, adversary.by("page")])
 @pytest.mark.parametrize("query", [full_table, responses])
-def test_rows_that_enter_do_not_stand_in_for_rows_that_hide(query: Any, order: Sort, count: int, leave: int) -> None:
+def test_rows_that_enter_do_not_stand_in_for_rows_that_hide(
+    query: Any, order: Sort, count: int, leave: int, entering: int
+) -> None:
     """An import may add rows to an old second of creation while it is read."""
     for request in range(2, 12):
-        tied = TiedList(tied_rows(count), order, leave=leave, deletes=True, enter=range(request, request + 3))
+        enter = range(request, request + (3 if entering == 1 else 1))
+        tied = TiedList(tied_rows(count), order, leave=leave, deletes=True, enter=enter, entering=entering)
         read_ids = read(tied, query(tied))
         assert {*range(1, count + 1)} - tied.changed <= {*read_ids}
 
@@ -283,16 +287,21 @@ def test_a_late_commit_is_not_mistaken_for_a_hidden_row_of_a_full_table(
     assert unproven
 
 
-@pytest.mark.parametrize("short", range(2, 8))
-def test_a_page_of_ties_that_comes_short_once_hides_no_row(short: int) -> None:
+@pytest.mark.parametrize("short", range(1, 9))
+@pytest.mark.parametrize("rows", [0, 10])
+@pytest.mark.parametrize("page_size", [PAGE_SIZE, 25])
+@pytest.mark.parametrize("settled_until", [SECOND, SECOND + 1])
+def test_a_page_of_ties_that_comes_short_or_empty_once_hides_no_row(
+    settled_until: int, page_size: int, rows: int, short: int
+) -> None:
     tied = TiedList(tied_rows(120), adversary.stable)
 
     def fetch(query: Query) -> list[Record]:
-        page = tied.fetch(query)
-        return page[:10] if tied.requests == short else page
+        page = tied.fetch(replace(query, size=min(query.size, page_size)))
+        return page[:rows] if tied.requests == short else page
 
     unproven = list[UnprovenSecond]()
-    read_ids = [record["id"] for record in KeysetReader(fetch, unproven.append).read(responses(tied))]
+    read_ids = [record["id"] for record in KeysetReader(fetch, unproven.append, settled_until).read(responses(tied))]
     assert sorted(read_ids) == [*range(1, 121)]
     assert not unproven
 

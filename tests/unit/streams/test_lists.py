@@ -148,8 +148,8 @@ def test_a_response_that_would_lose_rows_is_an_error_of_the_stream(stream: str) 
 @LISTS
 def test_the_position_moves_with_each_row_and_a_row_without_a_time_does_not_move_it(stream: str) -> None:
     rows = [row(1, START), row(2, START + DAY), {"id": 3}]
-    pages = iter([rows, []])
-    source = make_tap(lambda *_: response(content=next(pages)), start_date=START_DATE).streams[stream]
+    pages = iter([rows])
+    source = make_tap(lambda *_: response(content=next(pages, [])), start_date=START_DATE).streams[stream]
     positions = [source.position for _ in source.get_records(None)]
     assert positions == [stamp(START), stamp(START + DAY), stamp(START + DAY)]
 
@@ -174,7 +174,7 @@ def test_the_position_moves_with_each_row_and_a_row_without_a_time_does_not_move
 def test_the_first_sync_of_a_day_reads_the_last_days_again(
     stream: str, state: str, settings: dict[str, Any], start: int
 ) -> None:
-    tap = make_tap(serving([]), state={stream: state}, **settings)
+    tap = make_tap(serving([row(1, NOW)]), state={stream: state}, **settings)
     read(tap, stream)
     assert asked(tap)[0].get("created[gte]") == start
     assert bookmark(tap, stream)["replication_key_value"] == stamp(NOW - settings.get("lookback_window", 300))
@@ -222,16 +222,27 @@ def test_an_interrupted_first_sync_goes_on_without_a_recheck_whatever_day_it_is(
 
 
 @LISTS
-@pytest.mark.parametrize("sync", ["first", "interrupted", "full table"])
-def test_a_mistakenly_empty_page_loses_no_row_of_a_sync_that_has_to_read_everything(stream: str, sync: str) -> None:
+@pytest.mark.parametrize("state", [{}, {"replication_key_value": stamp(NOW - DAY)}], ids=["first", "later"])
+@pytest.mark.parametrize("is_first_sync", [{}, {"is_first_sync": True}], ids=["complete", "interrupted"])
+def test_after_an_empty_page_by_mistake_the_next_sync_reads_the_same_range(
+    stream: str, state: dict[str, Any], is_first_sync: dict[str, Any]
+) -> None:
+    given = {"bookmarks": {stream: {**state, **is_first_sync} if state else {}}}
+    tap = make_tap(serving([]), state=given, recheck_days=0)
+    assert read(tap, stream) == []
+    assert len(asked(tap)) == 1
+    rows = [row(number, NOW - DAY + number) for number in range(200)]
+    assert read(make_tap(serving(rows), state=tap.state, recheck_days=0), stream) == [*range(200)]
+
+
+@LISTS
+def test_an_empty_page_by_mistake_ends_no_full_table(stream: str) -> None:
     listed = serving([row(number, NOW - DAY + number) for number in range(200)])
-    state = {"bookmarks": {stream: {"replication_key_value": stamp(NOW - DAY), "is_first_sync": True}}}
-    options: Any = {"interrupted": {"state": state}, "full table": {"catalog": full_table(stream)}}.get(sync, {})
-    tap = make_tap(lambda *request: listed(*request) if tap.client.requests[1:] else response(content=[]), **options)
-    rows = read(tap, stream)
-    if sync == "first":
-        rows += read(make_tap(listed, state=tap.state), stream)
-    assert rows == [*range(200)]
+    tap = make_tap(
+        lambda *request: listed(*request) if tap.client.requests[1:] else response(content=[]),
+        catalog=full_table(stream),
+    )
+    assert read(tap, stream) == [*range(200)]
 
 
 @BY_CREATION
