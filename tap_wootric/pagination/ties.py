@@ -105,7 +105,7 @@ class _Tally:
 
     Attributes:
         query: The rows that count are those in its ranges.
-        may_enter: As with `read_ties`, or whether there were more rows than had been counted.
+        may_enter: As with `read_ties`.
         largest_page: The most rows on a page so far. A server may put fewer on a page than it is asked for.
         is_cut_off: Whether page 30 had rows, so that they cannot be counted.
     """
@@ -250,7 +250,6 @@ class _Reader:
             if rows_on_page < min(last_page.size, tally.largest_page):
                 tally.counts.append(_Count(request, last_page.page - 1, last_page.size, max(rows, at_least)))
                 return
-        tally.may_enter = True
         tally.counts.clear()  # There are more rows than they say.
 
     def count_again(self, tally: _Tally) -> Iterator[Record]:

@@ -306,6 +306,25 @@ def test_a_page_of_ties_that_comes_short_or_empty_once_hides_no_row(
     assert not unproven
 
 
+@pytest.mark.parametrize("short", range(2, 20))
+def test_a_short_page_does_not_lower_the_count(short: int) -> None:
+    tied = TiedList(tied_rows(51), adversary.rotated_from(2, 3))
+
+    def fetch(query: Query) -> list[Record]:
+        page = tied.fetch(query)
+        return page[:-1] if tied.requests == short else page
+
+    unproven = list[UnprovenSecond]()
+    read_ids = [record["id"] for record in KeysetReader(fetch, unproven.append).read(responses(tied))]
+    assert unproven or len(read_ids) == 51
+
+
+@pytest.mark.usefixtures("_six_pages")
+def test_smaller_pages_do_not_make_ties_too_many_to_count() -> None:
+    tied = TiedList(tied_rows(240), adversary.shuffled)
+    assert len(read(tied, responses(tied))) == 240
+
+
 def rotated_in_reverse(rows_moved: int) -> Sort:
     """Descending pages in exactly the reverse order of ascending ones, except for rows that are last in both."""
 
