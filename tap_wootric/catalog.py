@@ -38,7 +38,7 @@ def complete(catalog: Any, streams: Mapping[str, type[WootricStream]]) -> Any:
         return catalog
     try:
         msgspec.convert(catalog, _Catalog)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+    except msgspec.ValidationError as error:
         raise ValueError(f"{error}; compare it with what --discover prints") from None
     _refuse_repeated("the catalog", [entry["tap_stream_id"] for entry in catalog["streams"]])
     entries = [_entry(entry, streams) for entry in catalog["streams"] if entry["tap_stream_id"] in streams]

@@ -182,11 +182,9 @@ class WootricStream(SdkStream):
 
         Args:
             sync_range: What to read.
-            progress: To be told of rows, and of the position in the range.
+            progress: To be told of the position in the range.
         """
-        for record in self.records_with_retries({}):
-            progress.rows += 1
-            yield record
+        return self.records_with_retries({})
 
     def forecast(self, second: int) -> RequestsAfter | None:  # noqa: ARG002
         """Return an estimate of the rest of a sync from a Unix second on, or None if there is none; see `Progress`."""
@@ -282,6 +280,7 @@ class WootricStream(SdkStream):
         )
         not_in_schema = {*self.needed_fields}.difference(self.effective_schema["properties"])
         for record in self.read(sync_range, self.progress):
+            self.progress.rows += 1
             for name in not_in_schema:
                 del record[name]
             yield record

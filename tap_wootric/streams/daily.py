@@ -101,12 +101,12 @@ class DailyStream(WootricStream):
             pending.append(record)
             includes_last_day = includes_last_day or self._has_activity(record)
             if includes_last_day:
-                yield from self._emitted(pending, progress)
+                yield from self._emitted(pending)
                 pending = []
         if pending and self._excludes_last_day(days):
-            yield from self._emitted(self._totals(days, extra_days=1), progress)
+            yield from self._emitted(self._totals(days, extra_days=1))
         else:
-            yield from self._emitted(pending, progress)
+            yield from self._emitted(pending)
 
     @staticmethod
     def _days(sync_range: SyncRange) -> range:
@@ -118,11 +118,10 @@ class DailyStream(WootricStream):
         for day in days:
             yield from self.records_with_retries(self.day_range(day, day + extra_days))
 
-    def _emitted(self, records: Iterable[Record], progress: Progress) -> Iterator[Record]:
+    def _emitted(self, records: Iterable[Record]) -> Iterator[Record]:
         """Yield records, and keep the position up to date."""
         for record in records:
             self.position = record["date"]
-            progress.rows += 1
             yield record
 
     @override

@@ -134,7 +134,6 @@ class ListStream(WootricStream):
         try:
             for record in self._reader.read(query, may_be_empty=not self.is_full_table):
                 self.position = record.get(query.sort_key) or self.position
-                progress.rows += 1
                 yield record
         except WrongAnswerError as error:
             raise FatalAPIError(f"{self.name}: {error}") from error

@@ -26,7 +26,6 @@ _NUMBERS: dict[str, tuple[float, str]] = {
     "updates": (0.0, "rows updated after each page"),
     "deletes": (0.0, "rows deleted after each page"),
     "inserts": (0.0, "rows inserted after each page"),
-    "notes": (0.0, "responses that get a note after each page"),
     "short-pages": (0.0, "share of pages that come short"),
 }
 _FLAGS = {

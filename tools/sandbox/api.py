@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any
 
 from tools.sandbox.account import OPERATORS, SECOND, Account, Body, Filter, Row, Selection
 
@@ -47,8 +47,6 @@ class Switches:
 
     lenient: bool = False
     """Whether undeclared parameters and sort keys are ignored, and `per_page` is cut to 50, instead of a 400."""
-    past_last_page: Literal["empty", "rows", "400", "error list"] = "empty"
-    """What page 31 is: an empty list, the rows, or an error with status 400 or 200."""
     page_size: int = MAX_PAGE_SIZE
     """The most rows on a page, whatever `per_page` is."""
     short_pages: float = 0
@@ -59,8 +57,6 @@ class Switches:
     """Rows deleted after each page."""
     inserts: float = 0
     """Rows inserted after each page."""
-    notes: float = 0
-    """Responses that get a note after each of their pages; a note changes no timestamp."""
     whole_seconds: bool = False
     """Whether timestamps are stored in seconds, as they are shown, instead of microseconds."""
     shuffle_ties: bool = False
@@ -83,10 +79,6 @@ class Switches:
     """What the `Date` header says instead of a time."""
     token_lifetime: float = 7200
     """Seconds."""
-    unknown_tokens: int = 0
-    """How many of the first tokens are rejected, as by a server that does not know them yet."""
-    token: dict[str, Any] = field(default_factory=dict)
-    """Fields of the token response to change; None removes a field."""
 
 
 @dataclass
@@ -141,11 +133,8 @@ class Api:
     def _list(self, name: str, query: Mapping[str, str]) -> Answer:
         table = self.account.tables[name]
         selection, page = self._selection(name, query)
-        if page > LAST_PAGE and self.switches.past_last_page != "rows":
-            if self.switches.past_last_page == "empty":
-                return Answer(HTTPStatus.OK, [])
-            status = HTTPStatus.OK if self.switches.past_last_page == "error list" else HTTPStatus.BAD_REQUEST
-            return _error(status, "invalid_parameter", str(_invalid("page")))
+        if page > LAST_PAGE:
+            return Answer(HTTPStatus.OK, [])
         rows = [row for row in table.page(selection) if row.id not in table.hidden]
         rendered = [row.rendered() for row in self._cut_short(rows, f"{name} {sorted(query.items())}")]
         self._change_rows(name)
@@ -197,8 +186,7 @@ class Api:
             return Answer(HTTPStatus.UNAUTHORIZED, content)
         self._issued += 1
         number = self._issued
-        if number > self.switches.unknown_tokens:
-            self.tokens[f"sandbox-token-{number}"] = self.clock() + self.switches.token_lifetime
+        self.tokens[f"sandbox-token-{number}"] = self.clock() + self.switches.token_lifetime
         token = {
             "access_token": f"sandbox-token-{number}",
             "token_type": "bearer",
@@ -208,8 +196,7 @@ class Api:
         }
         if form["grant_type"] != "client_credentials":
             token["refresh_token"] = f"sandbox-refresh-token-{number}"
-        changed = {**token, **self.switches.token}
-        return Answer(HTTPStatus.OK, {name: value for name, value in changed.items() if value is not None})
+        return Answer(HTTPStatus.OK, token)
 
     def _selection(self, name: str, query: Mapping[str, str]) -> tuple[Selection, int]:
         """Return what a list is asked for, and the number of the page."""
@@ -257,9 +244,6 @@ class Api:
             table.delete(row)
         for _ in range(self._random_round(self.switches.inserts)):
             table.insert(now)
-        if name == "responses":
-            for row in table.some(self._random_round(self.switches.notes)):
-                table.add_note(row)
 
     def _random_round(self, number: float) -> int:
         """Round so that the average is the number."""
