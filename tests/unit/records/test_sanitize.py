@@ -37,6 +37,7 @@ NAME = "end_users"
         ([{"end_user": {"a\0b": "c\0d"}}], [{"end_user": {"a\ufffdb": "c\ufffdd"}}]),
         ([{"a\0b": 1}], [{"a\ufffdb": 1}]),
         ([{"\0": 1, "\ud800": 2}], [{"\ufffd": 1, "\ufffd1": 2}]),
+        ([{"a\0": 1, "a\ufffd": 2}], [{"a\ufffd0": 1, "a\ufffd": 2}]),
     ],
 )
 def test_lone_surrogates_and_nested_nuls_become_the_replacement_character(sent: Any, expected: Any) -> None:

@@ -236,6 +236,13 @@ def test_a_field_that_is_not_selected_is_left_out_at_any_depth_and_is_not_unexpe
     assert transformer({"id": 1, "survey": [{"channel": "web"}]})["extra_fields"] is None
 
 
+def test_an_object_in_another_form_may_hold_a_field_that_is_not_selected_however_deep() -> None:
+    selected = copy.deepcopy(EXAMPLE)
+    del selected["properties"]["survey"]["properties"]["template"]["properties"]["name"]
+    transformer = RecordTransformer(EXAMPLE, selected, lambda *_: None)
+    assert transformer({"id": 1, "survey": [{"template": {"name": "a"}}]})["extra_fields"] is None
+
+
 def test_a_row_is_not_changed_by_its_transformation() -> None:
     row = {"id": "1", "end_user": {"id": "2", "color": "a\0b"}, "tags": "PRICE"}
     before = copy.deepcopy(row)
