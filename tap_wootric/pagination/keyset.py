@@ -80,9 +80,9 @@ class KeysetReader:
         while query.range_of(key):
             usual_size = self.largest_page or PAGE_SIZE
             page = fetch_page(self._fetch, query)
-            if not page.records and not may_be_empty and (others := self._others(query, seen)):
+            if not page.records and not may_be_empty and (unknown := self._unknown_ids(query, seen)):
                 page = fetch_page(self._fetch, query)  # A row may have entered in between.
-                if not page.records and others & self._others(query, seen):  # Nor has it left since.
+                if not page.records and unknown & self._unknown_ids(query, seen):  # Nor has it left since.
                     raise WrongAnswerError("an empty page came twice, although rows follow it")
             if not page.records:
                 return
@@ -95,7 +95,7 @@ class KeysetReader:
             # A single row can't fill a page: no server puts one row on a page when it is asked for 50.
             is_crowded = page.is_of_one_second and len(page.records) > 1
             may_be_last = len(page.records) < usual_size or not new
-            if may_be_last and not is_crowded and not self._others(rest, known):
+            if may_be_last and not is_crowded and not self._unknown_ids(rest, known):
                 return
             if is_crowded or not new:  # The next page would begin with the same rows, and might show no others.
                 yield from self._read_second(rest.with_range(key, TimeRange.of_second(page.last_second)), known)
@@ -103,11 +103,11 @@ class KeysetReader:
             else:
                 query, seen = rest, known
 
-    def _others(self, rest: Query, known: set[int]) -> set[int]:
+    def _unknown_ids(self, rest: Query, known: set[int]) -> set[int]:
         """Return the ids of rows that are not known, by a look at the other end of the rest of a list."""
         ids = {record["id"] for record in fetch_page(self._fetch, replace(rest, descending=True)).records}
         if known and len(ids) != 1 and ids <= known:
-            # Ties may come in the same order in both directions, and known rows do not leave an empty page.
+            # Ties may come in the same order in both directions; and a page of known rows is not empty.
             ids = {record["id"] for record in fetch_page(self._fetch, rest).records}
         return ids - known
 
