@@ -90,7 +90,8 @@ class ListStream(WootricStream):
     def _rechecks(self, now: int) -> bool:
         """Return whether a sync that starts at a Unix second is to read the last days again.
 
-        That is the first one on a day (UTC): the last complete sync started at the bookmark plus the lookback window.
+        That is the first one on a day (UTC): the last complete sync that found rows started at the bookmark plus the
+        lookback window.
         The rest of an interrupted first sync rechecks nothing: the same sync has read the rows before its bookmark.
         """
         if self.query_key == "updated_at" or self.is_full_table or not self.bookmark:
