@@ -106,8 +106,8 @@ class KeysetReader:
     def _unknown_ids(self, rest: Query, known: set[int]) -> set[int]:
         """Return the ids of rows that are not known, by a look at the other end of the rest of a list."""
         ids = {record["id"] for record in fetch_page(self._fetch, replace(rest, descending=True)).records}
-        if known and len(ids) != 1 and ids <= known:
-            # Ties may come in the same order in both directions; and a page of known rows is not empty.
+        if known and ids <= known and (len(known) > 1 or not ids):
+            # Ties may come in the same order in both directions; and fewer rows than are known are a short page.
             ids = {record["id"] for record in fetch_page(self._fetch, rest).records}
         return ids - known
 

@@ -243,8 +243,9 @@ def test_rows_that_enter_an_empty_list_and_leave_it_again_are_no_error() -> None
     assert read(fetch, Query("updated_at")) == []
 
 
-def test_ties_that_come_short_in_the_same_order_from_either_end_do_not_end_a_list() -> None:
-    listed, sizes = list_of([1, 2, 2, 2, 2]), iter([3, 2])
+@pytest.mark.parametrize("rows_at_other_end", [0, 1, 2])
+def test_ties_that_come_short_in_the_same_order_from_either_end_do_not_end_a_list(rows_at_other_end: int) -> None:
+    listed, sizes = list_of([1, 2, 2, 2, 2]), iter([3, rows_at_other_end])
 
     def fetch(query: Query) -> list[Record]:
         return listed(query)[: next(sizes, None)]
