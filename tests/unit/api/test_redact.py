@@ -90,10 +90,10 @@ def test_everything_else_is_shown(text: str, redacted: str) -> None:
 
 
 def test_the_time_does_not_grow_with_the_square_of_the_length() -> None:
-    hide(["a" * 1_000_000])
+    hide(["a" * 300_000])
     for part in ("x", "a@", "%40", '"', "aaa"):
         began = time.process_time()
-        assert len(redact(part * 1_000_000)) <= 20_001
+        assert len(redact(part * 300_000)) <= 20_001
         assert time.process_time() - began < 5
 
 
