@@ -40,6 +40,9 @@ _MAX_INTEGER = 10**9
 _SECRETS = {*GRANTS[0], *GRANTS[1], "account_token"}
 """Settings whose values are never logged. The username is one of them, because people paste their password into it."""
 
+_HIDDEN = {*_SECRETS, "api_url"}
+"""Settings whose values no error shows. A URL may hold a secret."""
+
 _MAX_VALUE_LENGTH = 60
 """Characters of a value that an error quotes."""
 
@@ -297,7 +300,7 @@ def _string_errors(name: str, value: object) -> Iterator[str]:
     if not isinstance(value, str):
         yield f"{name} must be a string{_not(name, value)}; put it in quotes"
     elif not value.isprintable():
-        shown = f": {_shown(value)}" if _not(name, value) else ""
+        shown = "" if name in _HIDDEN else f": {_shown(value)}"
         yield f"{name} contains a non-printable character, such as a line break{shown}"
     elif value != value.strip():
         yield f"{name} begins or ends with a space{_not(name, value)}; remove it"
@@ -362,7 +365,7 @@ def _start_date_errors(config: Mapping[str, Any], now: float) -> Iterator[str]:
 
 def _not(name: str, value: object) -> str:
     """Return the end of an error about a value: `, not 'uk'`, or nothing if it may hold a secret."""
-    return "" if name in {*_SECRETS, "api_url"} else f", not {_shown(value)}"
+    return "" if name in _HIDDEN else f", not {_shown(value)}"
 
 
 def _shown(value: object) -> str:

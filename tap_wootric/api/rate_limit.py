@@ -42,7 +42,7 @@ class Clock:
     """The time by two clocks: the server's, learned from the `Date` header of its latest response, and this machine's.
 
     Either may be wrong. A bookmark must not be too late, so it uses the earlier clock. The end of a range must not be
-    too early, so it uses the later one. A wrong clock thus makes a sync read more, but lose nothing.
+    too early, so it uses the later one. A wrong clock thus costs extra requests, but never a row.
 
     Args:
         monotonic: Returns seconds that never jump.

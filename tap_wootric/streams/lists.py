@@ -91,8 +91,8 @@ class ListStream(WootricStream):
         """Return whether a sync that starts at a Unix second is to read the last days again.
 
         That is the first one on a day (UTC): the last complete sync that found rows started at the bookmark plus the
-        lookback window.
-        The rest of an interrupted first sync rechecks nothing: the same sync has read the rows before its bookmark.
+        lookback window. The rest of an interrupted first sync rechecks nothing: the same sync has read the rows before
+        its bookmark.
         """
         if self.query_key == "updated_at" or self.is_full_table or not self.bookmark:
             return False

@@ -16,7 +16,7 @@ from tap_wootric.api.responses import ApiUnavailableError
 from tap_wootric.pagination import ties
 from tap_wootric.pagination.query import Query, TimeRange
 from tap_wootric.streams import Declines, EndUsers, Responses
-from tap_wootric.streams.lists import parameters
+from tap_wootric.streams.lists import FIRST_SYNC, parameters
 from tap_wootric.tap import FailedStreamsError
 from tests.unit.api.fakes import response
 from tests.unit.fakes import NOW, catalog_of, full_table, make_tap, row, serving, stamp
@@ -222,13 +222,13 @@ def test_an_interrupted_first_sync_goes_on_without_a_recheck_whatever_day_it_is(
 
 
 @LISTS
-@pytest.mark.parametrize("state", [{}, {"replication_key_value": stamp(NOW - DAY)}], ids=["first", "later"])
-@pytest.mark.parametrize("is_first_sync", [{}, {"is_first_sync": True}], ids=["complete", "interrupted"])
-def test_after_an_empty_page_by_mistake_the_next_sync_reads_the_same_range(
-    stream: str, state: dict[str, Any], is_first_sync: dict[str, Any]
-) -> None:
-    given = {"bookmarks": {stream: {**state, **is_first_sync} if state else {}}}
-    tap = make_tap(serving([]), state=given, recheck_days=0)
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"replication_key_value": stamp(NOW - DAY)}, {"replication_key_value": stamp(NOW - DAY), FIRST_SYNC: True}],
+    ids=["first", "later", "interrupted first"],
+)
+def test_after_an_empty_page_by_mistake_the_next_sync_reads_the_same_range(stream: str, given: dict[str, Any]) -> None:
+    tap = make_tap(serving([]), state={"bookmarks": {stream: given}}, recheck_days=0)
     assert read(tap, stream) == []
     assert len(asked(tap)) == 1
     rows = [row(number, NOW - DAY + number) for number in range(200)]
